@@ -1,0 +1,2 @@
+from .activations import ReLU
+from .layers import Dense, Sequential, mlp
