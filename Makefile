@@ -1,0 +1,82 @@
+# Each target does its own set-up in .venv: `make demo` and `make test` need only Python and a C++
+# compiler. nkfast is built through pip with build isolation and installed as a wheel, so that what
+# runs is what a user gets, not this folder.
+
+PYTHON ?= python3
+WERROR ?= false#  true: compiler warnings are errors (CI)
+PYTEST_ARGS ?=
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+DONE  := $(VENV)/done
+# The build folder of the wheel stays, so that tests/test_baseline.py can look at its object files.
+BUILD := build/wheel
+PIP   := $(BIN)/python -m pip --disable-pip-version-check --quiet
+LINTED := src tests tools $(wildcard bench examples)
+CXX_FILES = $(shell find csrc tests -name '*.cpp' -o -name '*.hpp')
+
+# Folders are listed beside files: their time changes when a file is added or removed.
+SOURCES := pyproject.toml meson.build meson.options README.md LICENSE \
+  $(shell find csrc src \( -type d -o -type f \) ! -path '*/__pycache__*')
+
+.DELETE_ON_ERROR:
+.PHONY: demo test bench lint format wheel clean help
+
+help:
+	@echo "make demo    compare exact kernels with features on real data: table and plot"
+	@echo "make test    run the test-suite          (PYTEST_ARGS='-k dispatch' to choose)"
+	@echo "make bench   run the benchmarks"
+	@echo "make lint    ruff, mypy, clang-format    (make format repairs what can be)"
+	@echo "make wheel   sdist and wheel of the last commit, in dist/"
+	@echo "make clean   remove .venv, build, dist and caches"
+
+demo: $(DONE)/plot
+	$(BIN)/nkfast demo
+
+test: $(DONE)/plot,test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: $(DONE)/plot,bench
+	$(BIN)/python -m pytest bench $(PYTEST_ARGS)
+
+lint: $(DONE)/plot,test,lint
+	$(BIN)/ruff check $(LINTED)
+	$(BIN)/ruff format --check $(LINTED)
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
+
+format: $(DONE)/plot,test,lint
+	$(BIN)/ruff check --fix $(LINTED)
+	$(BIN)/ruff format $(LINTED)
+	$(BIN)/clang-format -i $(CXX_FILES)
+
+wheel: $(DONE)/venv
+	@echo "==> Building sdist and wheel"
+	@$(PIP) install build
+	$(BIN)/python -m build
+
+clean:
+	rm -rf $(VENV) build dist .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find src tests tools $(wildcard bench examples) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(DONE)/venv:
+	@$(PYTHON) tools/check_machine.py
+	@echo "==> Creating $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@mkdir -p $(DONE)
+	@touch $@
+
+# The build folder is emptied first: Meson would remember paths into pip's former build environment.
+$(DONE)/wheel: $(DONE)/venv $(SOURCES)
+	@echo "==> Building nkfast (half a minute or so)"
+	@rm -rf $(BUILD) $(VENV)/wheel
+	@$(PIP) wheel --no-deps --wheel-dir $(VENV)/wheel \
+	  --config-settings=build-dir=$(BUILD) --config-settings=setup-args=-Dwerror=$(WERROR) .
+	@touch $@
+
+# $(DONE)/a,b: nkfast installed with its extras a and b. pip replaces an equal version only if forced.
+$(DONE)/%: $(DONE)/wheel
+	@echo "==> Installing nkfast[$*] into $(VENV)"
+	@$(PIP) install --force-reinstall --no-deps $(VENV)/wheel/*.whl
+	@$(PIP) install "$$(echo $(VENV)/wheel/*.whl)[$*]"
+	@touch $@

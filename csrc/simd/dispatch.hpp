@@ -1,0 +1,33 @@
+// Chooses, once per process, the strongest instruction set that this CPU can run.
+#pragma once
+
+#include "simd/kernels.hpp"
+
+#include <string>
+#include <type_traits>
+#include <vector>
+
+namespace nkfast {
+
+// The loops of the level in use. The first call chooses: the strongest runnable level, or the one
+// that the environment variable NKFAST_SIMD names. Throws std::runtime_error if that name is
+// unknown, or is of a level that was not built or that this CPU cannot run.
+const Kernels& kernels();
+
+// The loops of the level in use for one dtype.
+template <class T> const Table<T>& table() {
+  if constexpr (std::is_same_v<T, float>) {
+    return kernels().f32;
+  } else {
+    static_assert(std::is_same_v<T, double>);
+    return kernels().f64;
+  }
+}
+
+// The name of the level in use: "base", "avx2" or "avx512".
+const char* level_name();
+
+// The levels that were built and that this CPU and operating system can run, weakest first.
+std::vector<std::string> runnable_levels();
+
+} // namespace nkfast

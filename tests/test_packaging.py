@@ -1,0 +1,71 @@
+"""What the wheel holds, and how it is built."""
+
+import ast
+import re
+import subprocess
+import sys
+from importlib.metadata import metadata, requires
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+import nkfast
+from nkfast import _core
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "nkfast"
+
+
+def test_version_has_one_source():
+    declared = re.search(r"version: '([^']+)'", (ROOT / "meson.build").read_text())
+    assert declared is not None
+    assert nkfast.__version__ == _core.__version__ == metadata("nkfast")["Version"] == declared[1]
+
+
+def test_runtime_dependencies():
+    needed = {re.match(r"[\w-]+", line)[0] for line in requires("nkfast") if "extra" not in line}
+    assert needed == {"numpy", "scipy", "scikit-learn"}
+
+
+def test_every_module_is_listed_and_installed():
+    listed = re.findall(r"^\s*'([\w.]+)',", (SOURCE / "meson.build").read_text(), re.MULTILINE)
+    present = {path.name for path in SOURCE.iterdir() if path.suffix in (".py", ".pyi", ".typed")}
+    assert set(listed) == present
+    for name in listed:
+        assert files("nkfast").joinpath(name).is_file(), name
+
+
+def test_public_names_exist():
+    assert nkfast.__all__ == sorted(nkfast.__all__)
+    for name in nkfast.__all__:
+        assert hasattr(nkfast, name), name
+
+
+def test_stub_names_what_the_core_holds():
+    tree = ast.parse((SOURCE / "_core.pyi").read_text())
+    stubbed = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    stubbed -= {name for name in stubbed if name.startswith("_")}
+    assert stubbed == {name for name in vars(_core) if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("pattern", [r"-march=native", r"-mtune=native", r"-ffast-math", r"-Ofast"])
+def test_no_such_flag_in_the_build(pattern):
+    build_files = [ROOT / "pyproject.toml", ROOT / "Makefile", **(ROOT / "csrc").rglob("meson.build")]
+    sources = [*(ROOT / "csrc").rglob("*.[ch]pp")]
+    assert len(build_files) >= 6
+    assert sources
+    for path in build_files + sources:
+        assert not re.search(pattern, path.read_text()), path
+
+
+def test_import_needs_no_extra():
+    """Neither matplotlib nor any tool of the test-suite is imported with nkfast."""
+    code = (
+        "import sys, nkfast; "
+        "print({'matplotlib', 'tqdm', 'pytest', 'hypothesis', 'pandas'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "set()"
