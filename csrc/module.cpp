@@ -1,14 +1,26 @@
 // The Python module nkfast._core: the only file of the core that knows Python.
+#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include "simd/dispatch.hpp"
+#include "sketch/norms.hpp"
+#include "sketch/program.hpp"
+#include "sketch/rows.hpp"
 
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
 #include <string>
 
 namespace py = pybind11;
+using namespace pybind11::literals;
+using nkfast::Program;
+using nkfast::Rows;
 
 namespace {
+
+template <class T> using Array = py::array_t<T, py::array::c_style>;
 
 std::string compiler() {
 #if defined(__clang__)
@@ -16,6 +28,180 @@ std::string compiler() {
 #else
   return "GCC " __VERSION__;
 #endif
+}
+
+// What could corrupt memory is checked here; what merely is wrong, in Python.
+void check_shape(const py::array& array, std::initializer_list<py::ssize_t> shape,
+                 const char* name) {
+  bool fits = array.ndim() == static_cast<py::ssize_t>(shape.size());
+  std::string expected, got;
+  for (py::ssize_t i = 0; i < static_cast<py::ssize_t>(shape.size()); ++i) {
+    fits = fits && array.shape(i) == shape.begin()[i];
+    expected += (i > 0 ? ", " : "") + std::to_string(shape.begin()[i]);
+  }
+  for (py::ssize_t i = 0; i < array.ndim(); ++i) {
+    got += (i > 0 ? ", " : "") + std::to_string(array.shape(i));
+  }
+  if (!fits) {
+    throw std::invalid_argument(std::string(name) + ": expected shape (" + expected + "), got (" +
+                                got + ")");
+  }
+}
+
+template <class T> Rows<T> dense_rows(const Array<T>& x) {
+  if (x.ndim() != 2) {
+    throw std::invalid_argument("X: expected a 2-D array, got " + std::to_string(x.ndim()) + "-D");
+  }
+  Rows<T> rows;
+  rows.n_rows = static_cast<std::size_t>(x.shape(0));
+  rows.n_features = static_cast<std::size_t>(x.shape(1));
+  rows.data = x.data();
+  return rows;
+}
+
+template <class T, class I>
+Rows<T> sparse_rows(const Array<T>& data, const Array<I>& indices, const Array<I>& starts,
+                    std::size_t n_features) {
+  const py::ssize_t stored = std::min(data.size(), indices.size());
+  bool sound = data.ndim() == 1 && indices.ndim() == 1 && starts.ndim() == 1 &&
+               starts.size() > 0 && starts.at(0) == 0;
+  if (sound) {
+    const I* start = starts.data();
+    for (py::ssize_t i = 0; i + 1 < starts.size(); ++i) {
+      sound = sound && start[i] <= start[i + 1];
+    }
+    sound = sound && start[starts.size() - 1] <= stored;
+  }
+  if (sound) {
+    const I* index = indices.data();
+    const I used = starts.data()[starts.size() - 1];
+    for (I k = 0; k < used; ++k) {
+      sound = sound && index[k] >= 0 && static_cast<std::size_t>(index[k]) < n_features;
+    }
+  }
+  if (!sound) {
+    throw std::invalid_argument("X: expected a sound CSR matrix, got row starts that decrease or "
+                                "pass the end, or column indices out of range");
+  }
+  Rows<T> rows;
+  rows.n_rows = static_cast<std::size_t>(starts.size() - 1);
+  rows.n_features = n_features;
+  rows.data = data.data();
+  if constexpr (sizeof(I) == 4) {
+    rows.indices32 = indices.data();
+    rows.starts32 = starts.data();
+  } else {
+    rows.indices64 = indices.data();
+    rows.starts64 = starts.data();
+  }
+  return rows;
+}
+
+template <class T> void row_norms(const Rows<T>& rows, Array<double>& out, std::size_t n_threads) {
+  check_shape(out, {static_cast<py::ssize_t>(rows.n_rows)}, "out");
+  double* to = out.mutable_data();
+  py::gil_scoped_release released;
+  nkfast::row_norms(rows, to, n_threads);
+}
+
+template <class T>
+void run(const Program& program, const Rows<T>& rows, const std::optional<Array<T>>& scales,
+         const std::optional<Array<double>>& weights, Array<T>& out, std::size_t n_threads) {
+  const auto n = static_cast<py::ssize_t>(rows.n_rows);
+  check_shape(out, {n, static_cast<py::ssize_t>(program.n_outputs())}, "out");
+  if (scales) {
+    check_shape(*scales, {n}, "scales");
+  }
+  if (weights) {
+    check_shape(*weights, {n, static_cast<py::ssize_t>(program.n_weights())}, "weights");
+  } else if (program.n_weights() > 0) {
+    throw std::invalid_argument("weights: expected an array, got None");
+  }
+  const T* scale = scales ? scales->data() : nullptr;
+  const double* weight = weights ? weights->data() : nullptr;
+  T* to = out.mutable_data();
+  py::gil_scoped_release released;
+  program.run(rows, scale, weight, to, n_threads);
+}
+
+template <class T> void bind_dense(py::module_& m, py::class_<Program>& program) {
+  m.def(
+      "row_norms",
+      [](const Array<T>& x, Array<double>& out, std::size_t n_threads) {
+        row_norms(dense_rows(x), out, n_threads);
+      },
+      "X"_a.noconvert(), "out"_a.noconvert(), "n_threads"_a);
+  m.def(
+      "fwht",
+      [](Array<T>& x, double scale, std::size_t n_threads) {
+        const Rows<T> rows = dense_rows(x);
+        const std::size_t d = rows.n_features;
+        if (d == 0 || (d & (d - 1)) != 0) {
+          throw std::invalid_argument("x: expected rows of a power of two of numbers, got " +
+                                      std::to_string(d));
+        }
+        T* data = x.mutable_data();
+        py::gil_scoped_release released;
+        nkfast::parallel_for(
+            rows.n_rows, n_threads, 500000 / d + 1, [&](std::size_t begin, std::size_t end) {
+              nkfast::table<T>().wht_rows(data + begin * d, end - begin, d, static_cast<T>(scale));
+            });
+      },
+      "x"_a.noconvert(), "scale"_a, "n_threads"_a);
+  program.def(
+      "run",
+      [](const Program& self, const Array<T>& x, const std::optional<Array<T>>& scales,
+         const std::optional<Array<double>>& weights, Array<T>& out, std::size_t n_threads) {
+        run(self, dense_rows(x), scales, weights, out, n_threads);
+      },
+      "X"_a.noconvert(), "scales"_a.noconvert().none(true), "weights"_a.noconvert().none(true),
+      "out"_a.noconvert(), "n_threads"_a);
+}
+
+template <class T, class I> void bind_sparse(py::module_& m, py::class_<Program>& program) {
+  m.def(
+      "row_norms_csr",
+      [](const Array<T>& data, const Array<I>& indices, const Array<I>& starts,
+         std::size_t n_features, Array<double>& out, std::size_t n_threads) {
+        row_norms(sparse_rows(data, indices, starts, n_features), out, n_threads);
+      },
+      "data"_a.noconvert(), "indices"_a.noconvert(), "starts"_a.noconvert(), "n_features"_a,
+      "out"_a.noconvert(), "n_threads"_a);
+  program.def(
+      "run_csr",
+      [](const Program& self, const Array<T>& data, const Array<I>& indices,
+         const Array<I>& starts, const std::optional<Array<T>>& scales,
+         const std::optional<Array<double>>& weights, Array<T>& out, std::size_t n_threads) {
+        run(self, sparse_rows(data, indices, starts, self.n_features()), scales, weights, out,
+            n_threads);
+      },
+      "data"_a.noconvert(), "indices"_a.noconvert(), "starts"_a.noconvert(),
+      "scales"_a.noconvert().none(true), "weights"_a.noconvert().none(true), "out"_a.noconvert(),
+      "n_threads"_a);
+}
+
+Array<double> radial_weights(const Array<double>& norms, const Array<double>& coefficients,
+                             const Array<double>& at_zero, double middle, double half,
+                             double power, std::size_t n_threads) {
+  if (norms.ndim() != 1 || coefficients.ndim() != 2) {
+    throw std::invalid_argument("norms, coefficients: expected a 1-D and a 2-D array");
+  }
+  const py::ssize_t n = norms.shape(0);
+  const py::ssize_t n_weights = coefficients.shape(0);
+  check_shape(at_zero, {n_weights}, "at_zero");
+  Array<double> out({n, n_weights});
+  const double* from = norms.data();
+  const double* c = coefficients.data();
+  const double* zero = at_zero.data();
+  double* to = out.mutable_data();
+  const auto n_terms = static_cast<std::size_t>(coefficients.shape(1));
+  {
+    py::gil_scoped_release released;
+    nkfast::radial_weights(from, static_cast<std::size_t>(n), c,
+                           static_cast<std::size_t>(n_weights), n_terms, zero, middle, half, power,
+                           to, n_threads);
+  }
+  return out;
 }
 
 } // namespace
@@ -28,4 +214,32 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   m.def("simd_level", &nkfast::level_name, "Name of the SIMD level in use.");
   m.def("simd_levels", &nkfast::runnable_levels, "SIMD levels that can run here, weakest first.");
   m.def("compiler", &compiler, "Name and version of the compiler that built the core.");
+
+  py::class_<Program> program(m, "Program", "A sketch: steps over blocks of rows.");
+  program.def(py::init<std::size_t>(), "n_features"_a)
+      .def_property_readonly("n_features", &Program::n_features)
+      .def_property_readonly("n_outputs", &Program::n_outputs)
+      .def_property_readonly("n_weights", &Program::n_weights)
+      .def("count_sketch", &Program::count_sketch, "src"_a, "dst"_a, "width"_a, "hash"_a,
+           "signs"_a)
+      .def("hadamard", &Program::hadamard, "buffer"_a)
+      .def("fourier", &Program::fourier, "buffer"_a)
+      .def("inverse_fourier", &Program::inverse_fourier, "buffer"_a)
+      .def("multiply_spectra", &Program::multiply_spectra, "dst"_a, "src"_a)
+      .def("product", &Program::product, "a"_a, "i"_a, "b"_a, "j"_a, "scale"_a, "dst"_a)
+      .def("weighted_product", &Program::weighted_product, "a"_a, "i"_a, "b"_a, "j"_a,
+           "factors"_a, "dst"_a)
+      .def("gather", &Program::gather, "src"_a, "i"_a, "scale"_a, "dst"_a)
+      .def("one", &Program::one, "dst"_a)
+      .def("normalise", &Program::normalise, "buffer"_a)
+      .def("emit", &Program::emit, "buffer"_a, "n"_a, "scale"_a, "weight"_a, "unit"_a);
+
+  bind_dense<float>(m, program);
+  bind_dense<double>(m, program);
+  bind_sparse<float, std::int32_t>(m, program);
+  bind_sparse<float, std::int64_t>(m, program);
+  bind_sparse<double, std::int32_t>(m, program);
+  bind_sparse<double, std::int64_t>(m, program);
+  m.def("radial_weights", &radial_weights, "norms"_a.noconvert(), "coefficients"_a.noconvert(),
+        "at_zero"_a.noconvert(), "middle"_a, "half"_a, "power"_a, "n_threads"_a);
 }

@@ -6,31 +6,40 @@
 #include "simd/kernels.hpp"
 
 #include <cstddef>
+#include <cstdint>
+
+#if defined(__FMA__)
+#include <immintrin.h>
+#endif
 
 namespace nkfast::NKFAST_LEVEL {
 namespace {
 
-template <class T> constexpr int kLanes = NKFAST_VECTOR_BYTES / static_cast<int>(sizeof(T));
+// clang-format off: the order matters
+#include "simd/lanes.inl.hpp"
+#include "simd/wht.inl.hpp"
+#include "simd/fft.inl.hpp"
+#include "simd/block.inl.hpp"
+// clang-format on
 
-// A vector of kLanes<T> numbers; Unaligned is the same vector behind a pointer to any T.
-template <class T> struct Lanes {
-  typedef T Vector __attribute__((vector_size(NKFAST_VECTOR_BYTES)));
-  typedef T Unaligned
-      __attribute__((vector_size(NKFAST_VECTOR_BYTES), aligned(alignof(T)), may_alias));
-};
-
-template <class T> void scale(T* x, std::size_t n, T a) {
-  constexpr std::size_t width = kLanes<T>;
-  std::size_t i = 0;
-  for (; i + width <= n; i += width) {
-    *reinterpret_cast<typename Lanes<T>::Unaligned*>(x + i) *= a;
-  }
-  for (; i < n; ++i) {
-    x[i] *= a;
-  }
+template <class T> constexpr Table<T> table() {
+  return {
+      .lanes = kLanes<T>,
+      .wht_rows = wht_rows<T>,
+      .wht_block = wht_block<T>,
+      .fft_block = fft_block<T>,
+      .ifft_block = ifft_block<T>,
+      .multiply_spectra = multiply_spectra<T>,
+      .load = load<T>,
+      .store = store<T>,
+      .count_sketch = count_sketch<T>,
+      .product = product<T>,
+      .weighted_product = weighted_product<T>,
+      .gather = gather<T>,
+      .square_sums = square_sums<T>,
+      .scale_lanes = scale_lanes<T>,
+  };
 }
-
-template <class T> constexpr Table<T> table() { return {.lanes = kLanes<T>, .scale = scale<T>}; }
 
 } // namespace
 

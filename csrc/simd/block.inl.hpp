@@ -1,0 +1,118 @@
+// Loops over lane blocks: in and out of them, hashing, products, norms.
+
+template <class T>
+void load(const T* const* rows, std::size_t n, const T* scale, T* block) {
+  constexpr std::size_t W = kLanes<T>;
+  Vec<T>* x = reinterpret_cast<Vec<T>*>(block);
+  const Vec<T> factor = load_any(scale);
+  std::size_t j = 0;
+  for (; j + W <= n; j += W) {
+    Vec<T> v[W];
+#pragma GCC unroll 16
+    for (std::size_t r = 0; r < W; ++r) {
+      v[r] = load_any(rows[r] + j);
+    }
+    transpose<T>(v);
+#pragma GCC unroll 16
+    for (std::size_t r = 0; r < W; ++r) {
+      x[j + r] = v[r] * factor;
+    }
+  }
+  for (; j < n; ++j) {
+    Vec<T> v{};
+    for (std::size_t r = 0; r < W; ++r) {
+      v[r] = rows[r][j];
+    }
+    x[j] = v * factor;
+  }
+}
+
+template <class T>
+void store(const T* block, std::size_t n, const T* scale, T* const* rows) {
+  constexpr std::size_t W = kLanes<T>;
+  const Vec<T>* x = reinterpret_cast<const Vec<T>*>(block);
+  const Vec<T> factor = load_any(scale);
+  std::size_t j = 0;
+  for (; j + W <= n; j += W) {
+    Vec<T> v[W];
+#pragma GCC unroll 16
+    for (std::size_t r = 0; r < W; ++r) {
+      v[r] = x[j + r] * factor;
+    }
+    transpose<T>(v);
+#pragma GCC unroll 16
+    for (std::size_t r = 0; r < W; ++r) {
+      store_any(rows[r] + j, v[r]);
+    }
+  }
+  for (; j < n; ++j) {
+    const Vec<T> v = x[j] * factor;
+    for (std::size_t r = 0; r < W; ++r) {
+      rows[r][j] = v[r];
+    }
+  }
+}
+
+template <class T>
+void count_sketch(const T* src, std::size_t n, const std::int32_t* hash, const T* signs, T* dst) {
+  const Vec<T>* x = reinterpret_cast<const Vec<T>*>(src);
+  Vec<T>* y = reinterpret_cast<Vec<T>*>(dst);
+  for (std::size_t j = 0; j < n; ++j) {
+    y[hash[j]] += x[j] * signs[j];
+  }
+}
+
+template <class T>
+void product(const T* a, const std::int32_t* i, const T* b, const std::int32_t* j, std::size_t n,
+             T scale, T* dst) {
+  const Vec<T>* x = reinterpret_cast<const Vec<T>*>(a);
+  const Vec<T>* y = reinterpret_cast<const Vec<T>*>(b);
+  Vec<T>* z = reinterpret_cast<Vec<T>*>(dst);
+  for (std::size_t t = 0; t < n; ++t) {
+    z[t] = x[i[t]] * y[j[t]] * scale;
+  }
+}
+
+template <class T>
+void weighted_product(const T* a, const std::int32_t* i, const T* b, const std::int32_t* j,
+                      std::size_t n, const T* c, T* dst) {
+  const Vec<T>* x = reinterpret_cast<const Vec<T>*>(a);
+  const Vec<T>* y = reinterpret_cast<const Vec<T>*>(b);
+  Vec<T>* z = reinterpret_cast<Vec<T>*>(dst);
+  for (std::size_t t = 0; t < n; ++t) {
+    z[t] = x[i[t]] * y[j[t]] * c[t];
+  }
+}
+
+template <class T>
+void gather(const T* src, const std::int32_t* i, std::size_t n, T scale, T* dst) {
+  const Vec<T>* x = reinterpret_cast<const Vec<T>*>(src);
+  Vec<T>* z = reinterpret_cast<Vec<T>*>(dst);
+  for (std::size_t t = 0; t < n; ++t) {
+    z[t] = x[i[t]] * scale;
+  }
+}
+
+template <class T> void square_sums(const T* block, std::size_t n, T* out) {
+  const Vec<T>* x = reinterpret_cast<const Vec<T>*>(block);
+  Vec<T> sum[4] = {};
+  std::size_t j = 0;
+  for (; j + 4 <= n; j += 4) {
+#pragma GCC unroll 4
+    for (std::size_t k = 0; k < 4; ++k) {
+      sum[k] += x[j + k] * x[j + k];
+    }
+  }
+  for (; j < n; ++j) {
+    sum[0] += x[j] * x[j];
+  }
+  store_any(out, (sum[0] + sum[1]) + (sum[2] + sum[3]));
+}
+
+template <class T> void scale_lanes(T* block, std::size_t n, const T* scale) {
+  Vec<T>* x = reinterpret_cast<Vec<T>*>(block);
+  const Vec<T> factor = load_any(scale);
+  for (std::size_t j = 0; j < n; ++j) {
+    x[j] *= factor;
+  }
+}

@@ -1,0 +1,80 @@
+// Vectors of NKFAST_VECTOR_BYTES and the few operations on them that the language lacks.
+
+template <class T> constexpr int kLanes = NKFAST_VECTOR_BYTES / static_cast<int>(sizeof(T));
+
+// A vector of kLanes<T> numbers; Unaligned is the same vector behind a pointer to any T.
+template <class T> struct Lanes {
+  typedef T Vector __attribute__((vector_size(NKFAST_VECTOR_BYTES), may_alias));
+  typedef T Unaligned
+      __attribute__((vector_size(NKFAST_VECTOR_BYTES), aligned(alignof(T)), may_alias));
+};
+template <class T> using Vec = typename Lanes<T>::Vector;
+
+template <class T> inline Vec<T> load_any(const T* x) {
+  return *reinterpret_cast<const typename Lanes<T>::Unaligned*>(x);
+}
+template <class T> inline void store_any(T* x, Vec<T> v) {
+  *reinterpret_cast<typename Lanes<T>::Unaligned*>(x) = v;
+}
+template <class T> inline Vec<T> splat(T a) { return Vec<T>{} + a; }
+
+template <int... I> struct Indices {};
+template <int N, int... I> struct Count : Count<N - 1, N - 1, I...> {};
+template <int... I> struct Count<0, I...> {
+  using type = Indices<I...>;
+};
+template <class T> using LaneIndices = typename Count<kLanes<T>>::type;
+
+// Lane i of the result is lane i ^ H of v.
+template <int H, class V, int... I> inline V swap_lanes(V v, Indices<I...>) {
+  return __builtin_shufflevector(v, v, (I ^ H)...);
+}
+
+// -1 in the lanes whose index has bit H set, +1 in the others.
+template <int H, class V, int... I> inline V lane_signs(Indices<I...>) {
+  return V{((I & H) ? -1 : 1)...};
+}
+
+// s * v + t for s = +-1 in every lane: exact, so fused or not the bits are the same.
+inline Vec<float> flip_add(Vec<float> v, Vec<float> s, Vec<float> t) {
+#if defined(__AVX512F__) && NKFAST_VECTOR_BYTES == 64
+  return (Vec<float>)_mm512_fmadd_ps((__m512)v, (__m512)s, (__m512)t);
+#elif defined(__FMA__) && NKFAST_VECTOR_BYTES == 32
+  return (Vec<float>)_mm256_fmadd_ps((__m256)v, (__m256)s, (__m256)t);
+#else
+  return v * s + t;
+#endif
+}
+inline Vec<double> flip_add(Vec<double> v, Vec<double> s, Vec<double> t) {
+#if defined(__AVX512F__) && NKFAST_VECTOR_BYTES == 64
+  return (Vec<double>)_mm512_fmadd_pd((__m512d)v, (__m512d)s, (__m512d)t);
+#elif defined(__FMA__) && NKFAST_VECTOR_BYTES == 32
+  return (Vec<double>)_mm256_fmadd_pd((__m256d)v, (__m256d)s, (__m256d)t);
+#else
+  return v * s + t;
+#endif
+}
+
+// The two halves of a[0] b[0] a[1] b[1] ...
+template <class V, int... I> inline void zip(V a, V b, V& low, V& high, Indices<I...>) {
+  constexpr int n = sizeof...(I);
+  low = __builtin_shufflevector(a, b, (I / 2 + (I % 2) * n)...);
+  high = __builtin_shufflevector(a, b, (n / 2 + I / 2 + (I % 2) * n)...);
+}
+
+// Transposes a square of W vectors: log2(W) rounds of zipping the first half with the second.
+template <class T> inline void transpose(Vec<T> (&v)[kLanes<T>]) {
+  constexpr int W = kLanes<T>;
+#pragma GCC unroll 4
+  for (int round = 1; round < W; round *= 2) {
+    Vec<T> w[W];
+#pragma GCC unroll 16
+    for (int i = 0; i < W / 2; ++i) {
+      zip(v[i], v[i + W / 2], w[2 * i], w[2 * i + 1], LaneIndices<T>{});
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < W; ++i) {
+      v[i] = w[i];
+    }
+  }
+}

@@ -1,0 +1,415 @@
+#include "sketch/program.hpp"
+
+#include "parallel.hpp"
+#include "simd/dispatch.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <new>
+#include <numbers>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+
+namespace nkfast {
+
+namespace {
+
+[[noreturn]] void fail(const std::string& message) { throw std::invalid_argument(message); }
+
+bool power_of_two(std::size_t n) { return n > 0 && (n & (n - 1)) == 0; }
+
+void check_indices(const Program::Ints& indices, std::size_t limit, const char* name) {
+  for (const std::int32_t i : indices) {
+    if (i < 0 || static_cast<std::size_t>(i) >= limit) {
+      fail(std::string(name) + ": expected indices in [0, " + std::to_string(limit) + "), got " +
+           std::to_string(i));
+    }
+  }
+}
+
+void check_size(std::size_t got, std::size_t expected, const char* name) {
+  if (got != expected) {
+    fail(std::string(name) + ": expected " + std::to_string(expected) + " entries, got " +
+         std::to_string(got));
+  }
+}
+
+// Splitting points of the complex tree, level after level, for transforms of up to n reals: node j
+// of level t splits at exp(i phi), phi = pi/4 / 2^t + pi/2 * (the bits of j read backwards as a
+// binary fraction, times 2). See simd/fft.inl.hpp.
+std::vector<double> make_twiddles(std::size_t n) {
+  std::vector<double> w;
+  for (std::size_t nodes = 1; 8 * nodes <= n; nodes *= 2) {
+    for (std::size_t j = 0; j < nodes; ++j) {
+      double reversed = 0;
+      for (std::size_t bit = 1, value = nodes; value > 1; bit *= 2, value /= 2) {
+        reversed += (j & bit) != 0 ? 1.0 / static_cast<double>(nodes / value) : 0.0;
+      }
+      const double phi =
+          std::numbers::pi / 4 / static_cast<double>(nodes) + std::numbers::pi / 2 * reversed;
+      w.push_back(std::cos(phi));
+      w.push_back(std::sin(phi));
+    }
+  }
+  return w;
+}
+
+} // namespace
+
+// --- building ---
+
+Program::Program(std::size_t n_features) : n_features_(n_features) { define(0, n_features); }
+
+std::size_t Program::size_of(std::size_t buffer, const char* name) const {
+  if (buffer >= sizes_.size() || (buffer > 0 && sizes_[buffer] == 0)) {
+    fail(std::string(name) + ": buffer " + std::to_string(buffer) + " holds nothing yet");
+  }
+  return sizes_[buffer];
+}
+
+void Program::define(std::size_t buffer, std::size_t n) {
+  if (buffer > 64) {
+    fail("dst: expected a buffer in [0, 64], got " + std::to_string(buffer));
+  }
+  if (n > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
+    fail("width: expected at most 2^31 - 1, got " + std::to_string(n));
+  }
+  if (buffer >= sizes_.size()) {
+    sizes_.resize(buffer + 1);
+    capacity_.resize(buffer + 1);
+  }
+  sizes_[buffer] = n;
+  capacity_[buffer] = std::max(capacity_[buffer], n);
+}
+
+void Program::push(Step step) {
+  work_ += step.n;
+  step.reals32.assign(step.reals64.begin(), step.reals64.end());
+  steps_.push_back(std::move(step));
+}
+
+void Program::count_sketch(std::size_t src, std::size_t dst, std::size_t width, Ints hash,
+                           Reals signs) {
+  const std::size_t n = size_of(src, "src");
+  check_size(hash.size(), n, "hash");
+  check_size(signs.size(), n, "signs");
+  check_indices(hash, width, "hash");
+  if (dst == src || dst == 0) {
+    fail("dst: expected a buffer other than src and the input");
+  }
+  define(dst, width);
+  push({.op = Op::CountSketch, .a = src, .dst = dst, .n = n, .i = std::move(hash),
+        .reals64 = std::move(signs), .width = width});
+}
+
+void Program::hadamard(std::size_t buffer) {
+  const std::size_t n = size_of(buffer, "buffer");
+  if (!power_of_two(n)) {
+    fail("buffer: expected a power of two of features, got " + std::to_string(n));
+  }
+  dense_input_ = dense_input_ || buffer == 0;
+  push({.op = Op::Hadamard, .dst = buffer, .n = n});
+}
+
+void Program::fourier(std::size_t buffer) {
+  const std::size_t n = size_of(buffer, "buffer");
+  if (!power_of_two(n)) {
+    fail("buffer: expected a power of two of features, got " + std::to_string(n));
+  }
+  if (n > longest_transform_) {
+    longest_transform_ = n;
+    twiddles64_ = make_twiddles(n);
+    twiddles32_.assign(twiddles64_.begin(), twiddles64_.end());
+  }
+  dense_input_ = dense_input_ || buffer == 0;
+  push({.op = Op::Fourier, .dst = buffer, .n = n});
+}
+
+void Program::inverse_fourier(std::size_t buffer) {
+  fourier(buffer); // the same demands
+  steps_.back().op = Op::InverseFourier;
+}
+
+void Program::multiply_spectra(std::size_t dst, std::size_t src) {
+  const std::size_t n = size_of(dst, "dst");
+  check_size(size_of(src, "src"), n, "src");
+  dense_input_ = dense_input_ || src == 0 || dst == 0;
+  push({.op = Op::MultiplySpectra, .a = src, .dst = dst, .n = n});
+}
+
+void Program::product(std::size_t a, Ints i, std::size_t b, Ints j, double scale,
+                      std::size_t dst) {
+  check_indices(i, size_of(a, "a"), "i");
+  check_indices(j, size_of(b, "b"), "j");
+  check_size(j.size(), i.size(), "j");
+  if (dst == a || dst == b || dst == 0) {
+    fail("dst: expected a buffer other than a, b and the input");
+  }
+  const std::size_t n = i.size();
+  dense_input_ = dense_input_ || a == 0 || b == 0;
+  define(dst, n);
+  push({.op = Op::Product, .a = a, .b = b, .dst = dst, .n = n, .i = std::move(i),
+        .j = std::move(j), .scale = scale});
+}
+
+void Program::weighted_product(std::size_t a, Ints i, std::size_t b, Ints j, Reals factors,
+                               std::size_t dst) {
+  check_size(factors.size(), i.size(), "factors");
+  product(a, std::move(i), b, std::move(j), 1.0, dst);
+  Step& step = steps_.back();
+  step.op = Op::WeightedProduct;
+  step.reals32.assign(factors.begin(), factors.end());
+  step.reals64 = std::move(factors);
+}
+
+void Program::gather(std::size_t src, Ints i, double scale, std::size_t dst) {
+  check_indices(i, size_of(src, "src"), "i");
+  if (dst == src || dst == 0) {
+    fail("dst: expected a buffer other than src and the input");
+  }
+  const std::size_t n = i.size();
+  dense_input_ = dense_input_ || src == 0;
+  define(dst, n);
+  push({.op = Op::Gather, .a = src, .dst = dst, .n = n, .i = std::move(i), .scale = scale});
+}
+
+void Program::one(std::size_t dst) {
+  if (dst == 0) {
+    fail("dst: expected a buffer other than the input");
+  }
+  define(dst, 1);
+  push({.op = Op::One, .dst = dst, .n = 1});
+}
+
+void Program::normalise(std::size_t buffer) {
+  const std::size_t n = size_of(buffer, "buffer");
+  dense_input_ = dense_input_ || buffer == 0;
+  push({.op = Op::Normalise, .dst = buffer, .n = n});
+}
+
+void Program::emit(std::size_t buffer, std::size_t n, double scale, std::int64_t weight,
+                   bool unit) {
+  if (n > size_of(buffer, "buffer")) {
+    fail("n: expected at most " + std::to_string(sizes_[buffer]) + " features, got " +
+         std::to_string(n));
+  }
+  if (weight > 1 << 20) {
+    fail("weight: expected at most 2^20, got " + std::to_string(weight));
+  }
+  dense_input_ = dense_input_ || buffer == 0;
+  push({.op = Op::Emit, .a = buffer, .n = n, .scale = scale, .weight = weight, .unit = unit,
+        .column = n_outputs_});
+  n_outputs_ += n;
+  if (weight >= 0) {
+    n_weights_ = std::max(n_weights_, static_cast<std::size_t>(weight) + 1);
+  }
+}
+
+// --- running ---
+
+constexpr std::size_t kMaxLanes = 16;
+constexpr std::size_t kAlignment = 64;
+
+// One thread's buffers, and the steps on one block of rows.
+template <class T> class Program::Runner {
+public:
+  Runner(const Program& program, const Rows<T>& rows, const T* scales, const double* weights,
+         T* out)
+      : program_(program), loops_(table<T>()), lanes_(static_cast<std::size_t>(loops_.lanes)),
+        rows_(rows), scales_(scales), weights_(weights), out_(out) {
+    std::size_t total = 0;
+    for (std::size_t b = 0; b < program.capacity_.size(); ++b) {
+      starts_.push_back(total);
+      // An odd number of cache lines between buffers keeps them off the same cache sets.
+      total += (b == 0 && !loads_input() ? 0 : program.capacity_[b]) * lanes_ + 7 * kAlignment;
+    }
+    memory_.reset(static_cast<T*>(::operator new(total * sizeof(T), std::align_val_t(kAlignment))));
+    spare_.resize(std::max(program.n_outputs_, program.n_features_));
+    if constexpr (std::is_same_v<T, float>) {
+      twiddles_ = program.twiddles32_.data();
+    } else {
+      twiddles_ = program.twiddles64_.data();
+    }
+  }
+
+  // Rows [first, first + count), count <= W.
+  void block(std::size_t first, std::size_t count) {
+    first_ = first;
+    count_ = count;
+    for (std::size_t r = 0; r < lanes_; ++r) {
+      scale_[r] = scales_ != nullptr && r < count ? scales_[first + r] : T{1};
+    }
+    if (loads_input()) {
+      load_input();
+    }
+    for (const Step& step : program_.steps_) {
+      run(step);
+    }
+  }
+
+private:
+  struct Free {
+    void operator()(T* p) const { ::operator delete(p, std::align_val_t(kAlignment)); }
+  };
+
+  bool loads_input() const { return !rows_.sparse() || program_.dense_input_; }
+  T* buffer(std::size_t b) { return memory_.get() + starts_[b]; }
+  const T* reals(const Step& step) const {
+    if constexpr (std::is_same_v<T, float>) {
+      return step.reals32.data();
+    } else {
+      return step.reals64.data();
+    }
+  }
+
+  void load_input() {
+    T* x = buffer(0);
+    const std::size_t d = rows_.n_features;
+    if (rows_.sparse()) {
+      std::fill(x, x + d * lanes_, T{0});
+      for (std::size_t r = 0; r < count_; ++r) {
+        for (std::size_t k = rows_.start(first_ + r); k < rows_.start(first_ + r + 1); ++k) {
+          x[rows_.column(k) * lanes_ + r] += rows_.data[k] * scale_[r];
+        }
+      }
+      return;
+    }
+    const T* pointers[kMaxLanes];
+    for (std::size_t r = 0; r < lanes_; ++r) { // rows past the end: the last one again
+      pointers[r] = rows_.data + (first_ + std::min(r, count_ - 1)) * d;
+    }
+    loops_.load(pointers, d, scale_, x);
+  }
+
+  void hash_sparse(const Step& step, T* dst) {
+    const T* signs = reals(step);
+    for (std::size_t r = 0; r < count_; ++r) {
+      for (std::size_t k = rows_.start(first_ + r); k < rows_.start(first_ + r + 1); ++k) {
+        const std::size_t j = rows_.column(k);
+        dst[static_cast<std::size_t>(step.i[j]) * lanes_ + r] +=
+            rows_.data[k] * scale_[r] * signs[j];
+      }
+    }
+  }
+
+  void emit(const Step& step) {
+    alignas(kAlignment) T factor[kMaxLanes];
+    if (step.unit) {
+      inverse_norms(buffer(step.a), step.n, factor);
+    } else {
+      std::fill(factor, factor + lanes_, T{1});
+    }
+    T* pointers[kMaxLanes];
+    for (std::size_t r = 0; r < lanes_; ++r) {
+      const std::size_t row = first_ + std::min(r, count_ - 1);
+      double weight = step.scale;
+      if (step.weight >= 0) {
+        weight *= weights_[row * program_.n_weights_ + static_cast<std::size_t>(step.weight)];
+      }
+      factor[r] = static_cast<T>(static_cast<double>(factor[r]) * weight);
+      pointers[r] =
+          r < count_ ? out_ + row * program_.n_outputs_ + step.column : spare_.data();
+    }
+    loops_.store(buffer(step.a), step.n, factor, pointers);
+  }
+
+  void inverse_norms(const T* block, std::size_t n, T* out) {
+    loops_.square_sums(block, n, out);
+    for (std::size_t r = 0; r < lanes_; ++r) {
+      out[r] = out[r] > 0 ? 1 / std::sqrt(out[r]) : T{0};
+    }
+  }
+
+  void run(const Step& step) {
+    T* dst = buffer(step.dst);
+    switch (step.op) {
+    case Op::CountSketch:
+      std::fill(dst, dst + step.width * lanes_, T{0});
+      if (step.a == 0 && !loads_input()) {
+        hash_sparse(step, dst);
+      } else {
+        loops_.count_sketch(buffer(step.a), step.n, step.i.data(), reals(step), dst);
+      }
+      break;
+    case Op::Hadamard:
+      loops_.wht_block(dst, step.n);
+      break;
+    case Op::Fourier:
+      loops_.fft_block(dst, step.n, twiddles_);
+      break;
+    case Op::InverseFourier:
+      loops_.ifft_block(dst, step.n, twiddles_);
+      break;
+    case Op::MultiplySpectra:
+      loops_.multiply_spectra(dst, buffer(step.a), step.n);
+      break;
+    case Op::Product:
+      loops_.product(buffer(step.a), step.i.data(), buffer(step.b), step.j.data(), step.n,
+                     static_cast<T>(step.scale), dst);
+      break;
+    case Op::WeightedProduct:
+      loops_.weighted_product(buffer(step.a), step.i.data(), buffer(step.b), step.j.data(),
+                              step.n, reals(step), dst);
+      break;
+    case Op::Gather:
+      loops_.gather(buffer(step.a), step.i.data(), step.n, static_cast<T>(step.scale), dst);
+      break;
+    case Op::One:
+      std::fill(dst, dst + lanes_, T{1});
+      break;
+    case Op::Normalise: {
+      alignas(kAlignment) T factor[kMaxLanes];
+      inverse_norms(dst, step.n, factor);
+      loops_.scale_lanes(dst, step.n, factor);
+      break;
+    }
+    case Op::Emit:
+      emit(step);
+      break;
+    }
+  }
+
+  const Program& program_;
+  const Table<T>& loops_;
+  std::size_t lanes_;
+  const Rows<T>& rows_;
+  const T* scales_;
+  const double* weights_;
+  T* out_;
+  const T* twiddles_ = nullptr;
+  std::vector<std::size_t> starts_;
+  std::unique_ptr<T, Free> memory_;
+  std::vector<T> spare_; // where lanes past the last row are written
+  alignas(kAlignment) T scale_[kMaxLanes] = {};
+  std::size_t first_ = 0;
+  std::size_t count_ = 0;
+};
+
+template <class T>
+void Program::run(const Rows<T>& rows, const T* scales, const double* weights, T* out,
+                  std::size_t n_threads) const {
+  if (rows.n_features != n_features_) {
+    fail("X: expected " + std::to_string(n_features_) + " features, got " +
+         std::to_string(rows.n_features));
+  }
+  const auto lanes = static_cast<std::size_t>(table<T>().lanes);
+  const std::size_t n_blocks = (rows.n_rows + lanes - 1) / lanes;
+  // About a nanosecond a number: half a millisecond of work for each thread.
+  const std::size_t least = 500000 / ((work_ + n_features_ + 1) * lanes) + 1;
+  parallel_for(n_blocks, n_threads, least, [&](std::size_t begin, std::size_t end) {
+    Runner<T> runner(*this, rows, scales, weights, out);
+    for (std::size_t b = begin; b < end; ++b) {
+      runner.block(b * lanes, std::min(lanes, rows.n_rows - b * lanes));
+    }
+  });
+}
+
+template void Program::run(const Rows<float>&, const float*, const double*, float*,
+                           std::size_t) const;
+template void Program::run(const Rows<double>&, const double*, const double*, double*,
+                           std::size_t) const;
+
+} // namespace nkfast

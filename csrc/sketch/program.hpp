@@ -1,0 +1,113 @@
+// Sketches as small programs over lane blocks.
+//
+// A sketch is a list of steps on numbered buffers, each W rows wide: hash the input into one,
+// transform it, multiply two, write one out. The list is made in Python, which owns the meaning and
+// the random numbers; it is checked here once, while it grows; then `run` takes every block of W
+// rows through all steps while the buffers stay in cache, so intermediate results never go to
+// memory. CountSketch, SRHT, TensorSketch and the feature maps are all such lists.
+#pragma once
+
+#include "sketch/rows.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace nkfast {
+
+class Program {
+public:
+  using Ints = std::vector<std::int32_t>;
+  using Reals = std::vector<double>;
+
+  // Buffer 0 is the input, times its row's scale.
+  explicit Program(std::size_t n_features);
+
+  std::size_t n_features() const { return n_features_; }
+  std::size_t n_outputs() const { return n_outputs_; }
+  std::size_t n_weights() const { return n_weights_; }
+
+  // dst = 0, then dst[hash[j]] += signs[j] * src[j] for all j of src; dst gets `width` features.
+  void count_sketch(std::size_t src, std::size_t dst, std::size_t width, Ints hash, Reals signs);
+
+  // Walsh-Hadamard transform, entries +-1.
+  void hadamard(std::size_t buffer);
+
+  // Real Fourier transform, and n times its inverse, in the order of simd/fft.inl.hpp.
+  void fourier(std::size_t buffer);
+  void inverse_fourier(std::size_t buffer);
+  void multiply_spectra(std::size_t dst, std::size_t src);
+
+  // dst[t] = a[i[t]] * b[j[t]] * scale
+  void product(std::size_t a, Ints i, std::size_t b, Ints j, double scale, std::size_t dst);
+
+  // dst[t] = a[i[t]] * b[j[t]] * factors[t]
+  void weighted_product(std::size_t a, Ints i, std::size_t b, Ints j, Reals factors,
+                        std::size_t dst);
+
+  // dst[t] = src[i[t]] * scale
+  void gather(std::size_t src, Ints i, double scale, std::size_t dst);
+
+  // dst = the constant 1
+  void one(std::size_t dst);
+
+  // Divides every row of the buffer by its norm; zero rows stay.
+  void normalise(std::size_t buffer);
+
+  // Appends the first n features of the buffer to the output, times `scale`, times the row's
+  // weight number `weight` (none if negative), over their norm if `unit`.
+  void emit(std::size_t buffer, std::size_t n, double scale, std::int64_t weight, bool unit);
+
+  // Writes (n_rows, n_outputs) features. `scales`: one number per row that multiplies the input, or
+  // null. `weights`: (n_rows, n_weights), may be null if n_weights is 0.
+  template <class T>
+  void run(const Rows<T>& rows, const T* scales, const double* weights, T* out,
+           std::size_t n_threads) const;
+
+private:
+  enum class Op {
+    CountSketch,
+    Hadamard,
+    Fourier,
+    InverseFourier,
+    MultiplySpectra,
+    Product,
+    WeightedProduct,
+    Gather,
+    One,
+    Normalise,
+    Emit
+  };
+  struct Step {
+    Op op;
+    std::size_t a = 0, b = 0, dst = 0; // buffers
+    std::size_t n = 0;                 // features worked on
+    Ints i{}, j{};
+    std::vector<float> reals32{};
+    Reals reals64{};
+    std::size_t width = 0; // features of dst, for CountSketch
+    double scale = 1;
+    std::int64_t weight = -1;
+    bool unit = false;
+    std::size_t column = 0; // of the output
+  };
+  template <class T> class Runner;
+
+  std::size_t size_of(std::size_t buffer, const char* name) const;
+  void define(std::size_t buffer, std::size_t n);
+  void push(Step step);
+
+  std::size_t n_features_;
+  std::size_t n_outputs_ = 0;
+  std::size_t n_weights_ = 0;
+  bool dense_input_ = false;           // some step reads buffer 0 other than by hashing it
+  std::size_t work_ = 0;               // operations per row, roughly
+  std::vector<std::size_t> sizes_;     // features that a buffer holds now; 0 = undefined
+  std::vector<std::size_t> capacity_;  // the most it ever holds
+  std::size_t longest_transform_ = 0;  // of fourier()
+  std::vector<float> twiddles32_;
+  std::vector<double> twiddles64_;
+  std::vector<Step> steps_;
+};
+
+} // namespace nkfast
