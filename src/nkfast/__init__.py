@@ -1,11 +1,17 @@
-"""Neural kernel feature maps: random features for NNGP and NTK kernels of neural networks."""
+"""Neural kernels at scale: exact NNGP and NTK kernels, and feature maps that approximate them."""
 
 from nkfast._config import get_num_threads, num_threads, set_num_threads, show_config
 from nkfast._core import __version__
+from nkfast.activations import ReLU
+from nkfast.layers import Dense, Sequential, mlp
 
 __all__ = [
+    "Dense",
+    "ReLU",
+    "Sequential",
     "__version__",
     "get_num_threads",
+    "mlp",
     "num_threads",
     "set_num_threads",
     "show_config",

@@ -1,0 +1,94 @@
+"""The one door for arrays: dtype, order, finiteness and sparse format are settled here, once."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any, TypeAlias
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
+
+FloatArray: TypeAlias = NDArray[np.floating[Any]]
+Rows: TypeAlias = Any  # a dense (n, d) array or a CSR matrix; scipy.sparse carries no usable types
+
+FLOATS = (np.float64, np.float32)
+
+
+def _widen(X: Any) -> Any:
+    """Turn float16 into float32, so that scikit-learn's rule (other dtypes to float64) fits."""
+    dtype = getattr(X, "dtype", None)
+    if isinstance(dtype, np.dtype) and dtype.kind == "f" and dtype.itemsize == 2:
+        return X.astype(np.float32)
+    return X
+
+
+def _settle(X: Any) -> Rows:
+    """C order, aligned, native bytes; CSR without duplicates, with its own index type kept."""
+    if sp.issparse(X):
+        if not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
+        return X
+    if X.flags.c_contiguous and X.flags.aligned and X.dtype.isnative:
+        return X
+    return np.require(X, dtype=X.dtype.newbyteorder("="), requirements=["C", "A"])
+
+
+def check_rows(X: Any, name: str = "X", *, min_samples: int = 0, accept_sparse: bool = True) -> Rows:
+    """Return `X` as a C-ordered float32/float64 array or as CSR, refusing NaN and infinity."""
+    return _settle(
+        check_array(
+            _widen(X),
+            accept_sparse="csr" if accept_sparse else False,
+            accept_large_sparse=True,
+            dtype=FLOATS,
+            order="C",
+            ensure_min_samples=min_samples,
+            input_name=name,
+        )
+    )
+
+
+def check_estimator_rows(estimator: Any, X: Any, *, reset: bool, min_samples: int = 1) -> Rows:
+    """Like `check_rows`, and keep scikit-learn's n_features_in_ and feature_names_in_ honest."""
+    return _settle(
+        validate_data(
+            estimator,
+            _widen(X),
+            reset=reset,
+            accept_sparse="csr",
+            accept_large_sparse=True,
+            dtype=FLOATS,
+            order="C",
+            ensure_min_samples=min_samples,
+        )
+    )
+
+
+def check_real(
+    value: Any, name: str, *, low: float = -np.inf, high: float = np.inf, open_low: bool = False
+) -> float:
+    """Return `value` as a float within [low, high] ((low, high] if `open_low`)."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name}: expected a real number, got {value!r}")
+    result = float(value)
+    if not np.isfinite(result) or result < low or result > high or (open_low and result == low):
+        bracket = "(" if open_low else "["
+        raise ValueError(
+            f"{name}: expected a finite number in {bracket}{low:g}, {high:g}], got {value!r}"
+        )
+    return result
+
+
+def check_count(value: Any, name: str, *, low: int = 0, high: int | None = None) -> int:
+    """Return `value` as an int that is at least `low` (and at most `high`)."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name}: expected an integer, got {value!r}")
+    result = int(value)
+    if result < low or (high is not None and result > high):
+        limit = f">= {low}" if high is None else f"in [{low}, {high}]"
+        raise ValueError(f"{name}: expected an integer {limit}, got {value!r}")
+    return result

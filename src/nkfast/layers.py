@@ -1,0 +1,368 @@
+"""Networks as descriptions: layers in a row, and how each one moves the two kernels."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._parameters import Parameters
+from ._validation import check_count, check_real
+from .activations import Activation, get_activation
+
+if TYPE_CHECKING:
+    from .exact import Diagonal
+
+Array = NDArray[Any]
+
+
+@dataclass
+class Moments:
+    """What a layer sees of a set of pairs of points.
+
+    `k` is the NNGP kernel and `theta` the NTK of the pairs; `p` and `q` are the NNGP variances of
+    their left and right points. Everything broadcasts. Complex `k` and `theta` are the same
+    kernels continued analytically in the input's cosine (see `expansion`).
+    """
+
+    k: Array
+    theta: Array
+    p: Array
+    q: Array
+
+
+@dataclass
+class Diagonals:
+    """The same for points with themselves: `k` and `theta` per point."""
+
+    k: Array
+    theta: Array
+
+
+class Layer(Parameters):
+    """One layer of a network."""
+
+    def _pairs(self, m: Moments) -> Moments:
+        raise NotImplementedError
+
+    def _diagonal(self, d: Diagonals) -> Diagonals:
+        raise NotImplementedError
+
+
+class Dense(Layer):
+    """A fully connected layer in NTK parameterisation.
+
+    Parameters
+    ----------
+    w_std : float, default=1.0
+        Standard deviation of the weights; the output is scaled by 1 / sqrt(fan-in).
+    b_std : float, default=0.0
+        Standard deviation of the bias.
+
+    Notes
+    -----
+    Moves the kernels by K <- w_std^2 K + b_std^2 and Theta <- w_std^2 Theta + K_new
+    (Jacot et al. 2018; Novak et al. 2020).
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> nk.Dense(1.4, b_std=0.1)
+    Dense(w_std=1.4, b_std=0.1)
+    """
+
+    def __init__(self, w_std: float = 1.0, b_std: float = 0.0) -> None:
+        check_real(w_std, "w_std", low=0)
+        check_real(b_std, "b_std", low=0)
+        self.w_std = w_std
+        self.b_std = b_std
+
+    def _pairs(self, m: Moments) -> Moments:
+        w2, b2 = self.w_std**2, self.b_std**2
+        k = w2 * m.k + b2
+        return Moments(k, w2 * m.theta + k, w2 * m.p + b2, w2 * m.q + b2)
+
+    def _diagonal(self, d: Diagonals) -> Diagonals:
+        w2, b2 = self.w_std**2, self.b_std**2
+        k = w2 * d.k + b2
+        return Diagonals(k, w2 * d.theta + k)
+
+
+@dataclass
+class _Activated(Layer):
+    """An activation in its place in a network."""
+
+    activation: Activation
+
+    def _pairs(self, m: Moments) -> Moments:
+        k, slope = self.activation._pair(m.p, m.q, m.k)
+        p = self.activation._diagonal(m.p)[0]
+        q = self.activation._diagonal(m.q)[0]
+        return Moments(k, slope * m.theta, p, q)
+
+    def _diagonal(self, d: Diagonals) -> Diagonals:
+        k, slope = self.activation._diagonal(d.k)
+        return Diagonals(k, slope * d.theta)
+
+
+class Sequential(Parameters):
+    """A network: layers in a row.
+
+    Parameters
+    ----------
+    *layers : Dense or activation
+        The layers in order. An activation needs a Gaussian input, so it stands behind a `Dense`.
+
+    Attributes
+    ----------
+    layers : tuple
+        The layers.
+
+    Examples
+    --------
+    >>> import numpy as np, nkfast as nk
+    >>> net = nk.Sequential(nk.Dense(2**0.5), nk.ReLU(), nk.Dense(1.0))
+    >>> net.nngp(np.eye(2)).round(4).tolist()
+    [[0.5, 0.1592], [0.1592, 0.5]]
+    """
+
+    layers: tuple[Layer | Activation, ...]
+
+    def __init__(self, *layers: Layer | Activation) -> None:
+        self.layers = _checked(layers)
+
+    # --- parameters: each layer under its index ("0__w_std"), as steps are in a Pipeline ---
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters: `layers`, and with `deep` each layer's as "index__name"."""
+        params: dict[str, Any] = {"layers": self.layers}
+        if deep:
+            for i, layer in enumerate(self.layers):
+                params[str(i)] = layer
+                params |= {f"{i}__{k}": v for k, v in layer.get_params().items()}
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set `layers`, a whole layer ("0") or a layer's parameter ("0__w_std")."""
+        layers = list(_checked(params.pop("layers", self.layers)))
+        nested: dict[int, dict[str, Any]] = {}
+        for key, value in params.items():
+            head, _, rest = key.partition("__")
+            if not head.isdigit() or int(head) >= len(layers):
+                raise ValueError(
+                    f"{type(self).__name__}: unknown parameter {key!r}, expected 'layers' or an "
+                    f"index below {len(layers)}, such as '0' or '0__w_std'"
+                )
+            if rest:
+                nested.setdefault(int(head), {})[rest] = value
+            else:
+                layers[int(head)] = value
+        for i, changes in nested.items():
+            layers[i] = layers[i].__sklearn_clone__().set_params(**changes)
+        self.layers = _checked(layers)
+        return self
+
+    def __sklearn_clone__(self) -> Self:
+        return type(self)(*(layer.__sklearn_clone__() for layer in self.layers))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequential) and self.layers == other.layers
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, self.layers))})"
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        for i, layer in enumerate(self.layers):
+            for name, value in layer.get_params().items():
+                if callable(value) and not isinstance(value, Activation):
+                    try:
+                        pickle.dumps(value)
+                    except Exception as error:
+                        raise pickle.PicklingError(
+                            f"layer {i}, {type(layer).__name__}: {name}={value!r} cannot be "
+                            "pickled; a network that is to be saved or sent to another process "
+                            "needs a function defined at the top level of a module, not a lambda"
+                        ) from error
+        return super().__reduce_ex__(protocol)
+
+    # --- kernels ---
+
+    def _steps(self) -> list[Layer]:
+        return [x if isinstance(x, Layer) else _Activated(x) for x in self.layers]
+
+    def _propagate(self, moments: Moments) -> Moments:
+        for step in self._steps():
+            moments = step._pairs(moments)
+        return moments
+
+    def _propagate_diagonal(self, diagonals: Diagonals) -> Diagonals:
+        for step in self._steps():
+            diagonals = step._diagonal(diagonals)
+        return diagonals
+
+    def kernel(self, X: Any, Z: Any = None, get: str | Iterable[str] = ("nngp", "ntk")) -> Any:
+        """Return exact kernels of the rows of `X` with the rows of `Z` (default: `X`).
+
+        Parameters
+        ----------
+        X : array_like or CSR matrix of shape (n, d)
+        Z : array_like or CSR matrix of shape (m, d), optional
+        get : str or tuple of str, default=("nngp", "ntk")
+            Which kernels. One name returns the array itself.
+
+        Returns
+        -------
+        ndarray of shape (n, m), or namedtuple of them with the names in `get`
+            float32 if both inputs are float32, else float64. K(X, X) is exactly symmetric.
+
+        Raises
+        ------
+        ValueError
+            On NaN or infinity, on different numbers of features, on an unknown name.
+
+        Examples
+        --------
+        >>> import numpy as np, nkfast as nk
+        >>> k = nk.mlp(depth=1).kernel(np.eye(3))
+        >>> k.nngp.shape, k.ntk.shape
+        ((3, 3), (3, 3))
+        """
+        from .exact import kernel
+
+        return kernel(self, X, Z, get)
+
+    def nngp(self, X: Any, Z: Any = None) -> Array:
+        """Return the exact NNGP kernel, (n, m); parameters as in `kernel`."""
+        return np.asarray(self.kernel(X, Z, get="nngp"))
+
+    def ntk(self, X: Any, Z: Any = None) -> Array:
+        """Return the exact neural tangent kernel, (n, m); parameters as in `kernel`."""
+        return np.asarray(self.kernel(X, Z, get="ntk"))
+
+    def diag(self, X: Any) -> Diagonal:
+        """Return the diagonals of the kernels of `X` with itself in O(n).
+
+        Parameters
+        ----------
+        X : array_like or CSR matrix of shape (n, d)
+
+        Returns
+        -------
+        namedtuple (nngp, ntk) of ndarrays of shape (n,)
+
+        Examples
+        --------
+        >>> import numpy as np, nkfast as nk
+        >>> nk.mlp(depth=1).diag(np.eye(2)).nngp.tolist()
+        [1.0000000000000004, 1.0000000000000004]
+        """
+        from .exact import diag
+
+        return diag(self, X)
+
+
+class MLP(Sequential):
+    """The network of `mlp`: a `Sequential` whose parameters are those of `mlp`."""
+
+    def __init__(
+        self,
+        depth: int = 1,
+        activation: str | Activation = "relu",
+        w_std: float = 2**0.5,
+        b_std: float = 0.0,
+    ) -> None:
+        check_count(depth, "depth")
+        act = get_activation(activation)
+        self.depth = depth
+        self.activation = activation
+        self.w_std = w_std
+        self.b_std = b_std
+        layers: list[Layer | Activation] = []
+        for _ in range(depth):
+            layers += [Dense(w_std, b_std), act]
+        super().__init__(*layers, Dense(w_std, b_std))
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return depth, activation, w_std and b_std (and the activation's own with `deep`)."""
+        params = Parameters.get_params(self, deep)
+        if deep and isinstance(self.activation, Activation):
+            params |= {f"activation__{k}": v for k, v in self.activation.get_params().items()}
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters by name and build the layers anew."""
+        own = {k: v for k, v in params.items() if not k.startswith("activation__")}
+        inner = {k[12:]: v for k, v in params.items() if k.startswith("activation__")}
+        if inner:
+            act = get_activation(own.get("activation", self.activation))
+            own["activation"] = act.__sklearn_clone__().set_params(**inner)
+        return Parameters.set_params(self, **own)
+
+    def __sklearn_clone__(self) -> Self:
+        return type(self)(**Parameters.get_params(self, deep=False))
+
+    def __repr__(self) -> str:
+        return Parameters.__repr__(self).replace("MLP(", "mlp(", 1)
+
+
+def mlp(
+    depth: int = 1,
+    activation: str | Activation = "relu",
+    w_std: float = 2**0.5,
+    b_std: float = 0.0,
+) -> MLP:
+    """Return a fully connected network: `depth` times (Dense, activation), then Dense.
+
+    Parameters
+    ----------
+    depth : int, default=1
+        Number of hidden layers, >= 0.
+    activation : str or activation, default="relu"
+        By name ("relu") or as an object.
+    w_std, b_std : float, default=2**0.5 and 0.0
+        Standard deviations of weights and biases of every Dense layer.
+
+    Returns
+    -------
+    MLP
+        A `Sequential` that scikit-learn's searches can tune by
+        ``net__depth``, ``net__activation``, ``net__w_std`` and ``net__b_std``.
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> len(nk.mlp(depth=2, activation="relu", w_std=1.4, b_std=0.1).layers)
+    5
+    """
+    return MLP(depth, activation, w_std, b_std)
+
+
+def _checked(layers: Any) -> tuple[Layer | Activation, ...]:
+    """Refuse layers that do not fit, naming the layer."""
+    layers = tuple(layers)
+    if not layers:
+        raise ValueError("layers: expected at least one layer, got none")
+    gaussian = False
+    for i, layer in enumerate(layers):
+        if isinstance(layer, Layer):
+            gaussian = True
+        elif isinstance(layer, Activation):
+            if not gaussian:
+                where = "is the first layer" if i == 0 else "follows another activation"
+                raise ValueError(
+                    f"layer {i}, {type(layer).__name__}: an activation needs a Gaussian input, "
+                    f"so expected it behind a Dense layer, but it {where}"
+                )
+            gaussian = False
+        else:
+            hint = " (an instance, not the class)" if isinstance(layer, type) else ""
+            raise TypeError(
+                f"layer {i}: expected a layer or an activation object{hint}, got {layer!r}"
+            )
+    return layers
