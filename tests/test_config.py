@@ -67,12 +67,17 @@ def test_numpy_integers_are_integers():
     assert nk.get_num_threads() == 3
 
 
-def test_context_ends_by_an_exception_and_nests():
+def test_context_nests_and_ends_by_an_exception():
     nk.set_num_threads(2)
-    with nk.num_threads(3):
-        with pytest.raises(KeyError), nk.num_threads(4):
+
+    def fail():
+        with nk.num_threads(4):
             assert nk.get_num_threads() == 4
             raise KeyError
+
+    with nk.num_threads(3):
+        with pytest.raises(KeyError):
+            fail()
         assert nk.get_num_threads() == 3
     assert nk.get_num_threads() == 2
 

@@ -1,6 +1,7 @@
 """The choice of the SIMD level at run time."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from nkfast import _core
 
 LEVELS = ("base", "avx2", "avx512")
 RUNNABLE = _core.simd_levels()
-TESTS = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
 
 
 def run_python(*arguments, level=None, cwd=None):
@@ -60,22 +61,59 @@ def test_unknown_level_is_refused(level):
     assert f"({', '.join(RUNNABLE)}), got '{level}'" in done.stderr
 
 
-@pytest.mark.parametrize("level", LEVELS)
-def test_level_that_cannot_run_is_refused(level):
-    if level in RUNNABLE:
-        pytest.skip("this CPU can run it")
-    done = run_python("-c", "import nkfast", level=level)
-    assert done.returncode == 1
-    assert "ImportError: environment variable NKFAST_SIMD: expected one of" in done.stderr
-    assert f"got '{level}', which this" in done.stderr
+def test_levels_that_cannot_run_here_are_refused():
+    for level in set(LEVELS) - set(RUNNABLE):  # none on a CPU with AVX-512; see the next test
+        done = run_python("-c", "import nkfast", level=level)
+        assert done.returncode == 1
+        assert "ImportError: environment variable NKFAST_SIMD: expected one of" in done.stderr
+        assert f"got '{level}', which this" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def fake_cpu(tmp_path_factory):
+    """Return a program that runs csrc/simd/dispatch.cpp on a CPU of the given features."""
+    compiler = shutil.which("c++")
+    if compiler is None:
+        pytest.skip("needs a C++ compiler")
+    program = tmp_path_factory.mktemp("dispatch") / "dispatch"
+    sources = [ROOT / "csrc/simd/dispatch.cpp", ROOT / "tests/cpp/test_dispatch.cpp"]
+    flags = ["-std=c++20", f"-I{ROOT / 'csrc'}", "-DNKFAST_HAVE_AVX2=1", "-DNKFAST_HAVE_AVX512=1"]
+    subprocess.run([compiler, *flags, *map(str, sources), "-o", str(program)], check=True)
+
+    def run(features, level):
+        env = {} if level is None else {"NKFAST_SIMD": level}
+        return subprocess.run(
+            [str(program), *features], env=env, capture_output=True, text=True, timeout=10
+        )
+
+    return run
+
+
+CPUS = [((), ["base"]), (("v3",), ["base", "avx2"]), (("v3", "v4"), ["base", "avx2", "avx512"])]
+
+
+@pytest.mark.parametrize(("features", "runnable"), CPUS)
+def test_choice_on_other_cpus(fake_cpu, features, runnable):
+    assert fake_cpu(features, None).stdout.split() == [runnable[-1], *runnable]
+    for level in LEVELS:
+        done = fake_cpu(features, level)
+        if level in runnable:
+            assert done.stdout.split() == [level, *runnable]
+        else:
+            assert done.returncode == 1
+            assert done.stderr == (
+                "environment variable NKFAST_SIMD: expected one of the levels that can run here "
+                f"({', '.join(runnable)}), got '{level}', which this CPU or operating system "
+                "cannot run\n"
+            )
 
 
 @pytest.mark.parametrize("level", RUNNABLE)
 def test_loops_at_every_runnable_level(level):
     """Every test marked simd passes at every level, whatever level this process is using."""
     done = run_python(
-        *("-m", "pytest", "-q", "-m", "simd", "-p", "no:cacheprovider", str(TESTS)),
+        *("-m", "pytest", "-q", "-m", "simd", "-p", "no:cacheprovider", str(ROOT / "tests")),
         level=level,
-        cwd=TESTS.parent,
+        cwd=ROOT,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -20,13 +20,13 @@ PROBE = "#include <thread>\nint main() { std::jthread t([] {}); }\n"
 
 def find_problems():  # type: () -> list[str]
     """Return one sentence for each thing that is missing."""
-    problems = []
     here = "{} ({})".format(sys.executable, sys.version.split()[0])
     if sys.version_info < OLDEST_PYTHON:
-        problems.append(
-            "nkfast needs Python {}.{} or newer, but this is {}. "
-            "Name another one: make PYTHON=python3.12 ...".format(*OLDEST_PYTHON, here)
-        )
+        return [
+            "nkfast needs Python 3.11 or newer, but this is {}. "
+            "Name another one: make PYTHON=python3.12 ...".format(here)
+        ]
+    problems = []
     if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
         problems.append(
             "Python at {} cannot create virtual environments (no venv or ensurepip module). "
