@@ -3,10 +3,13 @@
 from nkfast._config import get_num_threads, num_threads, set_num_threads, show_config
 from nkfast._core import __version__
 from nkfast.activations import ReLU
+from nkfast.features import NNGPFeatures, NTKFeatures
 from nkfast.layers import Dense, Sequential, mlp
 
 __all__ = [
     "Dense",
+    "NNGPFeatures",
+    "NTKFeatures",
     "ReLU",
     "Sequential",
     "__version__",
