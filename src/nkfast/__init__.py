@@ -4,9 +4,12 @@ from nkfast._config import get_num_threads, num_threads, set_num_threads, show_c
 from nkfast._core import __version__
 from nkfast.activations import ReLU
 from nkfast.layers import Dense, Sequential, mlp
+from nkfast.learn import NTKClassifier, NTKRegressor
 
 __all__ = [
     "Dense",
+    "NTKClassifier",
+    "NTKRegressor",
     "ReLU",
     "Sequential",
     "__version__",
