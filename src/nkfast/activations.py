@@ -154,7 +154,9 @@ class _Rectifier(Activation):
         even = np.where(l % 2 == 0, l, 2)
         # E[max(z, 0) h_l(z)] for even l >= 2: (-1)^{l/2 - 1} (l - 3)!! / sqrt(2 pi l!)
         size = np.exp(
-            (even - 2) / 2 * np.log(2) + gammaln((np.maximum(even, 2) - 1) / 2) - gammaln(even + 1) / 2
+            (even - 2) / 2 * np.log(2)
+            + gammaln((np.maximum(even, 2) - 1) / 2)
+            - gammaln(even + 1) / 2
         )
         value = np.where(l % 2 == 0, (-1.0) ** (even // 2 - 1) * size / np.sqrt(2 * np.pi**2), 0.0)
         value[0] = 1 / np.sqrt(2 * np.pi)

@@ -116,9 +116,9 @@ class Expansion:
     def _extend(self, norm: Array) -> Array:
         """Return u_c at a norm outside the range: by the kernel itself, not by the series."""
         q = int(self.degrees.max())
-        across = radial_coefficients(
-            self.net, norm, self.nodes, self.n_features, q, self.kernel
-        )[:, 0]
+        across = radial_coefficients(self.net, norm, self.nodes, self.n_features, q, self.kernel)[
+            :, 0
+        ]
         own = radial_coefficients(self.net, norm, norm, self.n_features, q, self.kernel)[:, 0, 0]
         u = np.einsum("cj,cj->c", across[self.degrees], self.basis)
         # Few ranks carry less and less of g_l(a, a) far away; the diagonal is known, so keep it.
