@@ -21,6 +21,8 @@ class Activation(Parameters):
     `hermite_coefficients`.
     """
 
+    _homogeneity: float | None = None  # h if f(t x) = t^h f(x) for every t > 0
+
     def __call__(self, x: ArrayLike) -> Array:
         """Return the function's value at every entry of `x`."""
         raise NotImplementedError
@@ -121,6 +123,8 @@ def _angle(p: Array, q: Array, c: Array) -> tuple[Array, Array]:
 
 class _Rectifier(Activation):
     """a min(x, 0) + b max(x, 0): the family of ReLU, leaky ReLU and the absolute value."""
+
+    _homogeneity = 1.0
 
     def _slopes(self) -> tuple[float, float]:
         raise NotImplementedError

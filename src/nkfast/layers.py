@@ -52,6 +52,10 @@ class Layer(Parameters):
     def _diagonal(self, d: Diagonals) -> Diagonals:
         raise NotImplementedError
 
+    def _homogeneity(self) -> float | None:
+        """Return h if scaling the input by t scales the output by t^h, None if no h does."""
+        return None
+
 
 class Dense(Layer):
     """A fully connected layer in NTK parameterisation.
@@ -91,6 +95,9 @@ class Dense(Layer):
         k = w2 * d.k + b2
         return Diagonals(k, w2 * d.theta + k)
 
+    def _homogeneity(self) -> float | None:
+        return 1.0 if self.b_std == 0 else None
+
 
 @dataclass
 class _Activated(Layer):
@@ -107,6 +114,9 @@ class _Activated(Layer):
     def _diagonal(self, d: Diagonals) -> Diagonals:
         k, slope = self.activation._diagonal(d.k)
         return Diagonals(k, slope * d.theta)
+
+    def _homogeneity(self) -> float | None:
+        return self.activation._homogeneity
 
 
 class Sequential(Parameters):
@@ -205,6 +215,16 @@ class Sequential(Parameters):
         for step in self._steps():
             diagonals = step._diagonal(diagonals)
         return diagonals
+
+    def _homogeneity(self) -> float | None:
+        """Return h if scaling a point by t scales its features by t^h, None if no h does."""
+        power = 1.0
+        for step in self._steps():
+            own = step._homogeneity()
+            if own is None:
+                return None
+            power *= own
+        return power
 
     def kernel(self, X: Any, Z: Any = None, get: str | Iterable[str] = ("nngp", "ntk")) -> Any:
         """Return exact kernels of the rows of `X` with the rows of `Z` (default: `X`).

@@ -1,0 +1,236 @@
+"""A whole dense network as one expansion: kernel(x, x') = sum_l g_l(||x||, ||x'||) rho^l.
+
+Every NNGP and NTK of a dense network, of any depth and with biases, is of this form with positive
+semi-definite g_l (Schoenberg; Han et al., NeurIPS 2022, theorem 2 is the homogeneous case). Here the
+g_l are computed on radial nodes, split into g_l(a, b) ~ sum_r u_lr(a) u_lr(b), and every u_lr is
+kept as a Chebyshev series in log a. Cost and error do not grow with depth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _core
+from .layers import Moments, Sequential
+
+Array: TypeAlias = NDArray[np.float64]
+Kernel: TypeAlias = Literal["nngp", "ntk"]
+
+_CIRCLE = 512  # points on the circle on which the kernel is sampled
+_RADIUS = 1e-16 ** (1 / _CIRCLE)  # of that circle: the first aliased coefficient is at rounding
+_CHUNK = 64  # left nodes at a time, to bound memory
+_MAX_HALF = 3.5  # half width in log norm that one Chebyshev series covers: a factor of 1100
+_MARGIN = 1.25  # by which norms may leave the range of the fitted rows
+_MAX_RANK = 4
+_RANK_TOLERANCE = 1e-5  # of the kernel's energy; terms below it are dropped
+
+
+def radial_coefficients(
+    net: Sequential, a: Array, b: Array, n_features: int, degree: int, kernel: Kernel
+) -> Array:
+    """Return g_l(a_i, b_j), the coefficients of the kernel's power series in rho.
+
+    Parameters
+    ----------
+    net : Sequential
+        A dense network.
+    a, b : ndarray of shape (p,) and (q,)
+        Norms of the left and right points.
+    n_features : int
+        Number of features d; the input's kernel is a b rho / d.
+    degree : int
+        Highest degree.
+    kernel : {"nngp", "ntk"}
+
+    Returns
+    -------
+    ndarray of shape (degree + 1, p, q)
+
+    Notes
+    -----
+    The kernel is analytic in rho inside the unit disk, because every layer's map is a power series
+    with a finite sum at 1. So the coefficients are Cauchy integrals, here a Fourier transform over a
+    circle of radius slightly below 1: no composition of truncated series, so no truncation error.
+    """
+    turn = np.exp(2j * np.pi * np.arange(_CIRCLE // 2 + 1) / _CIRCLE)
+    rho = _RADIUS * turn
+    out = np.empty((degree + 1, len(a), len(b)))
+    for i in range(0, len(a), _CHUNK):
+        left = a[i : i + _CHUNK, None, None]
+        right = b[None, :, None]
+        k = left * right / n_features * rho
+        end = net._propagate(
+            Moments(k, np.zeros_like(k), left**2 / n_features, right**2 / n_features)
+        )
+        value = np.broadcast_to(end.theta if kernel == "ntk" else end.k, k.shape)
+        series = np.fft.irfft(value.conj(), n=_CIRCLE)[..., : degree + 1]
+        out[:, i : i + _CHUNK] = np.moveaxis(series / _RADIUS ** np.arange(degree + 1), -1, 0)
+    return out
+
+
+@dataclass
+class Expansion:
+    """The radial weights u_c of all components c = (degree, rank) of an expansion.
+
+    Attributes
+    ----------
+    degrees, ranks : ndarray of shape (n_terms,)
+        Degree l and rank r of every term, ordered by degree, then rank.
+    """
+
+    net: Sequential
+    kernel: Kernel
+    n_features: int
+    degrees: NDArray[np.int64]
+    ranks: NDArray[np.int64]
+    coefficients: Array  # (n_terms, n_nodes), Chebyshev series of u / a^power in log a
+    at_zero: Array  # (n_terms,), u at norm zero
+    middle: float  # of the range, in log norm
+    half: float
+    power: float
+    nodes: Array  # (n_nodes,)
+    basis: Array  # (n_terms, n_nodes): u_c(a) = sum_j g_l(a, a_j) basis[c, j]
+
+    def weights(self, norms: Array, n_threads: int = 1) -> Array:
+        """Return u_c(norms[i]) as (n, n_terms), each row from its own norm alone."""
+        out = _core.radial_weights(
+            norms,
+            self.coefficients,
+            self.at_zero,
+            self.middle,
+            self.half,
+            self.power,
+            n_threads,
+        )
+        if self.power == 0:
+            with np.errstate(divide="ignore"):
+                outside = (norms > 0) & (np.abs(np.log(norms) - self.middle) > self.half)
+            for i in np.flatnonzero(outside):
+                out[i] = self._extend(norms[i : i + 1])
+        return np.asarray(out)
+
+    def _extend(self, norm: Array) -> Array:
+        """Return u_c at a norm outside the range: by the kernel itself, not by the series."""
+        q = int(self.degrees.max())
+        across = radial_coefficients(
+            self.net, norm, self.nodes, self.n_features, q, self.kernel
+        )[:, 0]
+        own = radial_coefficients(self.net, norm, norm, self.n_features, q, self.kernel)[:, 0, 0]
+        u = np.einsum("cj,cj->c", across[self.degrees], self.basis)
+        # Few ranks carry less and less of g_l(a, a) far away; the diagonal is known, so keep it.
+        held = np.bincount(self.degrees, u**2, minlength=q + 1)
+        scale = np.sqrt(np.maximum(own, 0) / np.where(held > 0, held, 1))
+        return np.asarray(u * scale[self.degrees])
+
+    def scale(self, factors: Array) -> Expansion:
+        """Return the expansion with every g_l multiplied by factors[l]."""
+        root = np.sqrt(factors)[self.degrees]
+        return Expansion(
+            self.net,
+            self.kernel,
+            self.n_features,
+            self.degrees,
+            self.ranks,
+            self.coefficients * root[:, None],
+            self.at_zero * root,
+            self.middle,
+            self.half,
+            self.power,
+            self.nodes,
+            self.basis * root[:, None],
+        )
+
+
+def expand(
+    net: Sequential, norms: Array, n_features: int, degree: int, kernel: Kernel
+) -> Expansion:
+    """Return the expansion of a network's kernel for points with norms like `norms`.
+
+    Parameters
+    ----------
+    net : Sequential
+        A dense network.
+    norms : ndarray of shape (n,)
+        Norms of the points that the expansion is for; zeros are allowed.
+    n_features, degree, kernel
+        As in `radial_coefficients`.
+    """
+    positive = norms[norms > 0]
+    power = net._homogeneity()
+    middle, half = _range(positive)
+    if power is not None:
+        half = 0.0
+    n_nodes = 1 if half == 0 else int(np.clip(np.ceil(12 + 10 * half), 16, 48))
+    cosines = np.cos(np.pi * (np.arange(n_nodes) + 0.5) / n_nodes) if half > 0 else np.zeros(1)
+    nodes = np.exp(middle + half * cosines)
+    root = np.sqrt(_density(positive, middle, half, cosines))
+
+    g = radial_coefficients(net, nodes, nodes, n_features, degree, kernel)
+    zero = radial_coefficients(net, np.zeros(1), nodes, n_features, 0, kernel)[0, 0]
+    energy = float(sum(np.sum(root**2 * np.diagonal(part)) for part in g))
+    # Chebyshev coefficients from values at the roots of T_n.
+    chebyshev = np.cos(np.arange(n_nodes)[:, None] * np.arccos(cosines))
+    chebyshev *= np.where(np.arange(n_nodes) == 0, 1, 2)[:, None] / n_nodes
+
+    degrees, ranks, series, at_zero, basis = [], [], [], [], []
+    for l, part in enumerate(g):
+        value, vector = np.linalg.eigh(root[:, None] * part * root)
+        for r, k in enumerate(np.argsort(value)[::-1][:_MAX_RANK]):
+            if value[k] <= energy * (_RANK_TOLERANCE if l > 0 or r > 0 else 0) or value[k] <= 0:
+                break
+            b = root * vector[:, k] / np.sqrt(value[k])
+            b = b if b.sum() >= 0 else -b  # the same sign on every machine
+            u = part @ b
+            if power is not None:
+                u = u / nodes**power
+            degrees.append(l)
+            ranks.append(r)
+            series.append(chebyshev @ u)
+            at_zero.append(float(zero @ b) if l == 0 else 0.0)
+            basis.append(b)
+    shape = (len(degrees), n_nodes)
+    return Expansion(
+        net,
+        kernel,
+        n_features,
+        np.array(degrees, np.int64),
+        np.array(ranks, np.int64),
+        np.array(series, np.float64).reshape(shape),
+        np.array(at_zero, np.float64),
+        middle,
+        half,
+        0.0 if power is None else power,
+        nodes,
+        np.array(basis, np.float64).reshape(shape),
+    )
+
+
+def _range(norms: Array) -> tuple[float, float]:
+    """Return middle and half width of the range of log norms that the series cover."""
+    if len(norms) == 0:
+        return 0.0, np.log(_MARGIN)
+    logs = np.log(norms)
+    low, high = float(logs.min()), float(logs.max())
+    if high - low > 2 * (_MAX_HALF - np.log(_MARGIN)):
+        low, high = (float(x) for x in np.quantile(logs, [0.005, 0.995]))
+        middle = float(np.median(logs))
+        low = max(low, middle - _MAX_HALF)
+        high = min(high, middle + _MAX_HALF)
+    if high - low < 1e-9:  # one norm: one node, exact
+        return (low + high) / 2, 0.0
+    return (low + high) / 2, min((high - low) / 2 + np.log(_MARGIN), _MAX_HALF)
+
+
+def _density(norms: Array, middle: float, half: float, cosines: Array) -> Array:
+    """Return the share of the norms nearest to each node, with a floor, summing to one."""
+    n = len(cosines)
+    share = np.full(n, 1e-2 / n)
+    if len(norms) and half > 0:
+        t = np.clip((np.log(norms) - middle) / half, -1, 1)
+        edges = -np.cos(np.pi * np.arange(n + 1) / n)
+        share += np.histogram(t, edges)[0][::-1] / len(norms)
+    return np.asarray(share / share.sum())

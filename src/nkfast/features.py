@@ -1,0 +1,192 @@
+"""Feature maps: scikit-learn transformers whose features' inner products are neural kernels."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from . import _core
+from ._config import get_num_threads
+from ._polynomial import build_program, polynomial_steps
+from ._validation import check_count, check_estimator_rows
+from .allocation import allocate, fit_factors, n_monomials
+from .expansion import Kernel, expand
+from .layers import Sequential, mlp
+
+_SAMPLE = 500  # rows on whose exact kernel the factors are fitted
+_DEFAULT_DEGREE = 8
+_MAX_EXACT_DEGREE = 24  # in few dimensions exact degrees are cheap and taken beyond the default
+
+
+def row_norms(X: Any, n_threads: int) -> NDArray[np.float64]:
+    """Return the norms of dense or CSR rows in float64, safe from overflow of the squares."""
+    norms = np.empty(X.shape[0])
+    if sp.issparse(X):
+        starts, indices = _index_arrays(X)
+        _core.row_norms_csr(X.data, indices, starts, X.shape[1], norms, n_threads)
+    else:
+        _core.row_norms(X, norms, n_threads)
+    # What float32 cannot invert counts as zero: the kernel there is that of zero to 1e-37.
+    norms[norms < 4 * np.finfo(X.dtype).tiny] = 0
+    return norms
+
+
+def _index_arrays(X: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return CSR row starts and column indices as contiguous arrays of one type."""
+    kind = np.int64 if np.int64 in (X.indptr.dtype, X.indices.dtype) else np.int32
+    return (
+        np.ascontiguousarray(X.indptr, kind),
+        np.ascontiguousarray(X.indices, kind),
+    )
+
+
+class _NeuralFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    _kernel: ClassVar[Kernel]
+
+    def __init__(
+        self,
+        net: Sequential | None = None,
+        n_components: int = 4096,
+        *,
+        degree: int | str = "auto",
+        random_state: Any = None,
+    ) -> None:
+        self.net = net
+        self.n_components = n_components
+        self.degree = degree
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Choose the expansion for the norms and angles of `X`, and draw the sketch.
+
+        Parameters
+        ----------
+        X : array_like or CSR matrix of shape (n, d)
+            Rows like those to be transformed. Of large sets a sample is enough.
+        y : ignored
+
+        Returns
+        -------
+        self
+        """
+        X = check_estimator_rows(self, X, reset=True)
+        m = check_count(self.n_components, "n_components", low=1)
+        n, d = X.shape
+        degree = self._degree(d, m)
+        net = _network(self.net)
+        rng = check_random_state(self.random_state)
+        norms = row_norms(X, get_num_threads())
+        expansion = expand(net, norms, d, degree, self._kernel)
+
+        rows = np.sort(rng.permutation(n)[:_SAMPLE])
+        a = norms[rows]
+        sample = X[rows].astype(np.float64)
+        unit = np.divide(1, a, out=np.zeros_like(a), where=a > 0)
+        unit = sp.diags_array(unit) @ sample if sp.issparse(sample) else unit[:, None] * sample
+        rho = unit @ unit.T
+        rho = rho.toarray() if sp.issparse(rho) else rho
+        u = expansion.weights(a)
+        energies = np.mean(u**2, axis=0)
+        power = np.ones_like(rho)
+        terms = np.empty((degree + 1, *rho.shape))
+        for l in range(degree + 1):
+            part = u[:, expansion.degrees == l]
+            terms[l] = (part @ part.T) * power
+            power *= rho
+        exact = net.kernel(sample, get=self._kernel)
+        shape = (expansion.degrees, expansion.ranks, energies, d, m)
+        factors = fit_factors(terms, exact, n, *shape)
+        self.expansion_ = expansion.scale(factors)
+        energies = energies * factors[expansion.degrees]
+        plan = allocate(expansion.degrees, expansion.ranks, energies, d, m)
+        self.allocation_ = plan
+        self.factors_ = factors
+        self.degree_ = int(expansion.degrees[plan.widths > 0].max(initial=0))
+        self.steps_ = polynomial_steps(expansion.degrees, expansion.ranks, plan, d, m, rng)
+        self._n_features_out = m
+        self.__dict__.pop("_program", None)
+        return self
+
+    def transform(self, X: Any) -> NDArray[Any]:
+        """Return the features Z of the rows of `X`, so that Z Z^T approximates their kernel.
+
+        Parameters
+        ----------
+        X : array_like or CSR matrix of shape (n, d)
+
+        Returns
+        -------
+        ndarray of shape (n, n_components)
+            float32 for float32 input, else float64. A row's features depend on that row alone, to
+            the last bit: not on the batch, and not on the number of threads.
+        """
+        check_is_fitted(self)
+        X = check_estimator_rows(self, X, reset=False)
+        threads = get_num_threads()
+        norms = row_norms(X, threads)
+        weights = self.expansion_.weights(norms, threads)
+        scales = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0).astype(X.dtype)
+        out = np.empty((X.shape[0], self._n_features_out), X.dtype)
+        program = self._built()
+        needed = np.ascontiguousarray(weights[:, : program.n_weights])
+        if sp.issparse(X):
+            starts, indices = _index_arrays(X)
+            program.run_csr(X.data, indices, starts, scales, needed, out, threads)
+        else:
+            program.run(X, scales, needed, out, threads)
+        return out
+
+    def _degree(self, d: int, m: int) -> int:
+        if not isinstance(self.degree, str):
+            return check_count(self.degree, "degree", low=0, high=64)
+        if self.degree != "auto":
+            raise ValueError(f"degree: expected an integer or 'auto', got {self.degree!r}")
+        degree, total = 0, 1
+        while degree < _MAX_EXACT_DEGREE and total <= m:
+            degree += 1
+            total += n_monomials(d, degree)
+        return max(_DEFAULT_DEGREE, degree - 1)
+
+    def _built(self) -> _core.Program:
+        program = self.__dict__.get("_program")
+        if program is None:
+            program = self._program = build_program(self.n_features_in_, self.steps_)
+        return program
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        state.pop("_program", None)  # compiled; made anew from steps_
+        return state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def _network(net: Any) -> Sequential:
+    """Return an own copy of the network, since set_params can change the original."""
+    if net is None:
+        return mlp()
+    if not isinstance(net, Sequential):
+        raise TypeError(f"net: expected a network such as nkfast.mlp(), got {net!r}")
+    return net.__sklearn_clone__()
+
+
+class NTKFeatures(_NeuralFeatures):
+    """Feature map of the neural tangent kernel of a dense network."""
+
+    _kernel = "ntk"
+
+
+class NNGPFeatures(_NeuralFeatures):
+    """Feature map of the NNGP kernel of a dense network."""
+
+    _kernel = "nngp"
