@@ -37,7 +37,9 @@ def _settle(X: Any) -> Rows:
     return np.require(X, dtype=X.dtype.newbyteorder("="), requirements=["C", "A"])
 
 
-def check_rows(X: Any, name: str = "X", *, min_samples: int = 0, accept_sparse: bool = True) -> Rows:
+def check_rows(
+    X: Any, name: str = "X", *, min_samples: int = 0, accept_sparse: bool = True
+) -> Rows:
     """Return `X` as a C-ordered float32/float64 array or as CSR, refusing NaN and infinity."""
     return _settle(
         check_array(
