@@ -5,11 +5,14 @@ from nkfast._core import __version__
 from nkfast.activations import ReLU
 from nkfast.features import NNGPFeatures, NTKFeatures
 from nkfast.layers import Dense, Sequential, mlp
+from nkfast.learn import NTKClassifier, NTKRegressor
 
 __all__ = [
     "Dense",
     "NNGPFeatures",
+    "NTKClassifier",
     "NTKFeatures",
+    "NTKRegressor",
     "ReLU",
     "Sequential",
     "__version__",

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from sklearn.utils import check_array
+from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.validation import validate_data
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
@@ -94,3 +94,47 @@ def check_count(value: Any, name: str, *, low: int = 0, high: int | None = None)
         limit = f">= {low}" if high is None else f"in [{low}, {high}]"
         raise ValueError(f"{name}: expected an integer {limit}, got {value!r}")
     return result
+
+
+def check_targets(y: Any, n: int) -> FloatArray:
+    """Return `y` as float64 of shape (n,) or (n, k), refusing NaN and infinity."""
+    if y is None:
+        raise ValueError("y: this estimator requires y to be passed, but the target y is None")
+    y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
+    _check_length(y, "y", n)
+    if y.ndim == 2 and y.shape[1] == 0:
+        raise ValueError("y: expected at least one target, got none")
+    return np.asarray(y)
+
+
+def check_labels(y: Any, n: int) -> NDArray[Any]:
+    """Return `y` as labels of shape (n,)."""
+    if y is None:
+        raise ValueError("y: this estimator requires y to be passed, but the target y is None")
+    y = check_array(y, dtype=None, ensure_2d=False, ensure_all_finite=True, input_name="y")
+    y = column_or_1d(y, warn=True)
+    _check_length(y, "y", n)
+    return np.asarray(y)
+
+
+def check_weights(weight: Any, n: int) -> FloatArray | None:
+    """Return sample weights as float64 of shape (n,), >= 0 and not all zero; None stays None."""
+    if weight is None:
+        return None
+    weight = check_array(weight, dtype=np.float64, ensure_2d=False, input_name="sample_weight")
+    if weight.ndim != 1:
+        raise ValueError(f"sample_weight: expected 1 dimension, got {weight.ndim}")
+    _check_length(weight, "sample_weight", n)
+    if np.any(weight < 0):
+        raise ValueError(f"sample_weight: expected weights >= 0, got {weight.min():g}")
+    if not np.any(weight):
+        raise ValueError("sample_weight: expected a weight above zero, got zeros only")
+    return np.asarray(weight)
+
+
+def _check_length(values: Any, name: str, n: int) -> None:
+    if len(values) != n:
+        raise ValueError(
+            f"{name}: inconsistent numbers of samples, expected {n} as X has rows, "
+            f"got {len(values)}"
+        )
