@@ -220,7 +220,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
       .def_property_readonly("n_features", &Program::n_features)
       .def_property_readonly("n_outputs", &Program::n_outputs)
       .def_property_readonly("n_weights", &Program::n_weights)
-      .def("count_sketch", &Program::count_sketch, "src"_a, "dst"_a, "width"_a, "hash"_a,
+      .def("count_sketch", &Program::count_sketch, "src"_a, "dst"_a, "width"_a, "hashes"_a,
            "signs"_a)
       .def("hadamard", &Program::hadamard, "buffer"_a)
       .def("fourier", &Program::fourier, "buffer"_a)

@@ -37,7 +37,7 @@ def random_signs(rng: np.random.RandomState, n: int) -> NDArray[np.int8]:
 
 
 def balanced_sample(rng: np.random.RandomState, n: int, size: int) -> Ints:
-    """Return `size` random indices below n that take every index equally often, give or take one."""
+    """Return `size` random indices below n that take every index about equally often."""
     rounds = [rng.permutation(n) for _ in range(-(-size // n))]
     return np.concatenate(rounds)[:size].astype(np.int32)
 
@@ -72,7 +72,6 @@ def monomials(n_features: int, degree: int) -> list[tuple[Ints, Ints, NDArray[np
 
 def polynomial_steps(
     degrees: NDArray[np.int64],
-    ranks: NDArray[np.int64],
     plan: Allocation,
     n_features: int,
     n_components: int,

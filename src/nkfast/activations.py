@@ -32,12 +32,12 @@ class Activation(Parameters):
         raise NotImplementedError
 
     def dual(self, p: ArrayLike, q: ArrayLike, c: ArrayLike) -> Array:
-        """Return E[f(u) f(v)] for Gaussian u, v with variances `p`, `q` and covariance `c`.
+        r"""Return E[f(u) f(v)] for Gaussian u, v with variances `p`, `q` and covariance `c`.
 
         Parameters
         ----------
         p, q, c : array_like
-            Variances (>= 0) and covariance; they broadcast. \\|c\\| may exceed sqrt(p q) by
+            Variances (>= 0) and covariance; they broadcast. \|c\| may exceed sqrt(p q) by
             rounding only.
 
         Returns
@@ -132,7 +132,7 @@ class _Rectifier(Activation):
     def __call__(self, x: ArrayLike) -> Array:
         a, b = self._slopes()
         x = np.asarray(x)
-        return a * np.minimum(x, 0) + b * np.maximum(x, 0)
+        return np.asarray(a * np.minimum(x, 0) + b * np.maximum(x, 0))
 
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
         # Cho & Saul 2009, eqs. (3)-(6), order 1, for both half-lines at once.
@@ -154,7 +154,9 @@ class _Rectifier(Activation):
         even = np.where(l % 2 == 0, l, 2)
         # E[max(z, 0) h_l(z)] for even l >= 2: (-1)^{l/2 - 1} (l - 3)!! / sqrt(2 pi l!)
         size = np.exp(
-            (even - 2) / 2 * np.log(2) + gammaln((np.maximum(even, 2) - 1) / 2) - gammaln(even + 1) / 2
+            (even - 2) / 2 * np.log(2)
+            + gammaln((np.maximum(even, 2) - 1) / 2)
+            - gammaln(even + 1) / 2
         )
         value = np.where(l % 2 == 0, (-1.0) ** (even // 2 - 1) * size / np.sqrt(2 * np.pi**2), 0.0)
         value[0] = 1 / np.sqrt(2 * np.pi)

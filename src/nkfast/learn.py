@@ -13,7 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from ._moments import Moments
-from ._ridge import Alpha, Ridge, Stream, solve_dual, solve_kernel, solve_primal
+from ._ridge import Alpha, Ridge, Stream, solve_dual, solve_kernel
 from ._validation import (
     Rows,
     check_count,
