@@ -140,7 +140,7 @@ class NTKLearner(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
                     f"rows, got {n}; method='sketch' takes any number"
                 )
             K = net.ntk(X.astype(np.float64, copy=False))
-            found["X_fit_"] = X
+            found["X_fit_"] = X.copy()  # the caller may change his own
             found["_fitted"] = solve_kernel(K, Y, weight, alpha, centred=self.fit_intercept)
         else:
             features = self._fitted_features(net, X)
@@ -149,7 +149,7 @@ class NTKLearner(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
                 Z = np.empty((n, self.n_components))
                 for rows in _blocks(n, self.block_size):
                     Z[rows] = features.transform(X[rows])
-                found["_rows"] = (X, Y, weight)
+                found["_rows"] = (X.copy(), Y.copy(), None if weight is None else weight.copy())
                 found["_fitted"] = solve_dual(Z, Y, weight, alpha, centred=self.fit_intercept)
             else:
                 sums = Moments(self.n_components, Y.shape[1], centred=self.fit_intercept)
