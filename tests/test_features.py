@@ -271,7 +271,7 @@ def test_bad_input_is_refused():
         nk.NTKFeatures().transform(X)
     unsound = sp.csr_array(X)
     unsound.indices[0] = 100
-    with pytest.raises(ValueError, match="CSR|indices|index"):
+    with pytest.raises(ValueError, match=r"CSR|indices|index"):
         features.transform(unsound)
     for arguments, error, match in [
         ({"n_components": 0}, ValueError, "n_components: expected an integer >= 1, got 0"),
