@@ -108,9 +108,11 @@ def fwht(
             + ("" if given == 0 else f" (pad=True appends zeros up to {n})")
         )
     shape = (*x.shape[:axis], n, *x.shape[axis + 1 :])
+    if out is not None and not isinstance(out, np.ndarray):
+        raise TypeError(f"out: expected an array, got {type(out).__name__}")
     if out is None:
         out = np.empty(shape, dtype)
-    elif not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype:
+    elif out.shape != shape or out.dtype != dtype:
         raise ValueError(f"out: expected an array of shape {shape} and dtype {dtype}")
     elif not (out.flags.c_contiguous and out.flags.writeable and out.flags.aligned):
         raise ValueError("out: expected a C-contiguous, aligned, writeable array")
@@ -201,11 +203,11 @@ class _LinearSketch(_Sketch):
         ndarray of shape (n, d)
         """
         check_is_fitted(self)
-        Z = check_rows(Z, "Z", accept_sparse=False)
-        if Z.shape[1] != self._n_features_out:
-            raise ValueError(f"Z: expected {self._n_features_out} columns, got {Z.shape[1]}")
-        out = _allocate(Z.shape[0], self.n_features_in_, Z.dtype)
-        self._apply_adjoint(Z, out)
+        rows: Array = check_rows(Z, "Z", accept_sparse=False)
+        if rows.shape[1] != self._n_features_out:
+            raise ValueError(f"Z: expected {self._n_features_out} columns, got {rows.shape[1]}")
+        out = _allocate(rows.shape[0], self.n_features_in_, rows.dtype)
+        self._apply_adjoint(rows, out)
         return out
 
 
@@ -271,7 +273,8 @@ class OSNAP(_LinearSketch):
 
     def _apply(self, X: Any, out: Array) -> None:
         values = self.values_.astype(X.dtype, copy=False)
-        fixed = (self._n_features_out, self.hashes_, values, out, get_num_threads())
+        fixed: tuple[Any, ...] = (self._n_features_out, self.hashes_, values, out)
+        fixed = (*fixed, get_num_threads())
         if sp.issparse(X):
             _core.hash_rows_csr(*csr_arrays(X), *fixed)
         else:
@@ -400,7 +403,8 @@ class SRHT(_LinearSketch):
             _core.hadamard_rows(X, *fixed)
 
     def _apply_adjoint(self, Z: Array, out: Array) -> None:
-        _core.hadamard_rows_adjoint(Z, *self._map(Z.dtype), out, get_num_threads())
+        fixed = (*self._map(Z.dtype), out, get_num_threads())
+        _core.hadamard_rows_adjoint(Z, *fixed)
 
 
 class _ProgramSketch(_Sketch):
