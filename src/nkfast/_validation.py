@@ -70,6 +70,16 @@ def check_estimator_rows(estimator: Any, X: Any, *, reset: bool, min_samples: in
     )
 
 
+def csr_arrays(X: Any) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return a CSR matrix's values, column indices and row starts, contiguous, the latter alike."""
+    kind = np.int64 if np.int64 in (X.indptr.dtype, X.indices.dtype) else np.int32
+    return (
+        np.ascontiguousarray(X.data),
+        np.ascontiguousarray(X.indices, kind),
+        np.ascontiguousarray(X.indptr, kind),
+    )
+
+
 def check_real(
     value: Any, name: str, *, low: float = -np.inf, high: float = np.inf, open_low: bool = False
 ) -> float:
