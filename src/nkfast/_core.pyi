@@ -34,6 +34,64 @@ def radial_weights(
 _Ints = Sequence[int] | NDArray[Any]
 _Reals = Sequence[float] | NDArray[Any]
 
+def hash_rows(
+    X: NDArray[Any],
+    n_components: int,
+    hashes: NDArray[np.int32],
+    values: NDArray[Any],
+    out: NDArray[Any],
+    n_threads: int,
+) -> None: ...
+def hash_rows_csr(
+    data: NDArray[Any],
+    indices: NDArray[Any],
+    starts: NDArray[Any],
+    n_components: int,
+    hashes: NDArray[np.int32],
+    values: NDArray[Any],
+    out: NDArray[Any],
+    n_threads: int,
+) -> None: ...
+def hash_rows_adjoint(
+    Z: NDArray[Any],
+    hashes: NDArray[np.int32],
+    values: NDArray[Any],
+    out: NDArray[Any],
+    n_threads: int,
+) -> None: ...
+def hadamard_rows(
+    X: NDArray[Any],
+    length: int,
+    counts: NDArray[np.int64],
+    samples: NDArray[np.int32],
+    signs: NDArray[Any],
+    scale: float,
+    out: NDArray[Any],
+    n_threads: int,
+) -> None: ...
+def hadamard_rows_csr(
+    data: NDArray[Any],
+    indices: NDArray[Any],
+    starts: NDArray[Any],
+    length: int,
+    counts: NDArray[np.int64],
+    samples: NDArray[np.int32],
+    signs: NDArray[Any],
+    scale: float,
+    out: NDArray[Any],
+    n_threads: int,
+) -> None: ...
+def hadamard_rows_adjoint(
+    Z: NDArray[Any],
+    length: int,
+    counts: NDArray[np.int64],
+    samples: NDArray[np.int32],
+    signs: NDArray[Any],
+    scale: float,
+    out: NDArray[Any],
+    n_threads: int,
+) -> None: ...
+
 class Program:
     def __init__(self, n_features: int) -> None: ...
     @property
@@ -45,6 +103,7 @@ class Program:
     def count_sketch(
         self, src: int, dst: int, width: int, hashes: _Ints, signs: _Reals
     ) -> None: ...
+    def add_constant(self, buffer: int, index: int, value: float) -> None: ...
     def hadamard(self, buffer: int) -> None: ...
     def fourier(self, buffer: int) -> None: ...
     def inverse_fourier(self, buffer: int) -> None: ...

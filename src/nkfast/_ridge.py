@@ -15,10 +15,10 @@ from ._moments import Moments, observations, weighted_mean
 Array = NDArray[Any]
 Alpha: TypeAlias = float | Literal["gcv"]
 
-# GCV tries this many penalties, evenly spaced in the logarithm. The lowest is a noise of LEAST_NOISE
-# times the mean squared norm of a row, the prior variance of a prediction, or, if that is more, a
-# level at which float64 still resolves the smallest eigenvalues. At the highest, HIGHEST times the
-# largest eigenvalue, all is shrunk away.
+# GCV tries this many penalties, evenly spaced in the logarithm. The lowest is a noise variance of
+# LEAST_NOISE times the mean squared norm of a row (the prior variance of a prediction) or, if that
+# is more, a level at which float64 still resolves the smallest eigenvalues. At the highest, HIGHEST
+# times the largest eigenvalue, all is shrunk away.
 GCV_STEPS = 45
 LEAST_NOISE = 1e-6
 LOWEST, HIGHEST = 1e-10, 10.0

@@ -166,7 +166,8 @@ def expand(
     share = _density(positive, middle, half, cosines)
     if power is None:  # the origin is a node, too: degree 0 does not vanish there
         nodes = np.append(nodes, 0.0)
-        share = np.append(share, _FLOOR)
+        zero = np.mean(norms == 0) if len(norms) else 0.0
+        share = np.append(share * (1 - zero), zero + _FLOOR)
     root = np.sqrt(share)
 
     g = radial_coefficients(net, nodes, nodes, n_features, degree, kernel)

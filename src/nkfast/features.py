@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from . import _core
 from ._config import get_num_threads
 from ._polynomial import build_program, polynomial_steps
-from ._validation import check_count, check_estimator_rows
+from ._validation import check_count, check_estimator_rows, csr_arrays
 from .allocation import allocate, fit_factors, n_monomials
 from .expansion import Kernel, expand
 from .layers import Sequential, mlp
@@ -28,22 +28,12 @@ def row_norms(X: Any, n_threads: int) -> NDArray[np.float64]:
     """Return the norms of dense or CSR rows in float64, safe from overflow of the squares."""
     norms = np.empty(X.shape[0])
     if sp.issparse(X):
-        starts, indices = _index_arrays(X)
-        _core.row_norms_csr(X.data, indices, starts, X.shape[1], norms, n_threads)
+        _core.row_norms_csr(*csr_arrays(X), X.shape[1], norms, n_threads)
     else:
         _core.row_norms(X, norms, n_threads)
     # What float32 cannot invert counts as zero: the kernel there is that of zero to 1e-37.
     norms[norms < 4 * np.finfo(X.dtype).tiny] = 0
     return norms
-
-
-def _index_arrays(X: Any) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return CSR row starts and column indices as contiguous arrays of one type."""
-    kind = np.int64 if np.int64 in (X.indptr.dtype, X.indices.dtype) else np.int32
-    return (
-        np.ascontiguousarray(X.indptr, kind),
-        np.ascontiguousarray(X.indices, kind),
-    )
 
 
 class _NeuralFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -136,8 +126,7 @@ class _NeuralFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         program = self._program
         needed = np.ascontiguousarray(weights[:, : program.n_weights])
         if sp.issparse(X):
-            starts, indices = _index_arrays(X)
-            program.run_csr(X.data, indices, starts, scales, needed, out, threads)
+            program.run_csr(*csr_arrays(X), scales, needed, out, threads)
         else:
             program.run(X, scales, needed, out, threads)
         return out
