@@ -121,8 +121,7 @@ def solve_kernel(K: Array, Y: Array, weight: Array | None, alpha: Alpha, *, cent
     coef, penalty = _solve(_System(K, Y, observations(len(K), weight), centred, noise), alpha)
     if weight is not None:
         coef = coef * root[:, None]
-    if centred:
-        coef = coef - share[:, None] * coef.sum(axis=0)
+    # Centred coefficients sum to zero, so k(x, X) need not be centred for a new x.
     return Ridge(coef, mean_y - mean_k @ coef, centred, penalty)
 
 
