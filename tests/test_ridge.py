@@ -274,6 +274,14 @@ def test_pure_noise_is_shrunk(form):
     assert np.linalg.norm(coef) < 0.2
 
 
+@pytest.mark.parametrize("weighted", [True, False])
+def test_coefficients_of_a_centred_kernel_sum_to_zero(weighted):
+    """Else a large constant in the kernel, as a bias gives, would enter the predictions."""
+    Z, Y, w = problem(n=40, p=60)
+    found = solve_kernel(Z @ Z.T + 1e3, Y, w if weighted else None, 1e-6, centred=True)
+    assert np.abs(found.coef.sum(axis=0)).max() < 1e-14 * np.abs(found.coef).sum()
+
+
 # --- streams ---
 
 
