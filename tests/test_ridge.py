@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import reference
-from nkfast._moments import Moments, observations
+from nkfast._moments import Moments, observations, weighted_mean
 from nkfast._ridge import GCV_STEPS, Stream, solve_dual, solve_kernel, solve_primal
 
 
@@ -76,6 +76,12 @@ def test_a_large_mean_costs_no_digits():
     assert np.max(np.abs(whole(large) - whole(small)) / size) < 1e-7
 
 
+@pytest.mark.parametrize("weight", [None, np.linspace(0.5, 2, 50_000)])
+def test_mean_of_many_equal_rows_is_the_row(weight):
+    """A plain sum is off by 1e-12, which would look like signal beside the noise of centring."""
+    assert_allclose(weighted_mean(np.full((50_000, 3), 0.1), weight), 0.1, rtol=3e-16)
+
+
 def test_memory_is_reused_between_blocks():
     Z, Y, _ = problem()
     sums = moments(Z, Y)
@@ -100,7 +106,14 @@ def test_float32_blocks_are_summed_in_float64():
 
 @pytest.mark.parametrize(
     ("weight", "count"),
-    [(None, 4), ([1, 1, 1, 1], 4), ([2, 1, 5, 1], 9), ([0.5] * 4, 4), ([1, 1, 1, 1.5], 4)],
+    [
+        (None, 4),
+        ([1, 1, 1, 1], 4),
+        ([2, 1, 5, 1], 9),
+        ([0.5] * 4, 4),
+        ([1.5, 1, 1, 1], 4),
+        ([1, 1, 1, 1.5], 4),
+    ],
 )
 def test_observations(weight, count):
     weight = None if weight is None else np.array(weight, float)
@@ -222,6 +235,7 @@ def test_interpolation_of_least_norm(form):
     [
         (np.zeros((5, 3)), np.arange(5.0)[:, None]),
         (np.full((5, 3), 7.0), np.arange(5.0)[:, None]),
+        (np.full((1000, 2), 0.1), np.arange(1000.0)[:, None]),
         (np.ones((1, 3)), np.ones((1, 2))),
         (np.zeros((1, 1)), np.zeros((1, 1))),
         (np.eye(5), np.zeros((5, 2))),
@@ -239,6 +253,8 @@ def test_poor_problems_have_finite_solutions(form, alpha, centred, Z, Y):
     if centred and not Z.std(axis=0).any():
         assert_allclose(intercept, Y.mean(axis=0), atol=1e-12)
         assert_allclose(coef, 0, atol=1e-12)
+        if alpha == "gcv":  # all score the same
+            assert found.penalty.alpha == found.penalty.alphas[-1] == 10.0
 
 
 @FORMS
@@ -256,6 +272,14 @@ def test_pure_noise_is_shrunk(form):
     coef, _, found = solve(Z, Y, "gcv", form=form)
     assert found.penalty.alpha > 1000
     assert np.linalg.norm(coef) < 0.2
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_coefficients_of_a_centred_kernel_sum_to_zero(weighted):
+    """Else a large constant in the kernel, as a bias gives, would enter the predictions."""
+    Z, Y, w = problem(n=40, p=60)
+    found = solve_kernel(Z @ Z.T + 1e3, Y, w if weighted else None, 1e-6, centred=True)
+    assert np.abs(found.coef.sum(axis=0)).max() < 1e-14 * np.abs(found.coef).sum()
 
 
 # --- streams ---

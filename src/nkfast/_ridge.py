@@ -122,6 +122,8 @@ def solve_kernel(K: Array, Y: Array, weight: Array | None, alpha: Alpha, *, cent
     if weight is not None:
         coef = coef * root[:, None]
     if centred:
+        # They sum to zero, and k(x, X) of a new x need not be centred. Rounding, magnified by
+        # 1 / alpha, would leave a sum that multiplies the kernel's mean.
         coef = coef - share[:, None] * coef.sum(axis=0)
     return Ridge(coef, mean_y - mean_k @ coef, centred, penalty)
 
