@@ -6,6 +6,7 @@
 #include "simd/dispatch.hpp"
 #include "sketch/norms.hpp"
 #include "sketch/program.hpp"
+#include "sketch/projections.hpp"
 #include "sketch/rows.hpp"
 
 #include <cstdint>
@@ -124,6 +125,182 @@ void run(const Program& program, const Rows<T>& rows, const std::optional<Array<
   program.run(rows, scale, weight, to, n_threads);
 }
 
+// The arrays of a linear sketch, checked once: what they index lies within bounds.
+template <class T>
+nkfast::HashMap<T> hash_map(std::size_t n_features, std::size_t n_components,
+                            const Array<std::int32_t>& hashes, const Array<T>& values) {
+  if (hashes.ndim() != 2) {
+    throw std::invalid_argument("hashes: expected a 2-D array");
+  }
+  check_shape(hashes, {static_cast<py::ssize_t>(n_features), hashes.shape(1)}, "hashes");
+  check_shape(values, {hashes.shape(0), hashes.shape(1)}, "values");
+  for (py::ssize_t k = 0; k < hashes.size(); ++k) {
+    const std::int32_t h = hashes.data()[k];
+    if (h < 0 || static_cast<std::size_t>(h) >= n_components) {
+      throw std::invalid_argument("hashes: expected indices in [0, n_components)");
+    }
+  }
+  return {n_features, n_components, static_cast<std::size_t>(hashes.shape(1)), hashes.data(),
+          values.data()};
+}
+
+template <class T>
+nkfast::HadamardMap<T> hadamard_map(std::size_t n_features, std::size_t length,
+                                    const Array<std::int64_t>& counts,
+                                    const Array<std::int32_t>& samples, const Array<T>& signs,
+                                    double scale) {
+  if (length < n_features || length == 0 || (length & (length - 1)) != 0 ||
+      length > std::size_t{1} << 31) {
+    throw std::invalid_argument("length: expected a power of two >= n_features, at most 2^31");
+  }
+  check_shape(counts, {counts.size()}, "counts");
+  check_shape(samples, {samples.size()}, "samples");
+  check_shape(signs, {counts.size(), static_cast<py::ssize_t>(n_features)}, "signs");
+  std::int64_t total = 0;
+  for (py::ssize_t b = 0; b < counts.size(); ++b) {
+    if (counts.data()[b] < 0 || counts.data()[b] > samples.size()) {
+      throw std::invalid_argument("counts: expected numbers in [0, n_components]");
+    }
+    total += counts.data()[b];
+  }
+  if (total != samples.size()) {
+    throw std::invalid_argument("counts: expected the sum to be the number of samples");
+  }
+  for (py::ssize_t k = 0; k < samples.size(); ++k) {
+    if (samples.data()[k] < 0 || static_cast<std::size_t>(samples.data()[k]) >= length) {
+      throw std::invalid_argument("samples: expected indices in [0, length)");
+    }
+  }
+  return {n_features,
+          length,
+          static_cast<std::size_t>(counts.size()),
+          counts.data(),
+          samples.data(),
+          signs.data(),
+          static_cast<T>(scale),
+          static_cast<std::size_t>(samples.size())};
+}
+
+template <class T> void check_rows(const Rows<T>& rows, std::size_t width, const Array<T>& out,
+                                   std::size_t out_width) {
+  if (rows.n_features != width) {
+    throw std::invalid_argument("X: expected " + std::to_string(width) + " columns, got " +
+                                std::to_string(rows.n_features));
+  }
+  check_shape(out, {static_cast<py::ssize_t>(rows.n_rows), static_cast<py::ssize_t>(out_width)},
+              "out");
+}
+
+template <class T>
+void hash_rows(const Rows<T>& rows, std::size_t n_components, const Array<std::int32_t>& hashes,
+               const Array<T>& values, Array<T>& out, std::size_t n_threads) {
+  const auto map = hash_map(rows.n_features, n_components, hashes, values);
+  check_rows(rows, map.n_features, out, n_components);
+  T* to = out.mutable_data();
+  py::gil_scoped_release released;
+  nkfast::hash_rows(map, rows, to, n_threads);
+}
+
+template <class T>
+void hadamard_rows(const Rows<T>& rows, std::size_t length, const Array<std::int64_t>& counts,
+                   const Array<std::int32_t>& samples, const Array<T>& signs, double scale,
+                   Array<T>& out, std::size_t n_threads) {
+  const auto map = hadamard_map(rows.n_features, length, counts, samples, signs, scale);
+  check_rows(rows, map.n_features, out, map.n_components);
+  T* to = out.mutable_data();
+  py::gil_scoped_release released;
+  nkfast::hadamard_rows(map, rows, to, n_threads);
+}
+
+template <class T> void bind_projections(py::module_& m) {
+  m.def(
+      "hash_rows",
+      [](const Array<T>& x, std::size_t n_components, const Array<std::int32_t>& hashes,
+         const Array<T>& values, Array<T>& out, std::size_t n_threads) {
+        hash_rows(dense_rows(x), n_components, hashes, values, out, n_threads);
+      },
+      "X"_a.noconvert(), "n_components"_a, "hashes"_a.noconvert(), "values"_a.noconvert(),
+      "out"_a.noconvert(), "n_threads"_a);
+  m.def(
+      "hash_rows_adjoint",
+      [](const Array<T>& z, const Array<std::int32_t>& hashes, const Array<T>& values,
+         Array<T>& out, std::size_t n_threads) {
+        const Rows<T> rows = dense_rows(z);
+        const auto n_features = static_cast<std::size_t>(hashes.ndim() == 2 ? hashes.shape(0) : 0);
+        const auto map = hash_map(n_features, rows.n_features, hashes, values);
+        check_rows(rows, map.n_components, out, n_features);
+        T* to = out.mutable_data();
+        py::gil_scoped_release released;
+        nkfast::hash_rows_adjoint(map, rows, to, n_threads);
+      },
+      "Z"_a.noconvert(), "hashes"_a.noconvert(), "values"_a.noconvert(), "out"_a.noconvert(),
+      "n_threads"_a);
+  m.def(
+      "hadamard_rows",
+      [](const Array<T>& x, std::size_t length, const Array<std::int64_t>& counts,
+         const Array<std::int32_t>& samples, const Array<T>& signs, double scale, Array<T>& out,
+         std::size_t n_threads) {
+        hadamard_rows(dense_rows(x), length, counts, samples, signs, scale, out, n_threads);
+      },
+      "X"_a.noconvert(), "length"_a, "counts"_a.noconvert(), "samples"_a.noconvert(),
+      "signs"_a.noconvert(), "scale"_a, "out"_a.noconvert(), "n_threads"_a);
+  m.def(
+      "hadamard_rows_adjoint",
+      [](const Array<T>& z, std::size_t length, const Array<std::int64_t>& counts,
+         const Array<std::int32_t>& samples, const Array<T>& signs, double scale, Array<T>& out,
+         std::size_t n_threads) {
+        const Rows<T> rows = dense_rows(z);
+        const auto n_features = static_cast<std::size_t>(signs.ndim() == 2 ? signs.shape(1) : 0);
+        const auto map = hadamard_map(n_features, length, counts, samples, signs, scale);
+        check_rows(rows, map.n_components, out, n_features);
+        T* to = out.mutable_data();
+        py::gil_scoped_release released;
+        nkfast::hadamard_rows_adjoint(map, rows, to, n_threads);
+      },
+      "Z"_a.noconvert(), "length"_a, "counts"_a.noconvert(), "samples"_a.noconvert(),
+      "signs"_a.noconvert(), "scale"_a, "out"_a.noconvert(), "n_threads"_a);
+  m.def(
+      "fwht",
+      [](Array<T>& x, double scale, std::size_t n_threads) {
+        if (x.ndim() != 3 || x.shape(1) == 0 || (x.shape(1) & (x.shape(1) - 1)) != 0) {
+          throw std::invalid_argument("x: expected (outer, n, inner) with n a power of two");
+        }
+        const auto outer = static_cast<std::size_t>(x.shape(0));
+        const auto n = static_cast<std::size_t>(x.shape(1));
+        const auto inner = static_cast<std::size_t>(x.shape(2));
+        T* data = x.mutable_data();
+        py::gil_scoped_release released;
+        nkfast::hadamard_axis(data, outer, n, inner, static_cast<T>(scale), n_threads);
+      },
+      "x"_a.noconvert(), "scale"_a, "n_threads"_a);
+}
+
+template <class T, class I> void bind_sparse_projections(py::module_& m) {
+  m.def(
+      "hash_rows_csr",
+      [](const Array<T>& data, const Array<I>& indices, const Array<I>& starts,
+         std::size_t n_components, const Array<std::int32_t>& hashes, const Array<T>& values,
+         Array<T>& out, std::size_t n_threads) {
+        const auto n_features = static_cast<std::size_t>(hashes.ndim() == 2 ? hashes.shape(0) : 0);
+        hash_rows(sparse_rows(data, indices, starts, n_features), n_components, hashes, values,
+                  out, n_threads);
+      },
+      "data"_a.noconvert(), "indices"_a.noconvert(), "starts"_a.noconvert(), "n_components"_a,
+      "hashes"_a.noconvert(), "values"_a.noconvert(), "out"_a.noconvert(), "n_threads"_a);
+  m.def(
+      "hadamard_rows_csr",
+      [](const Array<T>& data, const Array<I>& indices, const Array<I>& starts, std::size_t length,
+         const Array<std::int64_t>& counts, const Array<std::int32_t>& samples,
+         const Array<T>& signs, double scale, Array<T>& out, std::size_t n_threads) {
+        const auto n_features = static_cast<std::size_t>(signs.ndim() == 2 ? signs.shape(1) : 0);
+        hadamard_rows(sparse_rows(data, indices, starts, n_features), length, counts, samples,
+                      signs, scale, out, n_threads);
+      },
+      "data"_a.noconvert(), "indices"_a.noconvert(), "starts"_a.noconvert(), "length"_a,
+      "counts"_a.noconvert(), "samples"_a.noconvert(), "signs"_a.noconvert(), "scale"_a,
+      "out"_a.noconvert(), "n_threads"_a);
+}
+
 template <class T> void bind_dense(py::module_& m, py::class_<Program>& program) {
   m.def(
       "row_norms",
@@ -131,23 +308,6 @@ template <class T> void bind_dense(py::module_& m, py::class_<Program>& program)
         row_norms(dense_rows(x), out, n_threads);
       },
       "X"_a.noconvert(), "out"_a.noconvert(), "n_threads"_a);
-  m.def(
-      "fwht",
-      [](Array<T>& x, double scale, std::size_t n_threads) {
-        const Rows<T> rows = dense_rows(x);
-        const std::size_t d = rows.n_features;
-        if (d == 0 || (d & (d - 1)) != 0) {
-          throw std::invalid_argument("x: expected rows of a power of two of numbers, got " +
-                                      std::to_string(d));
-        }
-        T* data = x.mutable_data();
-        py::gil_scoped_release released;
-        nkfast::parallel_for(
-            rows.n_rows, n_threads, 500000 / d + 1, [&](std::size_t begin, std::size_t end) {
-              nkfast::table<T>().wht_rows(data + begin * d, end - begin, d, static_cast<T>(scale));
-            });
-      },
-      "x"_a.noconvert(), "scale"_a, "n_threads"_a);
   program.def(
       "run",
       [](const Program& self, const Array<T>& x, const std::optional<Array<T>>& scales,
@@ -220,8 +380,9 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
       .def_property_readonly("n_features", &Program::n_features)
       .def_property_readonly("n_outputs", &Program::n_outputs)
       .def_property_readonly("n_weights", &Program::n_weights)
-      .def("count_sketch", &Program::count_sketch, "src"_a, "dst"_a, "width"_a, "hash"_a,
+      .def("count_sketch", &Program::count_sketch, "src"_a, "dst"_a, "width"_a, "hashes"_a,
            "signs"_a)
+      .def("add_constant", &Program::add_constant, "buffer"_a, "index"_a, "value"_a)
       .def("hadamard", &Program::hadamard, "buffer"_a)
       .def("fourier", &Program::fourier, "buffer"_a)
       .def("inverse_fourier", &Program::inverse_fourier, "buffer"_a)
@@ -240,6 +401,12 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   bind_sparse<float, std::int64_t>(m, program);
   bind_sparse<double, std::int32_t>(m, program);
   bind_sparse<double, std::int64_t>(m, program);
+  bind_projections<float>(m);
+  bind_projections<double>(m);
+  bind_sparse_projections<float, std::int32_t>(m);
+  bind_sparse_projections<float, std::int64_t>(m);
+  bind_sparse_projections<double, std::int32_t>(m);
+  bind_sparse_projections<double, std::int64_t>(m);
   m.def("radial_weights", &radial_weights, "norms"_a.noconvert(), "coefficients"_a.noconvert(),
         "at_zero"_a.noconvert(), "middle"_a, "half"_a, "power"_a, "n_threads"_a);
 }

@@ -8,8 +8,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#if defined(__FMA__)
-#include <immintrin.h>
+#if defined(__SSE2__)
+#include <immintrin.h> // always-inline functions only: no symbol can leak into the baseline
 #endif
 
 namespace nkfast::NKFAST_LEVEL {
@@ -38,6 +38,7 @@ template <class T> constexpr Table<T> table() {
       .gather = gather<T>,
       .square_sums = square_sums<T>,
       .scale_lanes = scale_lanes<T>,
+      .stream = stream<T>,
   };
 }
 

@@ -105,6 +105,14 @@ void Program::count_sketch(std::size_t src, std::size_t dst, std::size_t width, 
         .reals64 = std::move(signs), .width = width});
 }
 
+void Program::add_constant(std::size_t buffer, std::size_t index, double value) {
+  if (index >= size_of(buffer, "buffer") || buffer == 0) {
+    fail("index: expected an index below " + std::to_string(sizes_[buffer]) +
+         " of a buffer other than the input, got " + std::to_string(index));
+  }
+  push({.op = Op::AddConstant, .a = index, .dst = buffer, .n = 1, .scale = value});
+}
+
 void Program::hadamard(std::size_t buffer) {
   const std::size_t n = size_of(buffer, "buffer");
   if (!power_of_two(n)) {
@@ -332,6 +340,11 @@ private:
         hash_sparse(step, dst);
       } else {
         loops_.count_sketch(buffer(step.a), step.n, step.i.data(), reals(step), dst);
+      }
+      break;
+    case Op::AddConstant:
+      for (std::size_t r = 0; r < lanes_; ++r) {
+        dst[step.a * lanes_ + r] += static_cast<T>(step.scale);
       }
       break;
     case Op::Hadamard:

@@ -30,6 +30,9 @@ public:
   // dst = 0, then dst[hash[j]] += signs[j] * src[j] for all j of src; dst gets `width` features.
   void count_sketch(std::size_t src, std::size_t dst, std::size_t width, Ints hash, Reals signs);
 
+  // buffer[index] += value in every row
+  void add_constant(std::size_t buffer, std::size_t index, double value);
+
   // Walsh-Hadamard transform, entries +-1.
   void hadamard(std::size_t buffer);
 
@@ -67,6 +70,7 @@ public:
 private:
   enum class Op {
     CountSketch,
+    AddConstant,
     Hadamard,
     Fourier,
     InverseFourier,

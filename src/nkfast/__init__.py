@@ -1,11 +1,13 @@
 """Neural kernels at scale: exact NNGP and NTK kernels, and feature maps that approximate them."""
 
+from nkfast import sketch
 from nkfast._config import get_num_threads, num_threads, set_num_threads, show_config
 from nkfast._core import __version__
 from nkfast.activations import ReLU
 from nkfast.features import NNGPFeatures, NTKFeatures
 from nkfast.layers import Dense, Sequential, mlp
 from nkfast.learn import NTKClassifier, NTKRegressor
+from nkfast.sketch import fwht
 
 __all__ = [
     "Dense",
@@ -16,9 +18,11 @@ __all__ = [
     "ReLU",
     "Sequential",
     "__version__",
+    "fwht",
     "get_num_threads",
     "mlp",
     "num_threads",
     "set_num_threads",
     "show_config",
+    "sketch",
 ]

@@ -1,7 +1,136 @@
-"""Types of the compiled core."""
+"""Types of the compiled core. Its functions check what could corrupt memory, and no more."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 __version__: str
 
 def simd_level() -> str: ...
 def simd_levels() -> list[str]: ...
 def compiler() -> str: ...
+def fwht(x: NDArray[Any], scale: float, n_threads: int) -> None: ...
+def row_norms(X: NDArray[Any], out: NDArray[np.float64], n_threads: int) -> None: ...
+def row_norms_csr(
+    data: NDArray[Any],
+    indices: NDArray[Any],
+    starts: NDArray[Any],
+    n_features: int,
+    out: NDArray[np.float64],
+    n_threads: int,
+) -> None: ...
+def radial_weights(
+    norms: NDArray[np.float64],
+    coefficients: NDArray[np.float64],
+    at_zero: NDArray[np.float64],
+    middle: float,
+    half: float,
+    power: float,
+    n_threads: int,
+) -> NDArray[np.float64]: ...
+
+_Ints = Sequence[int] | NDArray[Any]
+_Reals = Sequence[float] | NDArray[Any]
+
+def hash_rows(
+    X: NDArray[Any],
+    n_components: int,
+    hashes: NDArray[np.int32],
+    values: NDArray[Any],
+    out: NDArray[Any],
+    n_threads: int,
+) -> None: ...
+def hash_rows_csr(
+    data: NDArray[Any],
+    indices: NDArray[Any],
+    starts: NDArray[Any],
+    n_components: int,
+    hashes: NDArray[np.int32],
+    values: NDArray[Any],
+    out: NDArray[Any],
+    n_threads: int,
+) -> None: ...
+def hash_rows_adjoint(
+    Z: NDArray[Any],
+    hashes: NDArray[np.int32],
+    values: NDArray[Any],
+    out: NDArray[Any],
+    n_threads: int,
+) -> None: ...
+def hadamard_rows(
+    X: NDArray[Any],
+    length: int,
+    counts: NDArray[np.int64],
+    samples: NDArray[np.int32],
+    signs: NDArray[Any],
+    scale: float,
+    out: NDArray[Any],
+    n_threads: int,
+) -> None: ...
+def hadamard_rows_csr(
+    data: NDArray[Any],
+    indices: NDArray[Any],
+    starts: NDArray[Any],
+    length: int,
+    counts: NDArray[np.int64],
+    samples: NDArray[np.int32],
+    signs: NDArray[Any],
+    scale: float,
+    out: NDArray[Any],
+    n_threads: int,
+) -> None: ...
+def hadamard_rows_adjoint(
+    Z: NDArray[Any],
+    length: int,
+    counts: NDArray[np.int64],
+    samples: NDArray[np.int32],
+    signs: NDArray[Any],
+    scale: float,
+    out: NDArray[Any],
+    n_threads: int,
+) -> None: ...
+
+class Program:
+    def __init__(self, n_features: int) -> None: ...
+    @property
+    def n_features(self) -> int: ...
+    @property
+    def n_outputs(self) -> int: ...
+    @property
+    def n_weights(self) -> int: ...
+    def count_sketch(
+        self, src: int, dst: int, width: int, hashes: _Ints, signs: _Reals
+    ) -> None: ...
+    def add_constant(self, buffer: int, index: int, value: float) -> None: ...
+    def hadamard(self, buffer: int) -> None: ...
+    def fourier(self, buffer: int) -> None: ...
+    def inverse_fourier(self, buffer: int) -> None: ...
+    def multiply_spectra(self, dst: int, src: int) -> None: ...
+    def product(self, a: int, i: _Ints, b: int, j: _Ints, scale: float, dst: int) -> None: ...
+    def weighted_product(
+        self, a: int, i: _Ints, b: int, j: _Ints, factors: _Reals, dst: int
+    ) -> None: ...
+    def gather(self, src: int, i: _Ints, scale: float, dst: int) -> None: ...
+    def one(self, dst: int) -> None: ...
+    def normalise(self, buffer: int) -> None: ...
+    def emit(self, buffer: int, n: int, scale: float, weight: int, unit: bool) -> None: ...
+    def run(
+        self,
+        X: NDArray[Any],
+        scales: NDArray[Any] | None,
+        weights: NDArray[np.float64] | None,
+        out: NDArray[Any],
+        n_threads: int,
+    ) -> None: ...
+    def run_csr(
+        self,
+        data: NDArray[Any],
+        indices: NDArray[Any],
+        starts: NDArray[Any],
+        scales: NDArray[Any] | None,
+        weights: NDArray[np.float64] | None,
+        out: NDArray[Any],
+        n_threads: int,
+    ) -> None: ...

@@ -15,7 +15,7 @@ class Parameters:
             return ()
         return tuple(n for n in inspect.signature(cls.__init__).parameters if n != "self")
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
+    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002
         """Return the parameters by name."""
         return {name: getattr(self, name) for name in self._names()}
 

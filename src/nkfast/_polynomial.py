@@ -37,7 +37,7 @@ def random_signs(rng: np.random.RandomState, n: int) -> NDArray[np.int8]:
 
 
 def balanced_sample(rng: np.random.RandomState, n: int, size: int) -> Ints:
-    """Return `size` random indices below n that take every index equally often, give or take one."""
+    """Return `size` random indices below n that take every index about equally often."""
     rounds = [rng.permutation(n) for _ in range(-(-size // n))]
     return np.concatenate(rounds)[:size].astype(np.int32)
 
@@ -72,7 +72,6 @@ def monomials(n_features: int, degree: int) -> list[tuple[Ints, Ints, NDArray[np
 
 def polynomial_steps(
     degrees: NDArray[np.int64],
-    ranks: NDArray[np.int64],
     plan: Allocation,
     n_features: int,
     n_components: int,
@@ -120,12 +119,12 @@ def polynomial_steps(
                 state, size = target, n_monomials(n_features, l)
         else:
             width = widths[l]
-            leaf = _hadamard_leaf(steps, rng, _INPUT, n_features, _LEAF, width)
+            leaf = hadamard_leaf(steps, rng, _INPUT, n_features, _LEAF, width)
             if l == 1:
                 take = balanced_sample(rng, leaf, width)
                 steps.append(("gather", _LEAF, take, 1 / np.sqrt(width), target))
             else:
-                left = _hadamard_leaf(steps, rng, state, size, _LEFT, width)
+                left = hadamard_leaf(steps, rng, state, size, _LEFT, width)
                 i = balanced_sample(rng, left, width)
                 j = balanced_sample(rng, leaf, width)
                 steps.append(("product", _LEFT, i, _LEAF, j, 1 / np.sqrt(width), target))
@@ -140,7 +139,7 @@ def polynomial_steps(
     return steps
 
 
-def _hadamard_leaf(
+def hadamard_leaf(
     steps: Steps, rng: np.random.RandomState, src: int, size: int, dst: int, width: int
 ) -> int:
     """Append dst = H D P src, P into at most `width` buckets; return the number of buckets."""

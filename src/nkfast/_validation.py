@@ -17,11 +17,11 @@ Rows: TypeAlias = Any  # a dense (n, d) array or a CSR matrix; scipy.sparse carr
 FLOATS = (np.float64, np.float32)
 
 
-def _widen(X: Any) -> Any:
-    """Turn float16 into float32, so that scikit-learn's rule (other dtypes to float64) fits."""
+def _as_float32(X: Any) -> Any:
+    """Turn float16 and foreign float32 into float32: scikit-learn would make float64 of them."""
     dtype = getattr(X, "dtype", None)
-    if isinstance(dtype, np.dtype) and dtype.kind == "f" and dtype.itemsize == 2:
-        return X.astype(np.float32)
+    if isinstance(dtype, np.dtype) and dtype.kind == "f" and dtype.itemsize <= 4:
+        return X.astype(np.float32, copy=False)
     return X
 
 
@@ -43,7 +43,7 @@ def check_rows(
     """Return `X` as a C-ordered float32/float64 array or as CSR, refusing NaN and infinity."""
     return _settle(
         check_array(
-            _widen(X),
+            _as_float32(X),
             accept_sparse="csr" if accept_sparse else False,
             accept_large_sparse=True,
             dtype=FLOATS,
@@ -59,7 +59,7 @@ def check_estimator_rows(estimator: Any, X: Any, *, reset: bool, min_samples: in
     return _settle(
         validate_data(
             estimator,
-            _widen(X),
+            _as_float32(X),
             reset=reset,
             accept_sparse="csr",
             accept_large_sparse=True,
@@ -67,6 +67,16 @@ def check_estimator_rows(estimator: Any, X: Any, *, reset: bool, min_samples: in
             order="C",
             ensure_min_samples=min_samples,
         )
+    )
+
+
+def csr_arrays(X: Any) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return a CSR matrix's values, column indices and row starts, contiguous, the latter alike."""
+    kind = np.int64 if np.int64 in (X.indptr.dtype, X.indices.dtype) else np.int32
+    return (
+        np.ascontiguousarray(X.data),
+        np.ascontiguousarray(X.indices, kind),
+        np.ascontiguousarray(X.indptr, kind),
     )
 
 
@@ -100,7 +110,14 @@ def check_targets(y: Any, n: int) -> FloatArray:
     """Return `y` as float64 of shape (n,) or (n, k), refusing NaN and infinity."""
     if y is None:
         raise ValueError("y: this estimator requires y to be passed, but the target y is None")
-    y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
+    y = check_array(
+        y,
+        dtype=np.float64,
+        ensure_2d=False,
+        ensure_min_samples=0,
+        ensure_min_features=0,
+        input_name="y",
+    )
     _check_length(y, "y", n)
     if y.ndim == 2 and y.shape[1] == 0:
         raise ValueError("y: expected at least one target, got none")
@@ -121,9 +138,16 @@ def check_weights(weight: Any, n: int) -> FloatArray | None:
     """Return sample weights as float64 of shape (n,), >= 0 and not all zero; None stays None."""
     if weight is None:
         return None
-    weight = check_array(weight, dtype=np.float64, ensure_2d=False, input_name="sample_weight")
+    weight = np.asarray(weight)
     if weight.ndim != 1:
         raise ValueError(f"sample_weight: expected 1 dimension, got {weight.ndim}")
+    weight = check_array(
+        weight,
+        dtype=np.float64,
+        ensure_2d=False,
+        ensure_min_samples=0,
+        input_name="sample_weight",
+    )
     _check_length(weight, "sample_weight", n)
     if np.any(weight < 0):
         raise ValueError(f"sample_weight: expected weights >= 0, got {weight.min():g}")

@@ -32,12 +32,12 @@ class Activation(Parameters):
         raise NotImplementedError
 
     def dual(self, p: ArrayLike, q: ArrayLike, c: ArrayLike) -> Array:
-        """Return E[f(u) f(v)] for Gaussian u, v with variances `p`, `q` and covariance `c`.
+        r"""Return E[f(u) f(v)] for Gaussian u, v with variances `p`, `q` and covariance `c`.
 
         Parameters
         ----------
         p, q, c : array_like
-            Variances (>= 0) and covariance; they broadcast. \\|c\\| may exceed sqrt(p q) by
+            Variances (>= 0) and covariance; they broadcast. \|c\| may exceed sqrt(p q) by
             rounding only.
 
         Returns
@@ -109,15 +109,18 @@ def _angle(p: Array, q: Array, c: Array) -> tuple[Array, Array]:
     Where D is at rounding level it is taken as zero: arccos would turn one ulp of the
     covariance into 1e-8 of angle.
     """
-    pq = p * q
     if np.iscomplexobj(c):
+        pq = p * q
         root = np.sqrt(pq - c * c)
         with np.errstate(divide="ignore", invalid="ignore"):
             rho = np.where(pq > 0, c / np.sqrt(pq), 0)
         return root, np.arccos(rho)
-    gap = pq - c * c
+    # The factors of D = (s - c)(s + c), s = sqrt(p q), neither overflow nor vanish where D does.
+    s = np.sqrt(p) * np.sqrt(q)
+    below, above = s - c, s + c
     eps = np.finfo(np.result_type(p, q, c, np.float32)).eps
-    root = np.sqrt(np.where(gap <= 64 * eps * pq, 0, gap))
+    root = np.sqrt(np.maximum(below, 0)) * np.sqrt(np.maximum(above, 0))
+    root = np.where(np.minimum(below, above) <= 32 * eps * s, 0, root)
     return root, np.arctan2(root, c)
 
 
@@ -132,7 +135,7 @@ class _Rectifier(Activation):
     def __call__(self, x: ArrayLike) -> Array:
         a, b = self._slopes()
         x = np.asarray(x)
-        return a * np.minimum(x, 0) + b * np.maximum(x, 0)
+        return np.asarray(a * np.minimum(x, 0) + b * np.maximum(x, 0))
 
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
         # Cho & Saul 2009, eqs. (3)-(6), order 1, for both half-lines at once.
@@ -198,5 +201,6 @@ def get_activation(activation: str | Activation) -> Activation:
             f"got {activation!r}"
         )
     raise TypeError(
-        f"activation: expected a name or an activation object, got {type(activation).__name__}"
+        "activation: expected a name or an activation object (an instance, not the class), "
+        f"got {activation!r}"
     )

@@ -17,6 +17,7 @@ from scipy.optimize import nnls
 
 Array: TypeAlias = NDArray[np.float64]
 
+_PRIOR = 1e-4
 _MIN_WIDTH = 2  # a narrower sketch is mostly noise: the term is dropped
 
 
@@ -54,7 +55,8 @@ def allocate(
     sizes = np.array([min(n_monomials(n_features, int(l)), n_components + 1) for l in degrees])
     best: Allocation | None = None
     for top in range(int(degrees.max()) + 1):
-        exact = (ranks == 0) & (degrees <= top)
+        # Further ranks of degree 0 cost one feature each.
+        exact = (ranks == 0) & (degrees <= top) | (degrees == 0) & (n_components >= 32)
         if sizes[exact].sum() > n_components:
             break
         found = _share(energies, sizes, exact, degrees <= top, n_components)
@@ -152,8 +154,9 @@ def fit_factors(
         share = (1 - 1 / n_rows) / far.shape[1]
         gram += share * (far @ far.T)
         right += share * (far @ kernel[off])
-    # Few pairs say little: stay near 1 as one pair in s^2 would have it.
-    prior = size**2 / s**2
+    # Neighbouring powers are nearly collinear: stay near 1 where the data do not care. On held-out
+    # rows this costs nothing; with few rows, which say little, the pull is stronger.
+    prior = size**2 * max(_PRIOR, 1 / s**2)
     gram += np.diag(prior)
     right += prior
 
@@ -172,11 +175,13 @@ def fit_factors(
 def _nnls(gram: Array, right: Array, used: NDArray[np.bool_]) -> Array:
     """Return argmin f' G f - 2 f' r over f >= 0, with f = 0 where not `used`."""
     used = used & (np.diagonal(gram) > 0)
+    factors = np.zeros(len(right))
+    if not used.any():  # SciPy's nnls crashes on an empty matrix
+        return factors
     scale = np.sqrt(np.diagonal(gram)[used])
     g = gram[np.ix_(used, used)] / np.outer(scale, scale)
     value, vector = np.linalg.eigh(g)
     root = np.sqrt(np.maximum(value, 1e-12 * value.max(initial=1.0)))
-    factors = np.zeros(len(right))
-    factors[used] = nnls(root[:, None] * vector.T, (vector.T @ (right[used] / scale)) / root)[0]
-    factors[used] /= scale
+    target = (vector.T @ (right[used] / scale)) / root
+    factors[used] = nnls(root[:, None] * vector.T, target, maxiter=1000)[0] / scale
     return factors

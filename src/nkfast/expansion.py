@@ -1,15 +1,15 @@
 """A whole dense network as one expansion: kernel(x, x') = sum_l g_l(||x||, ||x'||) rho^l.
 
 Every NNGP and NTK of a dense network, of any depth and with biases, is of this form with positive
-semi-definite g_l (Schoenberg; Han et al., NeurIPS 2022, theorem 2 is the homogeneous case). Here the
-g_l are computed on radial nodes, split into g_l(a, b) ~ sum_r u_lr(a) u_lr(b), and every u_lr is
-kept as a Chebyshev series in log a. Cost and error do not grow with depth.
+semi-definite g_l (Schoenberg; Han et al., NeurIPS 2022, theorem 2 is the homogeneous case). Here
+the g_l are computed on radial nodes, split into g_l(a, b) ~ sum_r u_lr(a) u_lr(b), and every u_lr
+is kept as a Chebyshev series in log a. Cost and error do not grow with depth.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,11 @@ _RADIUS = 1e-16 ** (1 / _CIRCLE)  # of that circle: the first aliased coefficien
 _CHUNK = 64  # left nodes at a time, to bound memory
 _MAX_HALF = 3.5  # half width in log norm that one Chebyshev series covers: a factor of 1100
 _MARGIN = 1.25  # by which norms may leave the range of the fitted rows
-_MAX_RANK = 4
-_RANK_TOLERANCE = 1e-5  # of the kernel's energy; terms below it are dropped
+_FLOOR = 1e-2  # share of the weight that is spread where no data lie
+# Most ranks of a degree, and the share of the kernel's energy below which one is dropped. Ranks of
+# degree 0 cost one feature each.
+_RANKS = (4, 1e-5)
+_CONSTANT_RANKS = (6, 1e-10)
 
 
 def radial_coefficients(
@@ -53,8 +56,8 @@ def radial_coefficients(
     Notes
     -----
     The kernel is analytic in rho inside the unit disk, because every layer's map is a power series
-    with a finite sum at 1. So the coefficients are Cauchy integrals, here a Fourier transform over a
-    circle of radius slightly below 1: no composition of truncated series, so no truncation error.
+    with a finite sum at 1. So the coefficients are Cauchy integrals, here a Fourier transform over
+    a circle of radius slightly below 1: no truncated series is composed, so nothing is lost.
     """
     turn = np.exp(2j * np.pi * np.arange(_CIRCLE // 2 + 1) / _CIRCLE)
     rho = _RADIUS * turn
@@ -92,8 +95,8 @@ class Expansion:
     middle: float  # of the range, in log norm
     half: float
     power: float
-    nodes: Array  # (n_nodes,)
-    basis: Array  # (n_terms, n_nodes): u_c(a) = sum_j g_l(a, a_j) basis[c, j]
+    nodes: Array  # norms; the last is 0 unless the network is homogeneous
+    basis: Array  # (n_terms, len(nodes)): u_c(a) = sum_j g_l(a, a_j) basis[c, j]
 
     def weights(self, norms: Array, n_threads: int = 1) -> Array:
         """Return u_c(norms[i]) as (n, n_terms), each row from its own norm alone."""
@@ -116,15 +119,8 @@ class Expansion:
     def _extend(self, norm: Array) -> Array:
         """Return u_c at a norm outside the range: by the kernel itself, not by the series."""
         q = int(self.degrees.max())
-        across = radial_coefficients(self.net, norm, self.nodes, self.n_features, q, self.kernel)[
-            :, 0
-        ]
-        own = radial_coefficients(self.net, norm, norm, self.n_features, q, self.kernel)[:, 0, 0]
-        u = np.einsum("cj,cj->c", across[self.degrees], self.basis)
-        # Few ranks carry less and less of g_l(a, a) far away; the diagonal is known, so keep it.
-        held = np.bincount(self.degrees, u**2, minlength=q + 1)
-        scale = np.sqrt(np.maximum(own, 0) / np.where(held > 0, held, 1))
-        return np.asarray(u * scale[self.degrees])
+        g = radial_coefficients(self.net, norm, self.nodes, self.n_features, q, self.kernel)[:, 0]
+        return np.asarray(np.einsum("cj,cj->c", g[self.degrees], self.basis))
 
     def scale(self, factors: Array) -> Expansion:
         """Return the expansion with every g_l multiplied by factors[l]."""
@@ -167,11 +163,15 @@ def expand(
     n_nodes = 1 if half == 0 else int(np.clip(np.ceil(12 + 10 * half), 16, 48))
     cosines = np.cos(np.pi * (np.arange(n_nodes) + 0.5) / n_nodes) if half > 0 else np.zeros(1)
     nodes = np.exp(middle + half * cosines)
-    root = np.sqrt(_density(positive, middle, half, cosines))
+    share = _density(positive, middle, half, cosines)
+    if power is None:  # the origin is a node, too: degree 0 does not vanish there
+        nodes = np.append(nodes, 0.0)
+        zero = np.mean(norms == 0) if len(norms) else 0.0
+        share = np.append(share * (1 - zero), zero + _FLOOR)
+    root = np.sqrt(share)
 
     g = radial_coefficients(net, nodes, nodes, n_features, degree, kernel)
-    zero = radial_coefficients(net, np.zeros(1), nodes, n_features, 0, kernel)[0, 0]
-    energy = float(sum(np.sum(root**2 * np.diagonal(part)) for part in g))
+    energy = float(sum(np.sum(share * np.diagonal(part)) for part in g))
     # Chebyshev coefficients from values at the roots of T_n.
     chebyshev = np.cos(np.arange(n_nodes)[:, None] * np.arccos(cosines))
     chebyshev *= np.where(np.arange(n_nodes) == 0, 1, 2)[:, None] / n_nodes
@@ -179,8 +179,9 @@ def expand(
     degrees, ranks, series, at_zero, basis = [], [], [], [], []
     for l, part in enumerate(g):
         value, vector = np.linalg.eigh(root[:, None] * part * root)
-        for r, k in enumerate(np.argsort(value)[::-1][:_MAX_RANK]):
-            if value[k] <= energy * (_RANK_TOLERANCE if l > 0 or r > 0 else 0) or value[k] <= 0:
+        max_rank, tolerance = _RANKS if l > 0 else _CONSTANT_RANKS
+        for r, k in enumerate(np.argsort(value)[::-1][:max_rank]):
+            if value[k] <= energy * tolerance:
                 break
             b = root * vector[:, k] / np.sqrt(value[k])
             b = b if b.sum() >= 0 else -b  # the same sign on every machine
@@ -189,30 +190,29 @@ def expand(
                 u = u / nodes**power
             degrees.append(l)
             ranks.append(r)
-            series.append(chebyshev @ u)
-            at_zero.append(float(zero @ b) if l == 0 else 0.0)
+            series.append(chebyshev @ u[:n_nodes])
+            at_zero.append(float(u[-1]) if l == 0 and power is None else 0.0)
             basis.append(b)
-    shape = (len(degrees), n_nodes)
     return Expansion(
         net,
         kernel,
         n_features,
         np.array(degrees, np.int64),
         np.array(ranks, np.int64),
-        np.array(series, np.float64).reshape(shape),
+        np.array(series, np.float64).reshape(len(degrees), n_nodes),
         np.array(at_zero, np.float64),
         middle,
         half,
         0.0 if power is None else power,
         nodes,
-        np.array(basis, np.float64).reshape(shape),
+        np.array(basis, np.float64).reshape(len(degrees), len(nodes)),
     )
 
 
 def _range(norms: Array) -> tuple[float, float]:
     """Return middle and half width of the range of log norms that the series cover."""
     if len(norms) == 0:
-        return 0.0, np.log(_MARGIN)
+        return 0.0, float(np.log(_MARGIN))
     logs = np.log(norms)
     low, high = float(logs.min()), float(logs.max())
     if high - low > 2 * (_MAX_HALF - np.log(_MARGIN)):
@@ -222,13 +222,13 @@ def _range(norms: Array) -> tuple[float, float]:
         high = min(high, middle + _MAX_HALF)
     if high - low < 1e-9:  # one norm: one node, exact
         return (low + high) / 2, 0.0
-    return (low + high) / 2, min((high - low) / 2 + np.log(_MARGIN), _MAX_HALF)
+    return (low + high) / 2, float(min((high - low) / 2 + np.log(_MARGIN), _MAX_HALF))
 
 
 def _density(norms: Array, middle: float, half: float, cosines: Array) -> Array:
     """Return the share of the norms nearest to each node, with a floor, summing to one."""
     n = len(cosines)
-    share = np.full(n, 1e-2 / n)
+    share = np.full(n, _FLOOR / n)
     if len(norms) and half > 0:
         t = np.clip((np.log(norms) - middle) / half, -1, 1)
         edges = -np.cos(np.pi * np.arange(n + 1) / n)

@@ -182,7 +182,7 @@ class Sequential(Parameters):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequential) and self.layers == other.layers
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self.layers))})"
@@ -365,11 +365,11 @@ def mlp(
 
 def _checked(layers: Any) -> tuple[Layer | Activation, ...]:
     """Refuse layers that do not fit, naming the layer."""
-    layers = tuple(layers)
-    if not layers:
+    found: tuple[Layer | Activation, ...] = tuple(layers)
+    if not found:
         raise ValueError("layers: expected at least one layer, got none")
     gaussian = False
-    for i, layer in enumerate(layers):
+    for i, layer in enumerate(found):
         if isinstance(layer, Layer):
             gaussian = True
         elif isinstance(layer, Activation):
@@ -385,4 +385,4 @@ def _checked(layers: Any) -> tuple[Layer | Activation, ...]:
             raise TypeError(
                 f"layer {i}: expected a layer or an activation object{hint}, got {layer!r}"
             )
-    return layers
+    return found

@@ -1,0 +1,759 @@
+"""Sketching primitives: random maps to fewer features that keep inner products in the mean.
+
+Rows are samples and the last axis is features. Every sketch is a scikit-learn transformer: `fit`
+looks at the number of features only and draws the random map, `transform` applies it to dense rows
+or CSR rows, in float32 or float64.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from . import _core
+from ._config import get_num_threads
+from ._polynomial import (
+    Steps,
+    balanced_sample,
+    build_program,
+    hadamard_leaf,
+    injective_hash,
+    next_power_of_two,
+    random_signs,
+)
+from ._validation import (
+    check_count,
+    check_estimator_rows,
+    check_real,
+    check_rows,
+    csr_arrays,
+)
+
+__all__ = ["OSNAP", "SRHT", "CountSketch", "PolySketch", "TensorSRHT", "TensorSketch"]
+
+Array = NDArray[Any]
+
+
+def fwht(
+    x: ArrayLike,
+    axis: int = -1,
+    norm: str | None = None,
+    *,
+    pad: bool = False,
+    out: Array | None = None,
+) -> Array:
+    """Walsh-Hadamard transform along one axis, in natural (Hadamard) order.
+
+    Parameters
+    ----------
+    x : array_like
+        Real numbers of any shape; float32 stays float32, other types become float64.
+    axis : int, default=-1
+        The axis to transform. Its length n must be a power of two.
+    norm : None or "ortho", default=None
+        None: the matrix has entries +-1, and transforming twice multiplies by n. "ortho": scaled by
+        1 / sqrt(n), which makes the transform orthogonal and its own inverse.
+    pad : bool, default=False
+        Append zeros up to the next power of two instead of refusing another length.
+    out : ndarray, optional
+        Where to write the result: of the result's shape and dtype, C-contiguous. It may be `x`
+        itself.
+
+    Returns
+    -------
+    ndarray
+        `out` if it is given.
+
+    Raises
+    ------
+    ValueError
+        If the length is no power of two, or `axis`, `norm` or `out` do not fit.
+    TypeError
+        If `x` is not real.
+
+    Notes
+    -----
+    n log2(n) additions. An entry's rounding error is at most log2(n) eps / 2 times the sum of
+    absolute values of the row, to first order.
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> nk.fwht([1.0, 2.0, 3.0, 4.0]).tolist()
+    [10.0, -2.0, -4.0, 0.0]
+    """
+    x = np.asarray(x)
+    if x.dtype.kind not in "biuf":
+        raise TypeError(f"x: expected real numbers, got dtype {x.dtype}")
+    single = x.dtype.kind == "f" and x.dtype.itemsize <= 4
+    dtype = np.dtype(np.float32 if single else np.float64)
+    if x.ndim == 0:
+        raise ValueError("x: expected at least one dimension, got a scalar")
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"axis: expected a number in [-{x.ndim}, {x.ndim}), got {axis}")
+    if norm not in (None, "ortho"):
+        raise ValueError(f"norm: expected None or 'ortho', got {norm!r}")
+    axis %= x.ndim
+    given, n = x.shape[axis], next_power_of_two(x.shape[axis])
+    if given == 0 or (n != given and not pad):
+        raise ValueError(
+            f"x: expected a power of two as length of axis {axis}, got {given}"
+            + ("" if given == 0 else f" (pad=True appends zeros up to {n})")
+        )
+    shape = (*x.shape[:axis], n, *x.shape[axis + 1 :])
+    if out is not None and not isinstance(out, np.ndarray):
+        raise TypeError(f"out: expected an array, got {type(out).__name__}")
+    if out is None:
+        out = np.empty(shape, dtype)
+    elif out.shape != shape or out.dtype != dtype:
+        raise ValueError(f"out: expected an array of shape {shape} and dtype {dtype}")
+    elif not (out.flags.c_contiguous and out.flags.writeable and out.flags.aligned):
+        raise ValueError("out: expected a C-contiguous, aligned, writeable array")
+    if out is not x:
+        slab = (slice(None),) * axis
+        out[(*slab, slice(given))] = x
+        out[(*slab, slice(given, None))] = 0
+    outer = int(np.prod(shape[:axis], dtype=np.int64))
+    inner = int(np.prod(shape[axis + 1 :], dtype=np.int64))
+    scale = 1.0 if norm is None else 1 / np.sqrt(n)
+    _core.fwht(out.reshape(outer, n, inner), scale, get_num_threads())
+    return out
+
+
+class _Sketch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Everything but the map: `_draw` draws it, `_apply` applies it."""
+
+    n_components: int
+    random_state: Any
+    _drawn: ClassVar[tuple[str, ...]] = ()
+
+    def _draw(self, d: int, m: int, rng: np.random.RandomState) -> None:
+        raise NotImplementedError
+
+    def _apply(self, X: Any, out: Array) -> None:
+        raise NotImplementedError
+
+    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002
+        """Draw the map for rows with as many features as `X` has.
+
+        Parameters
+        ----------
+        X : array_like or CSR matrix of shape (n, d)
+        y : ignored
+
+        Returns
+        -------
+        self
+        """
+        X = check_estimator_rows(self, X, reset=True)
+        m = check_count(self.n_components, "n_components", low=1, high=2**31 - 1)
+        _refuse_excess(m, X.shape[1], np.dtype(np.float64), "n_components")
+        self._draw(X.shape[1], m, check_random_state(self.random_state))
+        self._n_features_out = m
+        return self
+
+    def transform(self, X: Any) -> Array:
+        """Return the sketch of every row.
+
+        Parameters
+        ----------
+        X : array_like or CSR matrix of shape (n, d)
+
+        Returns
+        -------
+        ndarray of shape (n, n_components)
+            float32 for float32 input, else float64. A row's sketch depends on that row alone, to
+            the last bit: not on the batch, and not on the number of threads.
+        """
+        check_is_fitted(self)
+        X = check_estimator_rows(self, X, reset=False)
+        out = _allocate(X.shape[0], self._n_features_out, X.dtype)
+        self._apply(X, out)
+        return out
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+class _LinearSketch(_Sketch):
+    """A sketch x -> S x, with its adjoint."""
+
+    def _apply_adjoint(self, Z: Array, out: Array) -> None:
+        raise NotImplementedError
+
+    def adjoint(self, Z: ArrayLike) -> Array:
+        """Return Z S for sketched rows Z: <S x, z> = <x, S^T z>.
+
+        Parameters
+        ----------
+        Z : array_like of shape (n, n_components)
+
+        Returns
+        -------
+        ndarray of shape (n, d)
+        """
+        check_is_fitted(self)
+        rows: Array = check_rows(Z, "Z", accept_sparse=False)
+        if rows.shape[1] != self._n_features_out:
+            raise ValueError(f"Z: expected {self._n_features_out} columns, got {rows.shape[1]}")
+        out = _allocate(rows.shape[0], self.n_features_in_, rows.dtype)
+        self._apply_adjoint(rows, out)
+        return out
+
+
+class OSNAP(_LinearSketch):
+    """Sparse embedding with a fixed number of nonzeros per feature.
+
+    Each feature goes, with random signs and scaled by 1 / sqrt(n_nonzeros), to `n_nonzeros`
+    components, one in each of as many blocks of components.
+
+    Parameters
+    ----------
+    n_components : int, default=1024
+        Number of features of the sketch.
+    n_nonzeros : int, default=4
+        Nonzeros s per feature; never more than n_components. 1 is `CountSketch`.
+    random_state : int, RandomState instance or None, default=None
+
+    Attributes
+    ----------
+    hashes_, values_ : ndarray of shape (d, n_nonzeros)
+        Where each feature goes, and times what.
+    n_features_in_ : int
+
+    See Also
+    --------
+    CountSketch : One nonzero; the fastest.
+    SRHT : Better for dense rows whose mass sits in few features.
+
+    Notes
+    -----
+    E <S x, S y> = <x, y> and Var <S x, S y> = (|x|^2 |y|^2 + <x, y>^2 - 2 sum_j x_j^2 y_j^2) / m
+    (m = n_components; when it divides evenly). Time O(s nnz(X)) and n m writes.
+
+    References
+    ----------
+    Nelson & Nguyen, "OSNAP: Faster numerical linear algebra algorithms via sparser subspace
+    embeddings", FOCS 2013.
+
+    Examples
+    --------
+    >>> import numpy as np, nkfast as nk
+    >>> X = np.eye(3, 1000)
+    >>> nk.sketch.OSNAP(64, n_nonzeros=4, random_state=0).fit_transform(X).shape
+    (3, 64)
+    """
+
+    def __init__(
+        self, n_components: int = 1024, n_nonzeros: int = 4, *, random_state: Any = None
+    ) -> None:
+        self.n_components = n_components
+        self.n_nonzeros = n_nonzeros
+        self.random_state = random_state
+
+    def _nonzeros(self, m: int) -> int:
+        return min(check_count(self.n_nonzeros, "n_nonzeros", low=1), m)
+
+    def _draw(self, d: int, m: int, rng: np.random.RandomState) -> None:
+        s = self._nonzeros(m)
+        edges = np.arange(s + 1) * m // s  # blocks of components
+        low, high = edges[:-1], edges[1:]
+        self.hashes_ = np.ascontiguousarray(rng.randint(low, high, (d, s)), np.int32)
+        self.values_ = random_signs(rng, d * s).reshape(d, s) / np.sqrt(s)
+
+    def _apply(self, X: Any, out: Array) -> None:
+        values = self.values_.astype(X.dtype, copy=False)
+        fixed: tuple[Any, ...] = (self._n_features_out, self.hashes_, values, out)
+        fixed = (*fixed, get_num_threads())
+        if sp.issparse(X):
+            _core.hash_rows_csr(*csr_arrays(X), *fixed)
+        else:
+            _core.hash_rows(X, *fixed)
+
+    def _apply_adjoint(self, Z: Array, out: Array) -> None:
+        values = self.values_.astype(Z.dtype, copy=False)
+        _core.hash_rows_adjoint(Z, self.hashes_, values, out, get_num_threads())
+
+
+class CountSketch(OSNAP):
+    """Feature hashing with random signs: each feature goes to one random component.
+
+    Parameters
+    ----------
+    n_components : int, default=1024
+        Number of features of the sketch.
+    random_state : int, RandomState instance or None, default=None
+
+    Attributes
+    ----------
+    hashes_, values_ : ndarray of shape (d, 1)
+        Where each feature goes, and its sign.
+    n_features_in_ : int
+
+    See Also
+    --------
+    OSNAP : Several nonzeros per feature: a safer embedding of subspaces.
+
+    Notes
+    -----
+    E <S x, S y> = <x, y> and Var <S x, S y> = (|x|^2 |y|^2 + <x, y>^2 - 2 sum_j x_j^2 y_j^2) / m.
+    Time O(nnz(X)) and n m writes. Subspaces of dimension k need m of order k^2.
+
+    References
+    ----------
+    Charikar, Chen & Farach-Colton, "Finding frequent items in data streams", ICALP 2002. Clarkson &
+    Woodruff, "Low rank approximation and regression in input sparsity time", STOC 2013.
+
+    Examples
+    --------
+    >>> import numpy as np, nkfast as nk
+    >>> nk.sketch.CountSketch(8, random_state=0).fit_transform(np.ones((2, 5))).shape
+    (2, 8)
+    """
+
+    def __init__(self, n_components: int = 1024, *, random_state: Any = None) -> None:
+        self.n_components = n_components
+        self.random_state = random_state
+
+    def _nonzeros(self, m: int) -> int:  # noqa: ARG002
+        return 1
+
+
+class SRHT(_LinearSketch):
+    """Subsampled randomised Hadamard transform: S = P H D / sqrt(m).
+
+    Random signs D, Walsh-Hadamard transform H (entries +-1, rows padded to a power of two) and
+    m = n_components rows sampled without replacement. If `n_components` exceeds the padded length,
+    further independent blocks P H D follow.
+
+    Parameters
+    ----------
+    n_components : int, default=1024
+        Number of features of the sketch.
+    random_state : int, RandomState instance or None, default=None
+
+    Attributes
+    ----------
+    signs_ : ndarray of shape (n_blocks, d)
+    samples_ : ndarray of shape (n_components,)
+        Rows of H that are kept, block after block.
+    counts_ : ndarray of shape (n_blocks,)
+        How many belong to each block.
+    n_features_in_ : int
+
+    See Also
+    --------
+    CountSketch, OSNAP : Faster for sparse rows.
+
+    Notes
+    -----
+    E <S x, S y> = <x, y> and, with L the padded length and m <= L,
+    Var <S x, S y> = (|x|^2 |y|^2 + <x, y>^2 - 2 sum_j x_j^2 y_j^2) / m * (L - m) / (L - 1):
+    the sketch of full length is orthogonal. Time O(d log d + m) per dense row and at most
+    O(nnz m) per sparse one. A subspace of any coherence is embedded at m of order k log k.
+
+    References
+    ----------
+    Ailon & Chazelle, "The fast Johnson-Lindenstrauss transform", SIAM J. Comput. 2009. Tropp,
+    "Improved analysis of the subsampled randomized Hadamard transform", 2011.
+
+    Examples
+    --------
+    >>> import numpy as np, nkfast as nk
+    >>> X = np.eye(2, 100)
+    >>> Z = nk.sketch.SRHT(128, random_state=0).fit_transform(X)
+    >>> np.allclose(Z @ Z.T, X @ X.T)
+    True
+    """
+
+    def __init__(self, n_components: int = 1024, *, random_state: Any = None) -> None:
+        self.n_components = n_components
+        self.random_state = random_state
+
+    def _draw(self, d: int, m: int, rng: np.random.RandomState) -> None:
+        self._length = next_power_of_two(d)
+        blocks = -(-m // self._length)
+        # Equal blocks: the variance of the sum is least, and no block is tiny.
+        edges = np.arange(blocks + 1) * m // blocks
+        self.counts_ = np.diff(edges).astype(np.int64)
+        self.signs_ = random_signs(rng, blocks * d).reshape(blocks, d)
+        picks = [np.sort(rng.permutation(self._length)[:c]) for c in self.counts_]
+        self.samples_ = np.concatenate(picks).astype(np.int32)
+
+    def _map(self, dtype: Any) -> tuple[Any, ...]:
+        signs = self.signs_.astype(dtype)
+        scale = 1 / np.sqrt(self._n_features_out)
+        return self._length, self.counts_, self.samples_, signs, scale
+
+    def _apply(self, X: Any, out: Array) -> None:
+        fixed = (*self._map(X.dtype), out, get_num_threads())
+        if sp.issparse(X):
+            _core.hadamard_rows_csr(*csr_arrays(X), *fixed)
+        else:
+            _core.hadamard_rows(X, *fixed)
+
+    def _apply_adjoint(self, Z: Array, out: Array) -> None:
+        fixed = (*self._map(Z.dtype), out, get_num_threads())
+        _core.hadamard_rows_adjoint(Z, *fixed)
+
+
+class _ProgramSketch(_Sketch):
+    """A sketch whose map is a list of steps for the compiled core."""
+
+    steps_: Steps
+
+    def _compile(self, d: int, steps: Steps) -> None:
+        self.steps_ = steps
+        self._width = d
+        self._program = build_program(d, steps)
+
+    def _run(self, X: Any, out: Array) -> None:
+        if sp.issparse(X):
+            self._program.run_csr(*csr_arrays(X), None, None, out, get_num_threads())
+        else:
+            self._program.run(X, None, None, out, get_num_threads())
+
+    def _apply(self, X: Any, out: Array) -> None:
+        self._run(X, out)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        state.pop("_program", None)  # compiled; made anew from steps_
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "steps_" in state:
+            self._program = build_program(self._width, self.steps_)
+
+
+class TensorSketch(_ProgramSketch):
+    """Sketch of the polynomial kernel (gamma <x, y> + coef0)^degree.
+
+    The CountSketch of the degree-fold tensor power, computed from `degree` CountSketches as their
+    cyclic convolution by Fourier transforms. Replaces scikit-learn's PolynomialCountSketch, whose
+    parameters it has.
+
+    Parameters
+    ----------
+    degree : int, default=2
+        Degree of the polynomial, at least 1.
+    n_components : int, default=1024
+        Number of features; powers of two are fastest. Other numbers are split into powers of two
+        with independent sketches, which has the same variance.
+    gamma : float, default=1.0
+        Factor of the inner product, >= 0.
+    coef0 : float, default=0.0
+        Constant added to the inner product, >= 0.
+    random_state : int, RandomState instance or None, default=None
+
+    Attributes
+    ----------
+    hashes_, signs_ : list of ndarray of shape (degree, d + 1)
+        Of each power of two; the last feature is the constant.
+    n_features_in_ : int
+
+    See Also
+    --------
+    PolySketch : A chain whose variance grows more slowly with the degree.
+
+    Notes
+    -----
+    E <t(x), t(y)> is the kernel. With a = |x|, b = |y| and no constant the variance is at most
+    (2 + 3^degree) a^(2 degree) b^(2 degree) / m, and about (1 + cos^(2 degree)) of the same for
+    rows with mass in many features. Time O(degree (nnz + m log m)) per row.
+
+    References
+    ----------
+    Pham & Pagh, "Fast and scalable polynomial kernels via explicit feature maps", KDD 2013.
+
+    Examples
+    --------
+    >>> import numpy as np, nkfast as nk
+    >>> X = np.random.default_rng(0).standard_normal((20, 50))
+    >>> Z = nk.sketch.TensorSketch(2, 2**15, random_state=0).fit_transform(X)
+    >>> K = (X @ X.T) ** 2
+    >>> bool(np.linalg.norm(Z @ Z.T - K) < 0.05 * np.linalg.norm(K))
+    True
+    """
+
+    def __init__(
+        self,
+        degree: int = 2,
+        n_components: int = 1024,
+        *,
+        gamma: float = 1.0,
+        coef0: float = 0.0,
+        random_state: Any = None,
+    ) -> None:
+        self.degree = degree
+        self.n_components = n_components
+        self.gamma = gamma
+        self.coef0 = coef0
+        self.random_state = random_state
+
+    def _draw(self, d: int, m: int, rng: np.random.RandomState) -> None:
+        degree = check_count(self.degree, "degree", low=1)
+        scale = np.sqrt(check_real(self.gamma, "gamma", low=0))
+        constant = np.sqrt(check_real(self.coef0, "coef0", low=0))
+        steps: Steps = []
+        self.hashes_, self.signs_ = [], []
+        for width in _powers_of_two(m):
+            hashes = rng.randint(0, width, (degree, d + 1)).astype(np.int32)
+            signs = random_signs(rng, degree * (d + 1)).reshape(degree, d + 1)
+            for k in range(degree):
+                target = 1 if k == 0 else 2
+                steps.append(
+                    ("count_sketch", 0, target, width, hashes[k, :d], signs[k, :d] * scale)
+                )
+                if constant > 0:
+                    value = float(signs[k, d] * constant)
+                    steps.append(("add_constant", target, int(hashes[k, d]), value))
+                if degree > 1:
+                    steps.append(("fourier", target))
+                if k > 0:
+                    steps.append(("multiply_spectra", 1, 2))
+            back = 1.0
+            if degree > 1:
+                steps.append(("inverse_fourier", 1))
+                back = 1.0 / width
+            steps.append(("emit", 1, width, back * np.sqrt(width / m), -1, False))
+            self.hashes_.append(hashes)
+            self.signs_.append(signs)
+        self._compile(d, steps)
+
+
+class TensorSRHT(_ProgramSketch):
+    """Sketch of the tensor product of two rows: <t(x, y), t(x', y')> ~ <x, x'> <y, y'>.
+
+    T(x, y) = (P1 H D1 x) o (P2 H D2 y) / sqrt(m), two Walsh-Hadamard transforms with independent
+    signs and samples.
+
+    Parameters
+    ----------
+    n_components : int, default=1024
+        Number m of features of the sketch.
+    random_state : int, RandomState instance or None, default=None
+
+    Attributes
+    ----------
+    steps_ : list
+        The drawn map, as steps of the compiled core.
+    n_features_in_ : int
+        Of the first factor.
+
+    Notes
+    -----
+    Unbiased. Var <= C |x|^2 |x'|^2 |y|^2 |y'|^2 / m with C close to 1 for factors with small
+    cosines and at most 8.
+
+    References
+    ----------
+    Ahle et al., "Oblivious sketching of high-degree polynomial kernels", SODA 2020, definition 15.
+
+    Examples
+    --------
+    >>> import numpy as np, nkfast as nk
+    >>> X, Y = np.eye(3, 20), np.ones((3, 10))
+    >>> nk.sketch.TensorSRHT(64, random_state=0).fit(X, Y).transform_pair(X, Y).shape
+    (3, 64)
+    """
+
+    def __init__(self, n_components: int = 1024, *, random_state: Any = None) -> None:
+        self.n_components = n_components
+        self.random_state = random_state
+
+    def fit(self, X: Any, Y: Any = None) -> Self:
+        """Draw the map for rows with as many features as `X` and `Y` have.
+
+        Parameters
+        ----------
+        X : array_like or CSR matrix of shape (n, d1)
+        Y : array_like or CSR matrix of shape (n, d2), optional
+            Rows of the second factor, by default like `X`.
+
+        Returns
+        -------
+        self
+        """
+        if Y is not None and not sp.issparse(Y) and np.asarray(Y).ndim == 1:
+            Y = None  # a target, as pipelines hand it on
+        pair = None if Y is None else check_rows(Y, "Y")
+        self._second = None if pair is None else pair.shape[1]
+        return super().fit(X)
+
+    def _draw(self, d: int, m: int, rng: np.random.RandomState) -> None:
+        second = d if self._second is None else self._second
+        self._second = second
+        steps: Steps = []
+        sizes = []
+        for start, n, target in ((0, d, 1), (d, second, 2)):
+            length = next_power_of_two(n)
+            hashes = np.zeros(d + second, np.int32)
+            signs = np.zeros(d + second, np.int8)  # zero: not of this factor
+            hashes[start : start + n] = injective_hash(rng, n, length)
+            signs[start : start + n] = random_signs(rng, n)
+            steps += [("count_sketch", 0, target, length, hashes, signs), ("hadamard", target)]
+            sizes.append(length)
+        i, j = (balanced_sample(rng, n, m) for n in sizes)
+        steps += [("product", 1, i, 2, j, 1 / np.sqrt(m), 3), ("emit", 3, m, 1.0, -1, False)]
+        self._compile(d + second, steps)
+
+    def transform_pair(self, X: Any, Y: Any) -> Array:
+        """Return t(x, y) for the rows x of `X` and y of `Y`.
+
+        Parameters
+        ----------
+        X : array_like or CSR matrix of shape (n, d1)
+        Y : array_like or CSR matrix of shape (n, d2)
+
+        Returns
+        -------
+        ndarray of shape (n, n_components)
+            float32 if both are float32, else float64.
+        """
+        check_is_fitted(self)
+        X = check_estimator_rows(self, X, reset=False)
+        Y = check_rows(Y, "Y", min_samples=1)
+        if Y.shape != (X.shape[0], self._second):
+            raise ValueError(f"Y: expected shape {(X.shape[0], self._second)}, got {Y.shape}")
+        sparse = sp.issparse(X) or sp.issparse(Y)
+        dtype = np.result_type(X.dtype, Y.dtype)
+        both = sp.hstack([X, Y], "csr", dtype) if sparse else np.hstack([X, Y])
+        out = _allocate(X.shape[0], self._n_features_out, dtype)
+        self._run(both, out)
+        return out
+
+    def transform(self, X: Any) -> Array:
+        """Return t(x, x) for the rows of `X`: a sketch of <x, y>^2. See `transform_pair`."""
+        return self.transform_pair(X, X)
+
+
+class PolySketch(_ProgramSketch):
+    """Sketch of <x, y>^degree, with those of all lower degrees on the way.
+
+    A chain S_{l+1} = T(S_l, x), T a fresh TensorSRHT each time, so the variance grows about
+    linearly with the degree and not exponentially.
+
+    Parameters
+    ----------
+    degree : int, default=2
+        Highest degree, at least 1.
+    n_components : int, default=1024
+        Number of features for each degree.
+    random_state : int, RandomState instance or None, default=None
+
+    Attributes
+    ----------
+    steps_ : list
+        The drawn map, as steps of the compiled core.
+    n_features_in_ : int
+
+    See Also
+    --------
+    TensorSketch : One degree, with a constant, faster at degree 2 and 3.
+
+    Notes
+    -----
+    E <S_l(x), S_l(y)> = <x, y>^l for every l. Rows longer than `n_components` go through a fresh
+    CountSketch in each factor first, so CSR rows cost O(degree (nnz + m log m)).
+
+    References
+    ----------
+    Ahle et al., "Oblivious sketching of high-degree polynomial kernels", SODA 2020. Song, Woodruff,
+    Yu & Zhang, "Fast sketching of polynomial kernels of polynomial degree", ICML 2021.
+
+    Examples
+    --------
+    >>> import numpy as np, nkfast as nk
+    >>> X = np.eye(3, 20)
+    >>> powers = nk.sketch.PolySketch(4, 256, random_state=0).fit(X).transform_powers(X)
+    >>> [Z.shape for Z in powers]
+    [(3, 256), (3, 256), (3, 256), (3, 256)]
+    """
+
+    def __init__(
+        self, degree: int = 2, n_components: int = 1024, *, random_state: Any = None
+    ) -> None:
+        self.degree = degree
+        self.n_components = n_components
+        self.random_state = random_state
+
+    def _draw(self, d: int, m: int, rng: np.random.RandomState) -> None:
+        q = check_count(self.degree, "degree", low=1)
+        width = next_power_of_two(m)
+        steps: Steps = []
+        leaf = hadamard_leaf(steps, rng, 0, d, 3, width)
+        steps.append(("gather", 3, balanced_sample(rng, leaf, m), 1 / np.sqrt(m), 1))
+        ends = [len(steps)]
+        for l in range(2, q + 1):
+            source, target = (1, 2) if l % 2 == 0 else (2, 1)
+            left = hadamard_leaf(steps, rng, source, m, 4, width)
+            leaf = hadamard_leaf(steps, rng, 0, d, 3, width)
+            i, j = balanced_sample(rng, left, m), balanced_sample(rng, leaf, m)
+            steps.append(("product", 4, i, 3, j, 1 / np.sqrt(m), target))
+            ends.append(len(steps))
+        emits = [("emit", 1 if l % 2 == 1 else 2, m, 1.0, -1, False) for l in range(1, q + 1)]
+        self._all_steps = [
+            step
+            for l, end in enumerate(ends)
+            for step in [*steps[ends[l - 1] if l else 0 : end], emits[l]]
+        ]
+        self._compile(d, [*steps, emits[-1]])
+
+    def transform_powers(self, X: Any) -> list[Array]:
+        """Return the sketches of all degrees 1..degree in one pass.
+
+        Parameters
+        ----------
+        X : array_like or CSR matrix of shape (n, d)
+
+        Returns
+        -------
+        list of ndarray of shape (n, n_components)
+            Entry l - 1 belongs to degree l; the last is what `transform` returns.
+        """
+        check_is_fitted(self)
+        X = check_estimator_rows(self, X, reset=False)
+        m, q = self._n_features_out, self.degree
+        out = _allocate(X.shape[0], q * m, X.dtype)
+        program = build_program(self._width, self._all_steps)
+        if sp.issparse(X):
+            program.run_csr(*csr_arrays(X), None, None, out, get_num_threads())
+        else:
+            program.run(X, None, None, out, get_num_threads())
+        return [out[:, l * m : (l + 1) * m] for l in range(q)]
+
+
+def _powers_of_two(m: int) -> list[int]:
+    """Return the powers of two that add up to `m`, largest first."""
+    return [1 << b for b in reversed(range(m.bit_length())) if m >> b & 1]
+
+
+def _allocate(n: int, m: int, dtype: np.dtype[Any]) -> Array:
+    _refuse_excess(n, m, dtype, "X")
+    return np.empty((n, m), dtype)
+
+
+def _refuse_excess(n: int, m: int, dtype: np.dtype[Any], name: str) -> None:
+    """Refuse an (n, m) result that this machine cannot hold, before it is allocated."""
+    size = n * m * dtype.itemsize
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not on this system
+        total = 2**47
+    if size > total:
+        raise ValueError(
+            f"{name}: expected a result that fits into memory, got one of {n} x {m} "
+            f"{dtype} numbers, {size / 2**30:.0f} GiB; work on blocks of rows"
+        )

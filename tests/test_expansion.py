@@ -1,0 +1,171 @@
+"""Expansions of networks in rho, and how a width is shared among their terms."""
+
+from math import comb, pi
+
+import numpy as np
+import pytest
+
+import nkfast as nk
+from nkfast._polynomial import balanced_sample, injective_hash, monomials, next_power_of_two
+from nkfast.allocation import allocate, fit_factors, n_monomials
+from nkfast.expansion import expand, radial_coefficients
+
+NETS = {
+    "one layer": nk.mlp(1),
+    "three layers": nk.mlp(3),
+    "biases": nk.mlp(3, "relu", 1.4, 0.3),
+    "ten layers": nk.mlp(10, "relu", 1.4, 0.1),
+    "ends in ReLU": nk.Sequential(nk.Dense(1.4, 0.1), nk.ReLU()),
+    "linear": nk.mlp(0, b_std=0.5),
+}
+
+
+def arccosine_series(degree):
+    """Maclaurin coefficients of kappa_1(rho) = (sqrt(1 - rho^2) + rho (pi - arccos rho)) / pi."""
+    c = np.zeros(degree + 1)
+    c[0], c[1] = 1 / pi, 0.5
+    for n in range(1, degree // 2 + 1):
+        # kappa_1'' = 1 / (pi sqrt(1 - rho^2)), the binomial series, integrated twice
+        c[2 * n] = comb(2 * n - 2, n - 1) / 4 ** (n - 1) / ((2 * n - 1) * 2 * n) / pi
+    return c
+
+
+def test_one_relu_layer_has_the_known_series():
+    """w_std = 1, no bias: NNGP = w^2 (a b / d) kappa_1(rho) / 2."""
+    g = radial_coefficients(nk.mlp(1, w_std=1.0), np.array([3.0]), np.array([0.5]), 4, 20, "nngp")
+    expected = 3.0 * 0.5 / 4 / 2 * arccosine_series(20)
+    assert np.allclose(g[:, 0, 0], expected, 1e-12, 1e-15)
+
+
+@pytest.mark.parametrize("kernel", ["nngp", "ntk"])
+@pytest.mark.parametrize("name", NETS)
+def test_the_series_sums_to_the_kernel_and_is_psd(name, kernel):
+    net = NETS[name]
+    rng = np.random.default_rng(0)
+    d, q = 5, 48
+    X = rng.standard_normal((30, d)) * np.exp(rng.standard_normal((30, 1)) / 2)
+    a = np.linalg.norm(X, axis=1)
+    rho = (X / a[:, None]) @ (X / a[:, None]).T
+    g = radial_coefficients(net, a, a, d, q, kernel)
+    total = sum(g[l] * rho**l for l in range(q + 1))
+    exact = getattr(net, kernel)(X)
+    far = np.abs(rho) < 0.6  # 0.6^49 is at rounding
+    assert np.abs(total - exact)[far].max() < 1e-10 * np.abs(exact).max()
+    for part in g:
+        assert np.linalg.eigvalsh(part).min() > -1e-12 * exact.max()
+
+
+@pytest.mark.parametrize("kernel", ["nngp", "ntk"])
+@pytest.mark.parametrize("name", NETS)
+def test_radial_weights_reproduce_the_coefficients(name, kernel):
+    net = NETS[name]
+    rng = np.random.default_rng(1)
+    a = np.exp(rng.standard_normal(40) * 0.4)
+    found = expand(net, a, 5, 6, kernel)
+    g = radial_coefficients(net, a, a, 5, 6, kernel)
+    u = found.weights(a)
+    for l in range(7):
+        part = u[:, found.degrees == l]
+        assert np.abs(part @ part.T - g[l]).max() < 1e-3 * g.max()
+    assert np.all(np.diff(found.degrees * 10 + found.ranks) > 0)
+    if net._homogeneity() is not None:
+        assert found.ranks.max(initial=0) == 0
+        assert np.allclose(u[:, 0] ** 2, np.diagonal(g[0]), rtol=1e-12)
+
+
+def test_norms_outside_the_range_and_zero():
+    net = nk.mlp(2, "relu", 1.4, 0.1)
+    found = expand(net, np.linspace(1, 3, 50), 5, 6, "ntk")
+    inside = np.array([1.0, 2.0, 3.0])
+    outside = np.array([0.0, 1e-12, 1e-2, 10.0, 1e6])
+    u, v = found.weights(outside), found.weights(inside)
+    g = radial_coefficients(net, outside, inside, 5, 6, "ntk")
+    for l in range(7):
+        c = found.degrees == l
+        scale = np.abs(g).max(axis=(0, 2))[:, None]  # of each outside point
+        assert np.all(np.abs(u[:, c] @ v[:, c].T - g[l]) < 2e-2 * scale)
+    # A row's weights come from its own norm alone.
+    assert np.array_equal(found.weights(outside[3:4])[0], u[3])
+    assert np.array_equal(found.weights(np.concatenate([inside, outside]), 3)[-5:], u)
+
+
+@pytest.mark.parametrize(("d", "l"), [(1, 5), (2, 4), (5, 2), (3, 5)])
+def test_monomials_are_the_exact_feature_map(d, l):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((10, d))
+    Z = X
+    for parents, variables, factors in monomials(d, l):
+        Z = Z[:, parents] * X[:, variables] * factors
+    assert Z.shape[1] == n_monomials(d, l) == comb(d + l - 1, l)
+    assert np.allclose(Z @ Z.T, (X @ X.T) ** l)
+
+
+def test_samples_and_hashes():
+    rng = np.random.RandomState(0)
+    assert [next_power_of_two(n) for n in (0, 1, 2, 3, 4, 5, 1000)] == [1, 1, 2, 4, 4, 8, 1024]
+    counts = np.bincount(balanced_sample(rng, 7, 100), minlength=7)
+    assert set(counts) == {14, 15}
+    assert len(set(injective_hash(rng, 60, 64))) == 60
+    assert injective_hash(rng, 100, 8).max() == 7
+
+
+def terms(e):
+    return np.arange(len(e)), np.zeros(len(e), int), np.array(e, float)
+
+
+def test_allocation_fills_the_width():
+    for m in (1, 2, 5, 50, 400, 5000):
+        degrees, ranks, energies = terms([1.0, 0.8, 0.5, 0.3, 0.2, 0.1, 0.05])
+        plan = allocate(degrees, ranks, energies, 10, m)
+        reached = sum(comb(9 + l, l) for l in range(7))
+        assert plan.widths.sum() == min(m, reached) or m == 2  # a sketch of one feature is no use
+        assert np.all(plan.widths >= 0)
+        assert np.all(plan.widths[plan.exact] == [comb(9 + l, l) for l in degrees[plan.exact]])
+        assert np.all(plan.exact == (degrees <= plan.top))
+        sketched = (plan.widths > 0) & ~plan.exact
+        if sketched.sum() > 1 and m >= 400:  # in proportion to the energies
+            ratio = plan.widths[sketched] / energies[sketched]
+            assert ratio.max() < 1.3 * ratio.min()
+
+
+def test_more_width_never_hurts():
+    degrees, ranks, energies = terms([1.0, 0.8, 0.5, 0.3, 0.2, 0.1, 0.05])
+    noise = [allocate(degrees, ranks, energies, 20, m).noise for m in (8, 32, 128, 512, 2048, 8192)]
+    assert np.all(np.diff(noise) < 0)
+
+
+def test_factors_stay_one_where_nothing_is_cut_or_sketched():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((50, 3))
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    rho = X @ X.T
+    e = [0.5, 0.3, 0.2]
+    powers = np.stack([c * rho**l for l, c in enumerate(e)])
+    factors = fit_factors(powers, powers.sum(axis=0), 50, *terms(e), 3, 100)
+    assert np.allclose(factors, 1, atol=1e-10)
+
+
+def test_factors_keep_the_diagonal_of_what_was_cut():
+    """Degrees 0..2 stand for a kernel that has more: the fit is better than the cut series."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((80, 3))
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    rho = X @ X.T
+    kernel = np.exp(2 * (rho - 1))
+    e = np.exp(-2) * np.array([1.0, 2.0, 2.0])
+    powers = np.stack([c * rho**l for l, c in enumerate(e)])
+    factors = fit_factors(powers, kernel, 80, *terms(e), 3, 100)
+    error = np.linalg.norm(np.tensordot(factors, powers, 1) - kernel)
+    columns = powers.reshape(3, -1).T
+    best = np.sqrt(np.linalg.lstsq(columns, kernel.ravel())[1][0])
+    assert error < 1.05 * best < 0.5 * np.linalg.norm(powers.sum(axis=0) - kernel)
+    assert np.all(factors >= 0)
+
+
+def test_factors_of_a_single_row_and_of_zero_rows():
+    e = [0.5, 0.3, 0.2]
+    one = np.array(e)[:, None, None] * np.ones((3, 1, 1))
+    factors = fit_factors(one, np.array([[2.0]]), 1, *terms(e), 3, 100)
+    assert np.tensordot(factors, one, 1)[0, 0] == pytest.approx(1.7, abs=0.5)
+    zero = np.zeros((3, 4, 4))
+    assert np.all(fit_factors(zero, np.zeros((4, 4)), 4, *terms([0.0] * 3), 3, 100) == 0)
