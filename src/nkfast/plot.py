@@ -94,7 +94,7 @@ def _kernel_error_by_width(ax: Any, comparisons: Sequence[Comparison]) -> None:
     _width_axis(ax, widths)
     ax.set_yscale("log")
     _plain_log_ticks(ax)
-    ax.set_ylabel("relative error of the kernel (Frobenius)")
+    ax.set_ylabel("relative error (Frobenius norm)")
     ax.set_title("Kernel error on held-out rows")
     ax.legend(loc="best")
 
