@@ -8,6 +8,7 @@ or CSR rows, in float32 or float64.
 from __future__ import annotations
 
 import os
+from math import prod
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -120,8 +121,8 @@ def fwht(
         slab = (slice(None),) * axis
         out[(*slab, slice(given))] = x
         out[(*slab, slice(given, None))] = 0
-    outer = int(np.prod(shape[:axis], dtype=np.int64))
-    inner = int(np.prod(shape[axis + 1 :], dtype=np.int64))
+    outer = prod(shape[:axis])
+    inner = prod(shape[axis + 1 :])
     scale = 1.0 if norm is None else 1 / np.sqrt(n)
     _core.fwht(out.reshape(outer, n, inner), scale, get_num_threads())
     return out
