@@ -75,15 +75,16 @@ def measure(
 
 
 def ratio_table(benchmarks: Iterable[Any]) -> list[str]:
-    """Return lines 'group: rival, times of nkfast' from the benchmarks of a session."""
+    """Return lines 'group  rival ratio' from the benchmarks of a session."""
     lines: dict[str, list[str]] = {}
     for bench in benchmarks:
         group = lines.setdefault(bench.group or "", [])
-        for name, median in bench.extra_info.get("ours_median", {}).items():
-            ratio = bench.stats.median / median
-            label = "" if name == OURS else f" by {name}"
-            group.append(f"{bench.extra_info['rival']} {ratio:.1f}x{label}")
-    return [f"  {group:<44} {',  '.join(found)}" for group, found in lines.items() if found]
+        medians = bench.extra_info.get("ours_median", {})
+        if medians:
+            ratios = " / ".join(f"{bench.stats.median / ours:.1f}x" for ours in medians.values())
+            names = " / ".join(name for name in medians if name != OURS)
+            group.append(f"{bench.extra_info['rival']} {ratios}" + (f" ({names})" if names else ""))
+    return [f"  {group:<40} {',  '.join(found)}" for group, found in lines.items() if found]
 
 
 def relative_error(approximate: NDArray[Any], exact: NDArray[Any]) -> float:
