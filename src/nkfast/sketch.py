@@ -7,8 +7,9 @@ or CSR rows, in float32 or float64.
 
 from __future__ import annotations
 
+import math
 import os
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -74,14 +75,15 @@ def fwht(
     Raises
     ------
     ValueError
-        If the length is no power of two, or `axis`, `norm` or `out` do not fit.
+        If the length is no power of two, if `axis`, `norm` or `out` do not fit, or if a row holds
+        NaN or infinity or its transform overflows; `out` has then been written to.
     TypeError
-        If `x` is not real.
+        If `x` is not real or `axis` is no integer.
 
     Notes
     -----
     n log2(n) additions. An entry's rounding error is at most log2(n) eps / 2 times the sum of
-    absolute values of the row, to first order.
+    absolute values of the row, to first order; "ortho" adds eps for its scale.
 
     Examples
     --------
@@ -96,8 +98,7 @@ def fwht(
     dtype = np.dtype(np.float32 if single else np.float64)
     if x.ndim == 0:
         raise ValueError("x: expected at least one dimension, got a scalar")
-    if not -x.ndim <= axis < x.ndim:
-        raise ValueError(f"axis: expected a number in [-{x.ndim}, {x.ndim}), got {axis}")
+    axis = check_count(axis, "axis", low=-x.ndim, high=x.ndim - 1)
     if norm not in (None, "ortho"):
         raise ValueError(f"norm: expected None or 'ortho', got {norm!r}")
     axis %= x.ndim
@@ -111,9 +112,13 @@ def fwht(
     if out is not None and not isinstance(out, np.ndarray):
         raise TypeError(f"out: expected an array, got {type(out).__name__}")
     if out is None:
+        _refuse_excess(shape, dtype, "x")
         out = np.empty(shape, dtype)
     elif out.shape != shape or out.dtype != dtype:
-        raise ValueError(f"out: expected an array of shape {shape} and dtype {dtype}")
+        raise ValueError(
+            f"out: expected an array of shape {shape} and dtype {dtype}, "
+            f"got {out.shape} and {out.dtype}"
+        )
     elif not (out.flags.c_contiguous and out.flags.writeable and out.flags.aligned):
         raise ValueError("out: expected a C-contiguous, aligned, writeable array")
     if out is not x:
@@ -123,7 +128,11 @@ def fwht(
     outer = int(np.prod(shape[:axis], dtype=np.int64))
     inner = int(np.prod(shape[axis + 1 :], dtype=np.int64))
     scale = 1.0 if norm is None else 1 / np.sqrt(n)
-    _core.fwht(out.reshape(outer, n, inner), scale, get_num_threads())
+    blocks = out.reshape(outer, n, inner)
+    _core.fwht(blocks, scale, get_num_threads())
+    # The first entry is the sum of all: it shows NaN and infinity without another pass over x.
+    if not np.isfinite(blocks[:, 0]).all():
+        raise ValueError("x: expected finite numbers of finite sums, got NaN, infinity or overflow")
     return out
 
 
@@ -132,9 +141,12 @@ class _Sketch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     n_components: int
     random_state: Any
-    _drawn: ClassVar[tuple[str, ...]] = ()
 
     def _draw(self, d: int, m: int, rng: np.random.RandomState) -> None:
+        raise NotImplementedError
+
+    def _bytes(self, d: int, m: int) -> int:
+        """Return about how much memory the map takes while it is drawn and applied to a row."""
         raise NotImplementedError
 
     def _apply(self, X: Any, out: Array) -> None:
@@ -154,7 +166,8 @@ class _Sketch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         X = check_estimator_rows(self, X, reset=True)
         m = check_count(self.n_components, "n_components", low=1, high=2**31 - 1)
-        _refuse_excess(m, X.shape[1], np.dtype(np.float64), "n_components")
+        size = self._bytes(X.shape[1], m)
+        _refuse_bytes(size, "n_components", f"a sketch from {X.shape[1]} to {m} features")
         self._draw(X.shape[1], m, check_random_state(self.random_state))
         self._n_features_out = m
         return self
@@ -270,6 +283,9 @@ class OSNAP(_LinearSketch):
         low, high = edges[:-1], edges[1:]
         self.hashes_ = np.ascontiguousarray(rng.randint(low, high, (d, s)), np.int32)
         self.values_ = random_signs(rng, d * s).reshape(d, s) / np.sqrt(s)
+
+    def _bytes(self, d: int, m: int) -> int:
+        return 32 * d * self._nonzeros(m) + 8 * m
 
     def _apply(self, X: Any, out: Array) -> None:
         values = self.values_.astype(X.dtype, copy=False)
@@ -390,6 +406,10 @@ class SRHT(_LinearSketch):
         picks = [np.sort(rng.permutation(self._length)[:c]) for c in self.counts_]
         self.samples_ = np.concatenate(picks).astype(np.int32)
 
+    def _bytes(self, d: int, m: int) -> int:
+        length = next_power_of_two(d)
+        return 24 * (-(-m // length) * d + length + m)
+
     def _map(self, dtype: Any) -> tuple[Any, ...]:
         signs = self.signs_.astype(dtype)
         scale = 1 / np.sqrt(self._n_features_out)
@@ -435,6 +455,11 @@ class _ProgramSketch(_Sketch):
         super().__setstate__(state)
         if "steps_" in state:
             self._program = build_program(self._width, self.steps_)
+
+
+# A program works on blocks of up to 16 rows of 8 bytes a number; and about so many bytes a number
+# go into a step's hashes and signs while they are drawn and kept.
+_BLOCK, _STEP = 128, 48
 
 
 class TensorSketch(_ProgramSketch):
@@ -532,6 +557,10 @@ class TensorSketch(_ProgramSketch):
             self.signs_.append(signs)
         self._compile(d, steps)
 
+    def _bytes(self, d: int, m: int) -> int:
+        degree = check_count(self.degree, "degree", low=1)
+        return _STEP * degree * (d + 1) * m.bit_count() + _BLOCK * (2 * m + d)
+
 
 class TensorSRHT(_ProgramSketch):
     """Sketch of the tensor product of two rows: <t(x, y), t(x', y')> ~ <x, x'> <y, y'>.
@@ -608,6 +637,11 @@ class TensorSRHT(_ProgramSketch):
         i, j = (balanced_sample(rng, n, m) for n in sizes)
         steps += [("product", 1, i, 2, j, 1 / np.sqrt(m), 3), ("emit", 3, m, 1.0, -1, False)]
         self._compile(d + second, steps)
+
+    def _bytes(self, d: int, m: int) -> int:
+        second = d if self._second is None else self._second
+        lengths = next_power_of_two(d) + next_power_of_two(second)
+        return 2 * _STEP * (d + second) + _BLOCK * (d + second + lengths + m) + _STEP * m
 
     def transform_pair(self, X: Any, Y: Any) -> Array:
         """Return t(x, y) for the rows x of `X` and y of `Y`.
@@ -711,6 +745,10 @@ class PolySketch(_ProgramSketch):
         ]
         self._compile(d, [*steps, emits[-1]])
 
+    def _bytes(self, d: int, m: int) -> int:
+        degree = check_count(self.degree, "degree", low=1)
+        return 2 * _STEP * degree * (d + m) + _BLOCK * (d + 5 * next_power_of_two(m))
+
     def transform_powers(self, X: Any) -> list[Array]:
         """Return the sketches of all degrees 1..degree in one pass.
 
@@ -741,19 +779,21 @@ def _powers_of_two(m: int) -> list[int]:
 
 
 def _allocate(n: int, m: int, dtype: np.dtype[Any]) -> Array:
-    _refuse_excess(n, m, dtype, "X")
+    _refuse_excess((n, m), dtype, "X")
     return np.empty((n, m), dtype)
 
 
-def _refuse_excess(n: int, m: int, dtype: np.dtype[Any], name: str) -> None:
-    """Refuse an (n, m) result that this machine cannot hold, before it is allocated."""
-    size = n * m * dtype.itemsize
+def _refuse_excess(shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> None:
+    """Refuse an array that this machine cannot hold, before it is allocated."""
+    _refuse_bytes(math.prod(shape) * dtype.itemsize, name, f"a result of shape {shape}")
+
+
+def _refuse_bytes(size: int, name: str, what: str) -> None:
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # not on this system
         total = 2**47
     if size > total:
         raise ValueError(
-            f"{name}: expected a result that fits into memory, got one of {n} x {m} "
-            f"{dtype} numbers, {size / 2**30:.0f} GiB; work on blocks of rows"
+            f"{name}: expected what fits into memory, got {what}, {size / 2**30:.0f} GiB"
         )
