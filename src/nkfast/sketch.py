@@ -252,7 +252,10 @@ class OSNAP(_LinearSketch):
     Notes
     -----
     E <S x, S y> = <x, y> and Var <S x, S y> = (|x|^2 |y|^2 + <x, y>^2 - 2 sum_j x_j^2 y_j^2) / m
-    (m = n_components; when it divides evenly). Time O(s nnz(X)) and n m writes.
+    with m = n_components a multiple of s = n_nonzeros; else 1 / m becomes sum_k 1 / (s^2 b_k) with
+    b_k the sizes of the blocks. It does not depend on s: what more nonzeros buy is lighter tails,
+    subspaces of dimension k at m of order k log k (s about log k) instead of k^2. Time
+    O(s nnz(X)) and n m writes.
 
     References
     ----------
@@ -349,8 +352,8 @@ class SRHT(_LinearSketch):
     """Subsampled randomised Hadamard transform: S = P H D / sqrt(m).
 
     Random signs D, Walsh-Hadamard transform H (entries +-1, rows padded to a power of two) and
-    m = n_components rows sampled without replacement. If `n_components` exceeds the padded length,
-    further independent blocks P H D follow.
+    m = n_components rows sampled without replacement. If `n_components` exceeds the padded length L,
+    there are independent blocks P H D, all of them complete (P = I) but the last.
 
     Parameters
     ----------
@@ -373,10 +376,11 @@ class SRHT(_LinearSketch):
 
     Notes
     -----
-    E <S x, S y> = <x, y> and, with L the padded length and m <= L,
-    Var <S x, S y> = (|x|^2 |y|^2 + <x, y>^2 - 2 sum_j x_j^2 y_j^2) / m * (L - m) / (L - 1):
-    the sketch of full length is orthogonal. Time O(d log d + m) per dense row and at most
-    O(nnz m) per sparse one. A subspace of any coherence is embedded at m of order k log k.
+    E <S x, S y> = <x, y> and Var <S x, S y> = V r (L - r) / (m^2 (L - 1)) with r = m mod L and
+    V = |x|^2 |y|^2 + <x, y>^2 - 2 sum_j x_j^2 y_j^2. For m < L this is V / m (L - m) / (L - 1),
+    less than by sampling with replacement; for multiples of L it is 0: the sketch keeps all inner
+    products. Time per row O((1 + m / L) L log L), for a sparse row O(nnz m) if that is less. A
+    subspace of dimension k and any coherence is embedded at m of order k log k.
 
     References
     ----------
@@ -398,10 +402,11 @@ class SRHT(_LinearSketch):
 
     def _draw(self, d: int, m: int, rng: np.random.RandomState) -> None:
         self._length = next_power_of_two(d)
-        blocks = -(-m // self._length)
-        # Equal blocks: the variance of the sum is least, and no block is tiny.
-        edges = np.arange(blocks + 1) * m // blocks
-        self.counts_ = np.diff(edges).astype(np.int64)
+        full, rest = divmod(m, self._length)
+        # Of c rows a block keeps, the variance is as c (L - c): none from full blocks, and as that
+        # is concave, most from equal ones.
+        self.counts_ = np.array([self._length] * full + [rest] * (rest > 0), np.int64)
+        blocks = len(self.counts_)
         self.signs_ = random_signs(rng, blocks * d).reshape(blocks, d)
         picks = [np.sort(rng.permutation(self._length)[:c]) for c in self.counts_]
         self.samples_ = np.concatenate(picks).astype(np.int32)
@@ -475,7 +480,7 @@ class TensorSketch(_ProgramSketch):
         Degree of the polynomial, at least 1.
     n_components : int, default=1024
         Number of features; powers of two are fastest. Other numbers are split into powers of two
-        with independent sketches, which has the same variance.
+        with independent sketches, which has the same variance to first order.
     gamma : float, default=1.0
         Factor of the inner product, >= 0.
     coef0 : float, default=0.0
@@ -494,9 +499,14 @@ class TensorSketch(_ProgramSketch):
 
     Notes
     -----
-    E <t(x), t(y)> is the kernel. With a = |x|, b = |y| and no constant the variance is at most
-    (2 + 3^degree) a^(2 degree) b^(2 degree) / m, and about (1 + cos^(2 degree)) of the same for
-    rows with mass in many features. Time O(degree (nnz + m log m)) per row.
+    E <t(x), t(y)> is the kernel. Let x and y be the rows times sqrt(gamma), with sqrt(coef0)
+    appended, q = degree, c = <x, y>, A = |x|^2 |y|^2 - Q and B = c^2 - Q, Q = sum_j x_j^2 y_j^2.
+    For even m = n_components, a power of two, the variance is exactly
+
+    ((m - 2) ((c^2 + A)^q + (c^2 + B)^q - 2 c^(2q)) + 2 ((c^2 + A + B)^q - c^(2q))) / m^2,
+
+    hence at most (2 + 3^q) |x|^(2q) |y|^(2q) / m. For other m it differs in the order 1 / m^2.
+    Time O(degree (nnz + m log m)) per row.
 
     References
     ----------
@@ -583,8 +593,12 @@ class TensorSRHT(_ProgramSketch):
 
     Notes
     -----
-    Unbiased. Var <= C |x|^2 |x'|^2 |y|^2 |y'|^2 / m with C close to 1 for factors with small
-    cosines and at most 8.
+    Unbiased. With a = <x, x'>, V_a = |x|^2 |x'|^2 + a^2 - 2 sum_j x_j^2 x'_j^2, L_a the padded
+    length, r = m mod L_a, f_a = r (L_a - r) / (m (L_a - 1)), and likewise b of y and y', the
+    variance is (V_a V_b + a^2 V_b f_b + b^2 V_a f_a) / m up to a factor L / (L - 1) with
+    L = min(L_a, L_b). That is about 8 |x|^2 |x'|^2 |y|^2 |y'|^2 / m at most, an eighth of it at
+    right angles; and m a multiple of both lengths (f = 0) halves the worst case. Time per pair
+    O(nnz + L_a log L_a + L_b log L_b + m).
 
     References
     ----------
@@ -670,6 +684,12 @@ class TensorSRHT(_ProgramSketch):
 
     def transform(self, X: Any) -> Array:
         """Return t(x, x) for the rows of `X`: a sketch of <x, y>^2. See `transform_pair`."""
+        check_is_fitted(self)
+        if self._second != self.n_features_in_:
+            raise ValueError(
+                f"X: expected use of transform_pair, got transform of a map that was fitted to "
+                f"factors of {self.n_features_in_} and {self._second} features"
+            )
         return self.transform_pair(X, X)
 
 
@@ -763,7 +783,7 @@ class PolySketch(_ProgramSketch):
         """
         check_is_fitted(self)
         X = check_estimator_rows(self, X, reset=False)
-        m, q = self._n_features_out, self.degree
+        m, q = self._n_features_out, len(self._all_steps) - len(self.steps_) + 1
         out = _allocate(X.shape[0], q * m, X.dtype)
         program = build_program(self._width, self._all_steps)
         if sp.issparse(X):
