@@ -352,8 +352,8 @@ class SRHT(_LinearSketch):
     """Subsampled randomised Hadamard transform: S = P H D / sqrt(m).
 
     Random signs D, Walsh-Hadamard transform H (entries +-1, rows padded to a power of two) and
-    m = n_components rows sampled without replacement. If `n_components` exceeds the padded length L,
-    there are independent blocks P H D, all of them complete (P = I) but the last.
+    m = n_components rows sampled without replacement. If m exceeds the padded length L, there are
+    independent blocks P H D, all of them complete (P = I) but the last.
 
     Parameters
     ----------
@@ -744,7 +744,7 @@ class PolySketch(_ProgramSketch):
         self.random_state = random_state
 
     def _draw(self, d: int, m: int, rng: np.random.RandomState) -> None:
-        q = check_count(self.degree, "degree", low=1)
+        q = self._degree = check_count(self.degree, "degree", low=1)
         width = next_power_of_two(m)
         steps: Steps = []
         leaf = hadamard_leaf(steps, rng, 0, d, 3, width)
@@ -783,7 +783,7 @@ class PolySketch(_ProgramSketch):
         """
         check_is_fitted(self)
         X = check_estimator_rows(self, X, reset=False)
-        m, q = self._n_features_out, len(self._all_steps) - len(self.steps_) + 1
+        m, q = self._n_features_out, self._degree
         out = _allocate(X.shape[0], q * m, X.dtype)
         program = build_program(self._width, self._all_steps)
         if sp.issparse(X):
