@@ -30,6 +30,7 @@ from ._polynomial import (
     random_signs,
 )
 from ._validation import (
+    check_columns,
     check_count,
     check_estimator_rows,
     check_real,
@@ -199,10 +200,70 @@ class _Sketch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
 
 class _LinearSketch(_Sketch):
-    """A sketch x -> S x, with its adjoint."""
+    """A sketch x -> S x, with its adjoint, for rows (X S^T) and for columns (S A)."""
 
     def _apply_adjoint(self, Z: Array, out: Array) -> None:
         raise NotImplementedError
+
+    def _apply_columns(self, A: Array, out: Array) -> None:
+        """Write S A to `out`, A in C order."""
+        raise NotImplementedError
+
+    def fit_rows(self, A: Any) -> Self:
+        """Draw the map for `sketch_rows`: for columns with as many entries as `A` has rows.
+
+        The same as ``fit(A.T)``, but looks at the shape only.
+
+        Parameters
+        ----------
+        A : array_like or sparse matrix of shape (d, k) or (d,)
+
+        Returns
+        -------
+        self
+        """
+        shape = np.shape(A)  # of sparse matrices too
+        if len(shape) not in (1, 2) or shape[0] == 0:
+            raise ValueError(f"A: expected shape (d, k) or (d,) with d >= 1, got {shape}")
+        return self.fit(sp.csr_array((1, shape[0]), dtype=np.float64))
+
+    def sketch_rows(self, A: Any) -> Array:
+        """Return S A: the rows of `A` combined into fewer, as for least squares.
+
+        Parameters
+        ----------
+        A : array_like or sparse matrix of shape (d, k) or (d,)
+            d = n_features_in_. Dense in C or Fortran order, CSR or CSC, none of which is copied
+            into another order (but CSR into CSC).
+
+        Returns
+        -------
+        ndarray of shape (n_components, k) or (n_components,)
+            float32 for float32 input, else float64; in Fortran order unless `A` is dense in C
+            order.
+
+        Examples
+        --------
+        >>> import numpy as np, nkfast as nk
+        >>> A = np.random.default_rng(0).standard_normal((2000, 3))
+        >>> nk.sketch.SRHT(64, random_state=0).fit_rows(A).sketch_rows(A).shape
+        (64, 3)
+        """
+        check_is_fitted(self)
+        if not sp.issparse(A) and np.ndim(A) == 1:
+            column: Array = self.sketch_rows(np.reshape(A, (-1, 1)))[:, 0]
+            return column
+        A = check_columns(A, "A")
+        if A.shape[0] != self.n_features_in_:
+            raise ValueError(f"A: expected {self.n_features_in_} rows, got {A.shape[0]}")
+        if sp.issparse(A) or not A.flags.c_contiguous:
+            columns = A.T.tocsr() if sp.issparse(A) else A.T
+            out = _allocate(A.shape[1], self._n_features_out, A.dtype, "A")
+            self._apply(columns, out)
+            return out.T
+        out = _allocate(self._n_features_out, A.shape[1], A.dtype, "A")
+        self._apply_columns(A, out)
+        return out
 
     def adjoint(self, Z: ArrayLike) -> Array:
         """Return Z S for sketched rows Z: <S x, z> = <x, S^T z>.
@@ -219,7 +280,7 @@ class _LinearSketch(_Sketch):
         rows: Array = check_rows(Z, "Z", accept_sparse=False)
         if rows.shape[1] != self._n_features_out:
             raise ValueError(f"Z: expected {self._n_features_out} columns, got {rows.shape[1]}")
-        out = _allocate(rows.shape[0], self.n_features_in_, rows.dtype)
+        out = _allocate(rows.shape[0], self.n_features_in_, rows.dtype, "Z")
         self._apply_adjoint(rows, out)
         return out
 
@@ -303,6 +364,14 @@ class OSNAP(_LinearSketch):
         values = self.values_.astype(Z.dtype, copy=False)
         _core.hash_rows_adjoint(Z, self.hashes_, values, out, get_num_threads())
 
+    def _apply_columns(self, A: Array, out: Array) -> None:
+        # Column j of S is row j of the fitted arrays; as CSC it reads A once, from top to bottom.
+        d, s = self.hashes_.shape
+        starts = np.arange(0, d * s + 1, s)
+        values = self.values_.astype(A.dtype, copy=False).ravel()
+        S = sp.csc_array((values, self.hashes_.ravel(), starts), shape=(out.shape[0], d))
+        out[:] = S @ A
+
 
 class CountSketch(OSNAP):
     """Feature hashing with random signs: each feature goes to one random component.
@@ -346,6 +415,9 @@ class CountSketch(OSNAP):
 
     def _nonzeros(self, m: int) -> int:  # noqa: ARG002
         return 1
+
+
+_COLUMNS = 32  # of SRHT.sketch_rows at a time: two cache lines or more
 
 
 class SRHT(_LinearSketch):
@@ -430,6 +502,23 @@ class SRHT(_LinearSketch):
     def _apply_adjoint(self, Z: Array, out: Array) -> None:
         fixed = (*self._map(Z.dtype), out, get_num_threads())
         _core.hadamard_rows_adjoint(Z, *fixed)
+
+    def _apply_columns(self, A: Array, out: Array) -> None:
+        # A few columns at a time: neighbours are transformed together, and the copy stays small.
+        d, k = A.shape
+        scale = 1 / np.sqrt(self._n_features_out)
+        for first in range(0, k, _COLUMNS):
+            columns = slice(first, min(first + _COLUMNS, k))
+            work = np.empty((self._length, columns.stop - first), A.dtype)
+            low = 0
+            for signs, count in zip(self.signs_, self.counts_, strict=True):
+                np.multiply(A[:, columns], signs[:, None], out=work[:d])
+                work[d:] = 0
+                fwht(work, axis=0, out=work)
+                high = low + int(count)
+                out[low:high, columns] = work[self.samples_[low:high]]
+                low = high
+        out *= scale
 
 
 class _ProgramSketch(_Sketch):
@@ -798,8 +887,8 @@ def _powers_of_two(m: int) -> list[int]:
     return [1 << b for b in reversed(range(m.bit_length())) if m >> b & 1]
 
 
-def _allocate(n: int, m: int, dtype: np.dtype[Any]) -> Array:
-    _refuse_excess((n, m), dtype, "X")
+def _allocate(n: int, m: int, dtype: np.dtype[Any], name: str = "X") -> Array:
+    _refuse_excess((n, m), dtype, name)
     return np.empty((n, m), dtype)
 
 
