@@ -55,7 +55,7 @@ def check_rows(
 
 
 def check_columns(A: Any, name: str) -> Rows:
-    """Return `A` as a C- or F-ordered float32/float64 matrix, or as CSR or CSC: in its own order."""
+    """Return `A` as a float32/float64 matrix in C or Fortran order, or as CSR or CSC."""
     A = check_array(
         _as_float32(A),
         accept_sparse=["csr", "csc"],

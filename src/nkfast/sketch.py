@@ -685,7 +685,7 @@ class TensorSRHT(_ProgramSketch):
     Unbiased. With a = <x, x'>, V_a = |x|^2 |x'|^2 + a^2 - 2 sum_j x_j^2 x'_j^2, L_a the padded
     length, r = m mod L_a, f_a = r (L_a - r) / (m (L_a - 1)), and likewise b of y and y', the
     variance is (V_a V_b + a^2 V_b f_b + b^2 V_a f_a) / m up to a factor L / (L - 1) with
-    L = min(L_a, L_b). That is about 8 |x|^2 |x'|^2 |y|^2 |y'|^2 / m at most, an eighth of it at
+    L = max(L_a, L_b). That is about 8 |x|^2 |x'|^2 |y|^2 |y'|^2 / m at most, an eighth of it at
     right angles; and m a multiple of both lengths (f = 0) halves the worst case. Time per pair
     O(nnz + L_a log L_a + L_b log L_b + m).
 
