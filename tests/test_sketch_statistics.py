@@ -181,7 +181,7 @@ def test_polysketch():
 
 
 def test_polysketch_grows_linearly_and_tensor_sketch_exponentially():
-    q, m, n = 8, 16, 500
+    q, m, n = 8, 128, 500
     x = np.full(8, 8**-0.5)
     rng = np.random.RandomState(0)
     norms = np.empty((n, q))
@@ -189,8 +189,8 @@ def test_polysketch_grows_linearly_and_tensor_sketch_exponentially():
         powers = PolySketch(q, m, random_state=rng).fit([x]).transform_powers([x])
         norms[i] = [Z[0] @ Z[0] for Z in powers]
     variance = np.mean((norms - 1) ** 2, axis=0)
-    assert variance[7] <= 2 * 7 * variance[1]  # degree 1 is exact here
-    assert variance[7] <= 0.2 * tensor_sketch_variance(x, x, q, m)
+    assert variance[7] <= 1.5 * 7 * variance[1]  # degree 1 is exact here
+    assert variance[7] <= 0.1 * tensor_sketch_variance(x, x, q, m)
 
 
 # --- embeddings of subspaces ---
