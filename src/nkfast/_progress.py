@@ -78,10 +78,12 @@ class Progress:
         running = min((now - self._step_begin) / pace, 0.95 * self._cost) if pace > 0 else 0.0
         share = min((self._done + running) / self._total, 1.0)
         left = f"about {_clock((1 - share) * self._total * pace)} left" if self._done else ""
-        width = max(10, min(30, columns - 50))
+        width = max(10, min(30, columns - 66))
         full = round(share * width)
         bar = self._full * full + self._empty * (width - full)
-        return f"{bar} {share:4.0%}  {self._label}  {left}"[: columns - 1].rstrip()
+        line = f"{bar} {share:4.0%}  {self._label}"
+        whole = f"{line}  {left}".rstrip()
+        return whole if len(whole) < columns else line[: columns - 1]
 
     def _paint(self) -> None:
         while not self._stop.wait(_REDRAWN_SECONDS):

@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except (OSError, ValueError, MemoryError) as error:
-        print(f"nkfast: error: {error or type(error).__name__}", file=sys.stderr)
+        print(f"nkfast: error: {str(error) or type(error).__name__}", file=sys.stderr)
         return FAILED
     return code
 
@@ -123,8 +123,8 @@ def _demo(options: argparse.Namespace) -> int:
     for comparison in comparisons:
         print(f"\n{comparison.task.title}")
         print(report.wrapped(comparison.task.story, columns))
-        print(f"\n{report.table(comparison)}\n")
-        print(report.wrapped(report.footnote(comparison), columns))
+        print(f"\n{report.table(comparison)}")
+    print(f"\n{report.wrapped(report.COLUMNS_EXPLAINED, columns)}")
     print(f"\n{report.wrapped(report.conclusion(comparisons), columns)}\n")
     if plots:
         from .plot import save_demo
@@ -136,7 +136,7 @@ def _demo(options: argparse.Namespace) -> int:
     return 0
 
 
-def _info(options: argparse.Namespace) -> int:
+def _info(_: argparse.Namespace) -> int:
     show_config()
     try:
         print(f"plots with matplotlib {version('matplotlib')}")

@@ -265,7 +265,6 @@ def _pixels_task(images: Array, train: Array, test: Array, seed: int, *, quick: 
     shuffled = np.random.default_rng(seed).permutation(len(X))
     n = len(X)
     exact_rows = (500, 1000) if quick else (1000, 2000, 4000)
-    middle = round((exact_rows[-1] * n) ** 0.5, -2)  # halfway on the logarithmic axis of the plot
     return Task(
         name="pixels",
         title="Pixels: how bright is it, given the 24 around it?",
@@ -283,7 +282,7 @@ def _pixels_task(images: Array, train: Array, test: Array, seed: int, *, quick: 
         X_test=X_test,
         y_test=y_test,
         exact_rows=exact_rows,
-        feature_rows=(exact_rows[-1], int(middle), n),
+        feature_rows=(exact_rows[-1], n),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,15 @@ import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
 from .demo import Comparison, Outcome
 
 # Colour-blind safe (Okabe & Ito 2008); the exact learner is always black.
 _COLOURS = ("#56B4E9", "#0072B2", "#D55E00", "#CC79A7", "#009E73", "#E69F00")
 _EXACT = "#222222"
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 9.5,
     "axes.titlesize": 10.5,
     "axes.titleweight": "bold",
@@ -54,14 +55,16 @@ def save_demo(comparisons: Sequence[Comparison], path: Path) -> None:
     """
     digits, pixels = comparisons
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(9.6, 7.2), layout="constrained")
+        figure = Figure(figsize=(9.6, 7.2), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
         FigureCanvasAgg(figure)
-        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
         axes = figure.subplots(2, 2)
         _accuracy_by_width(axes[0, 0], digits)
         _kernel_error_by_width(axes[0, 1], comparisons)
         _score_by_rows(axes[1, 0], pixels)
         _time_by_rows(axes[1, 1], pixels)
+        figure.suptitle("Exact neural tangent kernel against nkfast features", fontsize=13)
+        lines, labels = axes[1, 0].get_legend_handles_labels()
+        figure.legend(lines, labels, loc="outside lower center", ncols=len(lines))
         figure.savefig(path)
 
 
@@ -98,9 +101,8 @@ def _kernel_error_by_width(ax: Any, comparisons: Sequence[Comparison]) -> None:
 
 def _score_by_rows(ax: Any, comparison: Comparison) -> None:
     _lines_by_rows(ax, comparison, lambda outcome: outcome.score)
-    ax.set_ylabel("R² on test pixels")
-    ax.set_title("Pixels: R² against rows learnt from")
-    ax.legend(loc="best")
+    ax.set_ylabel("R²")
+    ax.set_title("Pixels: R² on test pixels")
 
 
 def _time_by_rows(ax: Any, comparison: Comparison) -> None:
@@ -111,7 +113,7 @@ def _time_by_rows(ax: Any, comparison: Comparison) -> None:
     ax.set_title("Pixels: time of the fit")
 
 
-def _lines_by_rows(ax: Any, comparison: Comparison, value: Any) -> None:
+def _lines_by_rows(ax: Any, comparison: Comparison, value: Callable[[Outcome], float]) -> None:
     def draw(outcomes: list[Outcome], style: str, colour: str, label: str) -> None:
         rows = [outcome.trial.rows for outcome in outcomes]
         ax.plot(rows, [value(o) for o in outcomes], style, color=colour, label=label)
@@ -137,8 +139,6 @@ def _width_axis(ax: Any, widths: Sequence[int]) -> None:
 
 
 def _plain_log_ticks(ax: Any) -> None:
-    from matplotlib.ticker import LogLocator
-
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -17,13 +17,18 @@ EXPLANATION = (
     "approximate that kernel, so that the cost grows in proportion to the rows."
 )
 
+COLUMNS_EXPLAINED = (
+    "Kernel error: relative error in the Frobenius norm on held-out rows. Times as fast: against "
+    "the exact learner with the most rows of the same table."
+)
+
 
 def table(comparison: Comparison) -> str:
     """Return the outcomes on one task as an aligned table, 79 columns wide at most."""
     header = list(_COLUMNS)
     header[3] = comparison.task.metric
-    lines = [_row([""] * 7 + ["times", "as fast"]).rstrip(), _row(header)]
-    lines.append("-" * len(lines[-1]))
+    line = "-" * sum(_WIDTHS)
+    lines = [f"{'times as fast':>{len(line)}}", _row(header), line]
     group: tuple[bool, int] | None = None
     for outcome in comparison.outcomes:
         trial = outcome.trial
@@ -33,15 +38,6 @@ def table(comparison: Comparison) -> str:
         group = here
         lines.append(_row(_cells(outcome, comparison)))
     return "\n".join(lines)
-
-
-def footnote(comparison: Comparison) -> str:
-    """Return what the columns of the table mean."""
-    exact = comparison.exact.trial.rows
-    return (
-        "kernel error: relative error in the Frobenius norm on held-out rows. "
-        f"times as fast: against the exact learner on {exact:,} rows."
-    )
 
 
 def conclusion(comparisons: Sequence[Comparison]) -> str:
@@ -82,13 +78,10 @@ def _findings(comparison: Comparison) -> Iterator[str]:
     name = comparison.task.name
     same = next(o for o in comparison.of(best.trial.width) if o.trial.rows == exact.trial.rows)
     yield (
-        f"On the {name}, {best.trial.width:,} features reach the kernel to "
-        f"{best.kernel_error:.1%}. Given the same {exact.trial.rows:,} rows they "
-        f"{_against(same, exact, comparison)}."
+        f"On the {name}, the inner products of {best.trial.width:,} features are within "
+        f"{best.kernel_error:.1%} of the exact kernel. Given the same {exact.trial.rows:,} rows "
+        f"they {_against(same, exact, comparison)}."
     )
-    if comparison.task.metric == "accuracy":
-        n_test = len(comparison.task.y_test)
-        yield f"(One test row in {n_test:,} is {1 / n_test:.2%}.)"
     if all_rows > exact.trial.rows:
         gigabytes = 8 * all_rows**2 / 1e9
         yield (
@@ -107,15 +100,15 @@ def _growth(comparison: Comparison) -> Iterator[str]:
     if len(exact) < 2 or len(features) < 2:
         return
     yield (
-        f"From {_growing(exact[-2], exact[-1])} for the exact learner, and from "
-        f"{_growing(features[-2], features[-1])} for the features."
+        f"From {_growing(exact[-2], exact[-1])} for the exact learner; from "
+        f"{_growing(features[0], features[-1])} for these features."
     )
 
 
 def _growing(few: Outcome, many: Outcome) -> str:
     return (
         f"{few.trial.rows:,} to {many.trial.rows:,} rows ({many.trial.rows / few.trial.rows:.1f} "
-        f"times as many) the time of the fit grew {many.fit_seconds / few.fit_seconds:.1f} times"
+        f"times as many) the fit became {many.fit_seconds / few.fit_seconds:.1f} times as long"
     )
 
 
@@ -124,8 +117,19 @@ def _against(outcome: Outcome, exact: Outcome, comparison: Comparison) -> str:
     metric = comparison.task.metric
     if ours == theirs:
         return f"equal the exact learner's {metric} of {theirs}"
+    if metric == "accuracy" and abs(outcome.score - exact.score) < 2 * _spread(exact):
+        return (
+            f"have an {metric} of {ours}, the exact learner {theirs}: less apart than two "
+            f"standard errors of {len(comparison.task.y_test):,} test rows"
+        )
     word = "beat" if outcome.score > exact.score else "stay below"
     return f"{word} the exact learner's {metric} of {theirs} with {ours}"
+
+
+def _spread(outcome: Outcome) -> float:
+    """Return the standard error of an accuracy: the spread over draws of the test rows."""
+    p, n = outcome.score, len(outcome.trial.task.y_test)
+    return float((max(p * (1 - p), 1 / n) / n) ** 0.5)
 
 
 def _compared(seconds: float, other: float) -> str:
@@ -138,7 +142,8 @@ def _score(score: float, comparison: Comparison) -> str:
 
 
 def _seconds(seconds: float) -> str:
-    return f"{seconds:.3f}" if seconds < 10 else f"{seconds:.1f}"
+    decimals = 4 if seconds < 0.01 else 3 if seconds < 1 else 2 if seconds < 10 else 1
+    return f"{seconds:.{decimals}f}"
 
 
 def _times(ratio: float) -> str:
