@@ -55,6 +55,26 @@ inline Vec<double> flip_add(Vec<double> v, Vec<double> s, Vec<double> t) {
 #endif
 }
 
+// The half vector at x, twice.
+inline Vec<float> load_twice(const float* x) {
+#if defined(__AVX512F__) && NKFAST_VECTOR_BYTES == 64
+  return (Vec<float>)_mm512_broadcast_f32x8(_mm256_loadu_ps(x));
+#elif defined(__AVX2__) && NKFAST_VECTOR_BYTES == 32
+  return (Vec<float>)_mm256_broadcast_ps(reinterpret_cast<const __m128*>(x));
+#else
+  return Vec<float>{x[0], x[1], x[0], x[1]};
+#endif
+}
+inline Vec<double> load_twice(const double* x) {
+#if defined(__AVX512F__) && NKFAST_VECTOR_BYTES == 64
+  return (Vec<double>)_mm512_broadcast_f64x4(_mm256_loadu_pd(x));
+#elif defined(__AVX2__) && NKFAST_VECTOR_BYTES == 32
+  return (Vec<double>)_mm256_broadcast_pd(reinterpret_cast<const __m128d*>(x));
+#else
+  return Vec<double>{x[0], x[0]};
+#endif
+}
+
 // The two halves of a[0] b[0] a[1] b[1] ...
 template <class V, int... I> inline void zip(V a, V b, V& low, V& high, Indices<I...>) {
   constexpr int n = sizeof...(I);
