@@ -721,12 +721,11 @@ class TensorSRHT(_ProgramSketch):
         if Y is not None and not sp.issparse(Y) and np.asarray(Y).ndim == 1:
             Y = None  # a target, as pipelines hand it on
         pair = None if Y is None else check_rows(Y, "Y")
-        self._second = None if pair is None else pair.shape[1]
+        self._asked = None if pair is None else pair.shape[1]
         return super().fit(X)
 
     def _draw(self, d: int, m: int, rng: np.random.RandomState) -> None:
-        second = d if self._second is None else self._second
-        self._second = second
+        second = self._second = d if self._asked is None else self._asked
         steps: Steps = []
         sizes = []
         for start, n, target in ((0, d, 1), (d, second, 2)):
@@ -742,7 +741,7 @@ class TensorSRHT(_ProgramSketch):
         self._compile(d + second, steps)
 
     def _bytes(self, d: int, m: int) -> int:
-        second = d if self._second is None else self._second
+        second = d if self._asked is None else self._asked
         lengths = next_power_of_two(d) + next_power_of_two(second)
         return 2 * _STEP * (d + second) + _BLOCK * (d + second + lengths + m) + _STEP * m
 
