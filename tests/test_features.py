@@ -301,6 +301,17 @@ def test_clone_pickle_and_the_callers_network():
     assert frame.tolist() == [f"ntkfeatures{i}" for i in range(5)]
 
 
+def test_frames_in_and_out():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(normal(30, 4), columns=["a", "b", "c", "d"])
+    features = nk.NTKFeatures(NET, 5, random_state=0).set_output(transform="pandas").fit(frame)
+    Z = features.transform(frame)
+    assert Z.columns.tolist() == [f"ntkfeatures{i}" for i in range(5)]
+    assert features.feature_names_in_.tolist() == ["a", "b", "c", "d"]
+    with pytest.raises(ValueError, match="feature names"):
+        features.transform(frame[["b", "a", "c", "d"]])
+
+
 def test_seeds_behave_as_in_scikit_learn():
     X = normal(30, 20)
     one = nk.NTKFeatures(NET, 100, random_state=1).fit_transform(X)

@@ -12,57 +12,98 @@
 // Twiddles: level t of the complex tree has 2^t nodes; node j splits at w = twiddles[2 (2^t - 1 +
 // j)] + i twiddles[2 (2^t - 1 + j) + 1]. They do not depend on n.
 
-// Levels t, t+1, ... below one node of the complex tree, over n complex vectors.
-template <class T>
-void fft_tree(Vec<T>* re, Vec<T>* im, std::size_t n, const T* twiddles) {
+// A complex vector, and its product with the number w (or its conjugate).
+template <class T> struct Complex {
+  Vec<T> re, im;
+};
+template <class T> inline Complex<T> operator+(Complex<T> a, Complex<T> b) {
+  return {a.re + b.re, a.im + b.im};
+}
+template <class T> inline Complex<T> operator-(Complex<T> a, Complex<T> b) {
+  return {a.re - b.re, a.im - b.im};
+}
+template <class T> inline Complex<T> times(Complex<T> a, T re, T im) {
+  return {a.re * re - a.im * im, a.im * re + a.re * im};
+}
+template <class T> inline Complex<T> times_i(Complex<T> a) { return {-a.im, a.re}; }
+
+// The complex tree over n vectors, in place. Two levels at a time: the odd child of a node splits at
+// i times where the even one does, so four quarters need two twiddles.
+template <class T> void fft_tree(Vec<T>* re, Vec<T>* im, std::size_t n, const T* twiddles) {
+  const auto get = [=](std::size_t j) { return Complex<T>{re[j], im[j]}; };
+  const auto put = [=](std::size_t j, Complex<T> v) {
+    re[j] = v.re;
+    im[j] = v.im;
+  };
   std::size_t nodes = 1;
-  for (std::size_t size = n; size > 1; size /= 2, nodes *= 2) {
-    const std::size_t half = size / 2;
+  std::size_t size = n;
+  for (; size >= 4; size /= 4, nodes *= 4) {
+    const std::size_t q = size / 4;
+    const T* first = twiddles + 2 * (nodes - 1);
+    const T* second = twiddles + 2 * (2 * nodes - 1);
+    for (std::size_t node = 0; node < nodes; ++node) {
+      const T r1 = first[2 * node], i1 = first[2 * node + 1];
+      const T r2 = second[4 * node], i2 = second[4 * node + 1];
+      for (std::size_t j = node * size; j < node * size + q; ++j) {
+        const Complex<T> a0 = get(j), a1 = get(j + q);
+        const Complex<T> a2 = times(get(j + 2 * q), r1, i1), a3 = times(get(j + 3 * q), r1, i1);
+        const Complex<T> b0 = a0 + a2, b2 = a0 - a2;
+        const Complex<T> b1 = times(a1 + a3, r2, i2), b3 = times_i(times(a1 - a3, r2, i2));
+        put(j, b0 + b1);
+        put(j + q, b0 - b1);
+        put(j + 2 * q, b2 + b3);
+        put(j + 3 * q, b2 - b3);
+      }
+    }
+  }
+  if (size == 2) {
     const T* w = twiddles + 2 * (nodes - 1);
     for (std::size_t node = 0; node < nodes; ++node) {
-      const T wr = w[2 * node];
-      const T wi = w[2 * node + 1];
-      Vec<T>* a_re = re + node * size;
-      Vec<T>* a_im = im + node * size;
-      for (std::size_t j = 0; j < half; ++j) {
-        const Vec<T> hr = a_re[half + j];
-        const Vec<T> hi = a_im[half + j];
-        const Vec<T> tr = wr * hr - wi * hi;
-        const Vec<T> ti = wr * hi + wi * hr;
-        const Vec<T> lr = a_re[j];
-        const Vec<T> li = a_im[j];
-        a_re[j] = lr + tr;
-        a_im[j] = li + ti;
-        a_re[half + j] = lr - tr;
-        a_im[half + j] = li - ti;
-      }
+      const Complex<T> a = get(2 * node);
+      const Complex<T> b = times(get(2 * node + 1), w[2 * node], w[2 * node + 1]);
+      put(2 * node, a + b);
+      put(2 * node + 1, a - b);
     }
   }
 }
 
 // n times the inverse of fft_tree.
-template <class T>
-void ifft_tree(Vec<T>* re, Vec<T>* im, std::size_t n, const T* twiddles) {
-  std::size_t nodes = n / 2;
-  for (std::size_t size = 2; size <= n; size *= 2, nodes /= 2) {
-    const std::size_t half = size / 2;
-    const T* w = twiddles + 2 * (nodes - 1);
+template <class T> void ifft_tree(Vec<T>* re, Vec<T>* im, std::size_t n, const T* twiddles) {
+  const auto get = [=](std::size_t j) { return Complex<T>{re[j], im[j]}; };
+  const auto put = [=](std::size_t j, Complex<T> v) {
+    re[j] = v.re;
+    im[j] = v.im;
+  };
+  std::size_t levels = 0;
+  while (std::size_t{1} << levels < n) {
+    ++levels;
+  }
+  std::size_t size = 4;
+  if (levels % 2 == 1) {
+    const T* w = twiddles + 2 * (n / 2 - 1);
+    for (std::size_t node = 0; node < n / 2; ++node) {
+      const Complex<T> a = get(2 * node), b = get(2 * node + 1);
+      put(2 * node, a + b);
+      put(2 * node + 1, times(a - b, w[2 * node], -w[2 * node + 1]));
+    }
+    size = 8;
+  }
+  for (; size <= n; size *= 4) {
+    const std::size_t q = size / 4;
+    const std::size_t nodes = n / size;
+    const T* first = twiddles + 2 * (nodes - 1);
+    const T* second = twiddles + 2 * (2 * nodes - 1);
     for (std::size_t node = 0; node < nodes; ++node) {
-      const T wr = w[2 * node];
-      const T wi = w[2 * node + 1];
-      Vec<T>* a_re = re + node * size;
-      Vec<T>* a_im = im + node * size;
-      for (std::size_t j = 0; j < half; ++j) {
-        const Vec<T> ar = a_re[j];
-        const Vec<T> ai = a_im[j];
-        const Vec<T> br = a_re[half + j];
-        const Vec<T> bi = a_im[half + j];
-        const Vec<T> dr = ar - br;
-        const Vec<T> di = ai - bi;
-        a_re[j] = ar + br;
-        a_im[j] = ai + bi;
-        a_re[half + j] = wr * dr + wi * di;
-        a_im[half + j] = wr * di - wi * dr;
+      const T r1 = first[2 * node], i1 = -first[2 * node + 1];
+      const T r2 = second[4 * node], i2 = -second[4 * node + 1];
+      for (std::size_t j = node * size; j < node * size + q; ++j) {
+        const Complex<T> c0 = get(j), c1 = get(j + q), c2 = get(j + 2 * q), c3 = get(j + 3 * q);
+        const Complex<T> b0 = c0 + c1, b1 = times(c0 - c1, r2, i2);
+        const Complex<T> b2 = c2 + c3, b3 = times_i(times(c3 - c2, r2, i2)); // -i = i * -1
+        put(j, b0 + b2);
+        put(j + q, b1 + b3);
+        put(j + 2 * q, times(b0 - b2, r1, i1));
+        put(j + 3 * q, times(b1 - b3, r1, i1));
       }
     }
   }

@@ -23,6 +23,8 @@ GCV_STEPS = 45
 LEAST_NOISE = 1e-6
 LOWEST, HIGHEST = 1e-10, 10.0
 
+_ROUNDING = 8 * np.finfo(float).eps  # relative error that centring may leave
+
 
 @dataclass(frozen=True)
 class Penalty:
@@ -61,8 +63,15 @@ class Stream:
 
 def solve_primal(sums: Moments, alpha: Alpha) -> Ridge:
     """Solve min_w sum_i w_i (y_i - z_i^T w - b)^2 + alpha ||w||^2 from the moments."""
-    freedom = sums.observations - sums.centred
-    coef, penalty = _solve(sums.zz, sums.zy, alpha, freedom, squares=float(sums.yy.sum()))
+    system = _System(
+        sums.zz,
+        sums.zy,
+        observations=sums.observations,
+        centred=sums.centred,
+        noise=sums.total * (_ROUNDING * np.linalg.norm(sums.mean_z)) ** 2,
+        squares=float(sums.yy.sum()),
+    )
+    coef, penalty = _solve(system, alpha)
     return Ridge(coef, sums.mean_y - sums.mean_z @ coef, sums.centred, penalty)
 
 
@@ -80,7 +89,9 @@ def solve_dual(Z: Array, Y: Array, weight: Array | None, alpha: Alpha, *, centre
         root = np.sqrt(weight)[:, None]
         Z *= root
         Y = Y * root
-    dual, penalty = _solve(Z @ Z.T, Y, alpha, observations(len(Z), weight) - centred)
+    count = observations(len(Z), weight)
+    noise = (len(Z) if weight is None else weight.sum()) * (_ROUNDING * np.linalg.norm(mean_z)) ** 2
+    dual, penalty = _solve(_System(Z @ Z.T, Y, count, centred, noise), alpha)
     coef = Z.T @ dual
     return Ridge(coef, mean_y - mean_z @ coef, centred, penalty)
 
@@ -92,7 +103,9 @@ def solve_kernel(K: Array, Y: Array, weight: Array | None, alpha: Alpha, *, cent
     Z^T coef.
     """
     mean_y, mean_k = np.zeros(Y.shape[1]), np.zeros(len(K))
+    noise = 0.0
     if centred:
+        noise = _ROUNDING * (np.trace(K) if weight is None else weight @ np.diagonal(K))
         # K of the deviations from the weighted mean of the rows, H K H^T, H = I - 1 v^T.
         share = np.full(len(K), 1 / len(K)) if weight is None else weight / weight.sum()
         mean_k, mean_y = K @ share, weighted_mean(Y, weight)
@@ -105,72 +118,95 @@ def solve_kernel(K: Array, Y: Array, weight: Array | None, alpha: Alpha, *, cent
         K *= root[:, None]
         K *= root
         Y = Y * root[:, None]
-    coef, penalty = _solve(K, Y, alpha, observations(len(K), weight) - centred)
+    coef, penalty = _solve(_System(K, Y, observations(len(K), weight), centred, noise), alpha)
     if weight is not None:
         coef = coef * root[:, None]
     if centred:
+        # They sum to zero, and k(x, X) of a new x need not be centred. Rounding, magnified by
+        # 1 / alpha, would leave a sum that multiplies the kernel's mean.
         coef = coef - share[:, None] * coef.sum(axis=0)
     return Ridge(coef, mean_y - mean_k @ coef, centred, penalty)
 
 
-def _solve(
-    A: Array, B: Array, alpha: Alpha, freedom: float, squares: float | None = None
-) -> tuple[Array, Penalty]:
-    """Return (A + alpha I)^{-1} B; at alpha = 0 the pseudo-inverse.
+@dataclass(frozen=True)
+class _System:
+    """(A + alpha I) X = B, and what is needed to choose alpha.
 
-    Of `A` only the lower triangle is read. In a primal problem A = Z^T Z, B = Z^T Y and `squares`
-    is ||Y||^2; in a dual one A = Z Z^T and B = Y. `freedom` is the number of observations less one
-    for an intercept.
+    In a primal problem A = Z^T Z, B = Z^T Y and `squares` is ||Y||^2; in a dual one A = Z Z^T,
+    B = Y and `squares` is None. Of A only the lower triangle is read. If the rows were `centred`
+    eigenvalues below `noise` are what rounding left of zero.
     """
+
+    A: Array
+    B: Array
+    observations: float
+    centred: bool
+    noise: float
+    squares: float | None = None
+
+    def floor(self, top: float) -> float:
+        """Below this an eigenvalue counts as zero, if `top` is the largest."""
+        return max(self.noise, len(self.A) * np.finfo(float).eps * top)
+
+
+def _solve(system: _System, alpha: Alpha) -> tuple[Array, Penalty]:
+    """Return (A + alpha I)^{-1} B, at alpha = 0 the pseudo-inverse, and the penalty."""
     if alpha == "gcv":
-        return _gcv(A, B, freedom, squares)
-    return _penalised(A, B, alpha), Penalty(alpha)
+        return _gcv(system)
+    return _penalised(system, alpha), Penalty(alpha)
 
 
-def _gcv(A: Array, B: Array, freedom: float, squares: float | None) -> tuple[Array, Penalty]:
+def _gcv(system: _System) -> tuple[Array, Penalty]:
     """Choose alpha by generalised cross-validation (Golub, Heath & Wahba 1979), then solve.
 
     GCV(alpha) = n sum of squared residuals / (n - degrees of freedom)^2, summed over the targets.
     With A = Q T Q^T, T tridiagonal, residuals need one tridiagonal solve for each alpha, and the
     degrees of freedom only the eigenvalues of T: no eigenvectors at all.
     """
-    form = _Tridiagonal(A)
-    G = form.rotate(B)
+    form = _Tridiagonal(system.A)
+    G = form.rotate(system.B)
     s = form.eigenvalues()
-    top = s[-1] if s[-1] > 0 else 1.0
-    least = max(LOWEST * top, LEAST_NOISE * max(s.sum(), 0.0) / max(freedom, 1.0))
-    alphas = np.geomspace(least, HIGHEST * top, GCV_STEPS)
-    # Below this level an eigenvalue is rounding noise; as many as that are zero.
-    s = s[s > len(s) * np.finfo(float).eps * top]
+    s = s[s > system.floor(s[-1])]
+    alphas = _path(s, system)
+    n, squares = system.observations, system.squares
+    free = max(n - system.centred - len(s), 0)
     scores = np.full(len(alphas), np.inf)
-    for i, a in enumerate(alphas):
-        x = form.solve(a, G)
-        norm = np.vdot(x, x)
+    for i, alpha in enumerate(alphas):
+        x = form.solve(alpha, G)
         if squares is None:
-            residual = a * a * norm
+            residual = np.linalg.norm(alpha * x) ** 2
         else:
-            residual = max(squares - np.vdot(x, G) - a * norm, np.finfo(float).eps * squares)
-        # n - df, written so that it stays positive where df comes close to n.
-        left = max(freedom - len(s), 0) + np.sum(a / (s + a))
+            residual = squares - np.vdot(x, G) - alpha * np.vdot(x, x)
+            residual = max(residual, np.finfo(float).eps * squares)
+        left = free + np.sum(alpha / (s + alpha))  # n - df, without cancellation where df nears n
         if left > 0:
-            scores[i] = freedom * residual / left**2
-    best = int(np.argmin(scores)) if np.isfinite(scores).any() else len(alphas) - 1
+            scores[i] = n * residual / left**2
+    best = np.flatnonzero(scores <= scores.min() * (1 + 1e-12))[-1]  # of equals the most cautious
     coef = form.rotate_back(form.solve(alphas[best], G))
     return coef, Penalty(float(alphas[best]), alphas, scores)
 
 
-def _penalised(A: Array, B: Array, alpha: float) -> Array:
+def _path(s: Array, system: _System) -> Array:
+    """Return the penalties to try for the eigenvalues `s` > 0."""
+    if len(s) == 0:  # nothing can be learnt, and every penalty predicts the mean
+        return np.asarray(max(1.0, system.noise) * np.geomspace(LOWEST, HIGHEST, GCV_STEPS))
+    prior = s.sum() / max(system.observations - system.centred, 1)
+    least = max(LOWEST * s[-1], LEAST_NOISE * prior, system.noise)
+    return np.geomspace(least, HIGHEST * s[-1], GCV_STEPS)
+
+
+def _penalised(system: _System, alpha: float) -> Array:
     """Return (A + alpha I)^{-1} B, by Cholesky where A + alpha I is safely positive definite."""
-    m = len(A)
-    noise = m * np.finfo(float).eps
-    if alpha > noise * np.trace(A):  # the trace bounds the norm of a positive semi-definite matrix
+    A, B = system.A, system.B
+    # The trace bounds the norm of a positive semi-definite matrix.
+    if alpha > system.floor(np.trace(A)):
         factor = np.array(A, order="F")
-        factor[np.diag_indices(m)] += alpha
+        factor[np.diag_indices(len(A))] += alpha
         factor, failed = lapack.dpotrf(factor, lower=1, overwrite_a=1, clean=0)
         if not failed:
             return np.asarray(lapack.dpotrs(factor, B, lower=1)[0])
     s, Q = eigh(A, lower=True, check_finite=False)
-    kept = s > noise * max(s[-1], 0.0)
+    kept = s > system.floor(s[-1])
     s, Q = s[kept], Q[:, kept]
     return np.asarray(Q @ ((Q.T @ B) / (s + alpha)[:, None]))
 

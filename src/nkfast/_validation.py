@@ -54,6 +54,22 @@ def check_rows(
     )
 
 
+def check_columns(A: Any, name: str) -> Rows:
+    """Return `A` as a float32/float64 matrix in C or Fortran order, or as CSR or CSC."""
+    A = check_array(
+        _as_float32(A),
+        accept_sparse=["csr", "csc"],
+        accept_large_sparse=True,
+        dtype=FLOATS,
+        ensure_min_features=0,
+        ensure_min_samples=0,
+        input_name=name,
+    )
+    if not sp.issparse(A) and A.flags.f_contiguous and A.flags.aligned and A.dtype.isnative:
+        return A
+    return _settle(A)
+
+
 def check_estimator_rows(estimator: Any, X: Any, *, reset: bool, min_samples: int = 1) -> Rows:
     """Like `check_rows`, and keep scikit-learn's n_features_in_ and feature_names_in_ honest."""
     return _settle(
@@ -110,7 +126,14 @@ def check_targets(y: Any, n: int) -> FloatArray:
     """Return `y` as float64 of shape (n,) or (n, k), refusing NaN and infinity."""
     if y is None:
         raise ValueError("y: this estimator requires y to be passed, but the target y is None")
-    y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
+    y = check_array(
+        y,
+        dtype=np.float64,
+        ensure_2d=False,
+        ensure_min_samples=0,
+        ensure_min_features=0,
+        input_name="y",
+    )
     _check_length(y, "y", n)
     if y.ndim == 2 and y.shape[1] == 0:
         raise ValueError("y: expected at least one target, got none")
@@ -131,9 +154,16 @@ def check_weights(weight: Any, n: int) -> FloatArray | None:
     """Return sample weights as float64 of shape (n,), >= 0 and not all zero; None stays None."""
     if weight is None:
         return None
-    weight = check_array(weight, dtype=np.float64, ensure_2d=False, input_name="sample_weight")
+    weight = np.asarray(weight)
     if weight.ndim != 1:
         raise ValueError(f"sample_weight: expected 1 dimension, got {weight.ndim}")
+    weight = check_array(
+        weight,
+        dtype=np.float64,
+        ensure_2d=False,
+        ensure_min_samples=0,
+        input_name="sample_weight",
+    )
     _check_length(weight, "sample_weight", n)
     if np.any(weight < 0):
         raise ValueError(f"sample_weight: expected weights >= 0, got {weight.min():g}")

@@ -1,0 +1,41 @@
+"""Every example in a docstring runs, and every public object has one."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+
+import pytest
+
+import nkfast
+
+MODULES = [
+    f"nkfast.{m.name}" for m in pkgutil.iter_modules(nkfast.__path__) if m.name != "__main__"
+]
+PUBLIC = {
+    f"{module.__name__}.{name}": getattr(module, name)
+    for module in (nkfast, nkfast.sketch)
+    for name in module.__all__
+    if not name.startswith("__") and not inspect.ismodule(getattr(module, name))
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_run(name):
+    failed, _ = doctest.testmod(importlib.import_module(name))
+    assert failed == 0
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_objects_have_an_example(name):
+    assert ">>>" in inspect.getdoc(PUBLIC[name])
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_parameters_are_documented(name):
+    """Each constructor argument and each argument of a function is named in the docstring."""
+    thing = PUBLIC[name]
+    text = inspect.getdoc(thing)
+    for parameter in inspect.signature(thing).parameters.values():
+        if parameter.name not in ("args", "kwargs"):
+            assert parameter.name in text, parameter.name
