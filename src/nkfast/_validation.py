@@ -54,6 +54,22 @@ def check_rows(
     )
 
 
+def check_columns(A: Any, name: str) -> Rows:
+    """Return `A` as a float32/float64 matrix in C or Fortran order, or as CSR or CSC."""
+    A = check_array(
+        _as_float32(A),
+        accept_sparse=["csr", "csc"],
+        accept_large_sparse=True,
+        dtype=FLOATS,
+        ensure_min_features=0,
+        ensure_min_samples=0,
+        input_name=name,
+    )
+    if not sp.issparse(A) and A.flags.f_contiguous and A.flags.aligned and A.dtype.isnative:
+        return A
+    return _settle(A)
+
+
 def check_estimator_rows(estimator: Any, X: Any, *, reset: bool, min_samples: int = 1) -> Rows:
     """Like `check_rows`, and keep scikit-learn's n_features_in_ and feature_names_in_ honest."""
     return _settle(

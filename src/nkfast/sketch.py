@@ -7,8 +7,9 @@ or CSR rows, in float32 or float64.
 
 from __future__ import annotations
 
+import math
 import os
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -29,6 +30,7 @@ from ._polynomial import (
     random_signs,
 )
 from ._validation import (
+    check_columns,
     check_count,
     check_estimator_rows,
     check_real,
@@ -74,14 +76,15 @@ def fwht(
     Raises
     ------
     ValueError
-        If the length is no power of two, or `axis`, `norm` or `out` do not fit.
+        If the length is no power of two, if `axis`, `norm` or `out` do not fit, or if a row holds
+        NaN or infinity or its transform overflows; `out` has then been written to.
     TypeError
-        If `x` is not real.
+        If `x` is not real or `axis` is no integer.
 
     Notes
     -----
     n log2(n) additions. An entry's rounding error is at most log2(n) eps / 2 times the sum of
-    absolute values of the row, to first order.
+    absolute values of the row, to first order; "ortho" adds eps for its scale.
 
     Examples
     --------
@@ -96,8 +99,7 @@ def fwht(
     dtype = np.dtype(np.float32 if single else np.float64)
     if x.ndim == 0:
         raise ValueError("x: expected at least one dimension, got a scalar")
-    if not -x.ndim <= axis < x.ndim:
-        raise ValueError(f"axis: expected a number in [-{x.ndim}, {x.ndim}), got {axis}")
+    axis = check_count(axis, "axis", low=-x.ndim, high=x.ndim - 1)
     if norm not in (None, "ortho"):
         raise ValueError(f"norm: expected None or 'ortho', got {norm!r}")
     axis %= x.ndim
@@ -111,19 +113,27 @@ def fwht(
     if out is not None and not isinstance(out, np.ndarray):
         raise TypeError(f"out: expected an array, got {type(out).__name__}")
     if out is None:
+        _refuse_excess(shape, dtype, "x")
         out = np.empty(shape, dtype)
     elif out.shape != shape or out.dtype != dtype:
-        raise ValueError(f"out: expected an array of shape {shape} and dtype {dtype}")
+        raise ValueError(
+            f"out: expected an array of shape {shape} and dtype {dtype}, "
+            f"got {out.shape} and {out.dtype}"
+        )
     elif not (out.flags.c_contiguous and out.flags.writeable and out.flags.aligned):
         raise ValueError("out: expected a C-contiguous, aligned, writeable array")
     if out is not x:
         slab = (slice(None),) * axis
         out[(*slab, slice(given))] = x
         out[(*slab, slice(given, None))] = 0
-    outer = int(np.prod(shape[:axis], dtype=np.int64))
-    inner = int(np.prod(shape[axis + 1 :], dtype=np.int64))
+    outer = math.prod(shape[:axis])
+    inner = math.prod(shape[axis + 1 :])
     scale = 1.0 if norm is None else 1 / np.sqrt(n)
-    _core.fwht(out.reshape(outer, n, inner), scale, get_num_threads())
+    blocks = out.reshape(outer, n, inner)
+    _core.fwht(blocks, scale, get_num_threads())
+    # The first entry is the sum of all: it shows NaN and infinity without another pass over x.
+    if not np.isfinite(blocks[:, 0]).all():
+        raise ValueError("x: expected finite numbers of finite sums, got NaN, infinity or overflow")
     return out
 
 
@@ -132,9 +142,12 @@ class _Sketch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     n_components: int
     random_state: Any
-    _drawn: ClassVar[tuple[str, ...]] = ()
 
     def _draw(self, d: int, m: int, rng: np.random.RandomState) -> None:
+        raise NotImplementedError
+
+    def _bytes(self, d: int, m: int) -> int:
+        """Return about how much memory the map takes while it is drawn and applied to a row."""
         raise NotImplementedError
 
     def _apply(self, X: Any, out: Array) -> None:
@@ -154,7 +167,8 @@ class _Sketch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         X = check_estimator_rows(self, X, reset=True)
         m = check_count(self.n_components, "n_components", low=1, high=2**31 - 1)
-        _refuse_excess(m, X.shape[1], np.dtype(np.float64), "n_components")
+        size = self._bytes(X.shape[1], m)
+        _refuse_bytes(size, "n_components", f"a sketch from {X.shape[1]} to {m} features")
         self._draw(X.shape[1], m, check_random_state(self.random_state))
         self._n_features_out = m
         return self
@@ -186,10 +200,70 @@ class _Sketch(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
 
 class _LinearSketch(_Sketch):
-    """A sketch x -> S x, with its adjoint."""
+    """A sketch x -> S x, with its adjoint, for rows (X S^T) and for columns (S A)."""
 
     def _apply_adjoint(self, Z: Array, out: Array) -> None:
         raise NotImplementedError
+
+    def _apply_columns(self, A: Array, out: Array) -> None:
+        """Write S A to `out`, A in C order."""
+        raise NotImplementedError
+
+    def fit_rows(self, A: Any) -> Self:
+        """Draw the map for `sketch_rows`: for columns with as many entries as `A` has rows.
+
+        The same as ``fit(A.T)``, but looks at the shape only.
+
+        Parameters
+        ----------
+        A : array_like or sparse matrix of shape (d, k) or (d,)
+
+        Returns
+        -------
+        self
+        """
+        shape = np.shape(A)  # of sparse matrices too
+        if len(shape) not in (1, 2) or shape[0] == 0:
+            raise ValueError(f"A: expected shape (d, k) or (d,) with d >= 1, got {shape}")
+        return self.fit(sp.csr_array((1, shape[0]), dtype=np.float64))
+
+    def sketch_rows(self, A: Any) -> Array:
+        """Return S A: the rows of `A` combined into fewer, as for least squares.
+
+        Parameters
+        ----------
+        A : array_like or sparse matrix of shape (d, k) or (d,)
+            d = n_features_in_. Dense in C or Fortran order, CSR or CSC, none of which is copied
+            into another order (but CSR into CSC).
+
+        Returns
+        -------
+        ndarray of shape (n_components, k) or (n_components,)
+            float32 for float32 input, else float64; in Fortran order unless `A` is dense in C
+            order.
+
+        Examples
+        --------
+        >>> import numpy as np, nkfast as nk
+        >>> A = np.random.default_rng(0).standard_normal((2000, 3))
+        >>> nk.sketch.SRHT(64, random_state=0).fit_rows(A).sketch_rows(A).shape
+        (64, 3)
+        """
+        check_is_fitted(self)
+        if not sp.issparse(A) and np.ndim(A) == 1:
+            column: Array = self.sketch_rows(np.reshape(A, (-1, 1)))[:, 0]
+            return column
+        A = check_columns(A, "A")
+        if A.shape[0] != self.n_features_in_:
+            raise ValueError(f"A: expected {self.n_features_in_} rows, got {A.shape[0]}")
+        if sp.issparse(A) or not A.flags.c_contiguous:
+            columns = A.T.tocsr() if sp.issparse(A) else A.T
+            out = _allocate(A.shape[1], self._n_features_out, A.dtype, "A")
+            self._apply(columns, out)
+            return out.T
+        out = _allocate(self._n_features_out, A.shape[1], A.dtype, "A")
+        self._apply_columns(A, out)
+        return out
 
     def adjoint(self, Z: ArrayLike) -> Array:
         """Return Z S for sketched rows Z: <S x, z> = <x, S^T z>.
@@ -206,7 +280,7 @@ class _LinearSketch(_Sketch):
         rows: Array = check_rows(Z, "Z", accept_sparse=False)
         if rows.shape[1] != self._n_features_out:
             raise ValueError(f"Z: expected {self._n_features_out} columns, got {rows.shape[1]}")
-        out = _allocate(rows.shape[0], self.n_features_in_, rows.dtype)
+        out = _allocate(rows.shape[0], self.n_features_in_, rows.dtype, "Z")
         self._apply_adjoint(rows, out)
         return out
 
@@ -239,7 +313,10 @@ class OSNAP(_LinearSketch):
     Notes
     -----
     E <S x, S y> = <x, y> and Var <S x, S y> = (|x|^2 |y|^2 + <x, y>^2 - 2 sum_j x_j^2 y_j^2) / m
-    (m = n_components; when it divides evenly). Time O(s nnz(X)) and n m writes.
+    with m = n_components a multiple of s = n_nonzeros; else 1 / m becomes sum_k 1 / (s^2 b_k) with
+    b_k the sizes of the blocks. It does not depend on s: what more nonzeros buy is lighter tails,
+    subspaces of dimension k at m of order k log k (s about log k) instead of k^2. Time
+    O(s nnz(X)) and n m writes.
 
     References
     ----------
@@ -271,6 +348,9 @@ class OSNAP(_LinearSketch):
         self.hashes_ = np.ascontiguousarray(rng.randint(low, high, (d, s)), np.int32)
         self.values_ = random_signs(rng, d * s).reshape(d, s) / np.sqrt(s)
 
+    def _bytes(self, d: int, m: int) -> int:
+        return 32 * d * self._nonzeros(m) + 8 * m
+
     def _apply(self, X: Any, out: Array) -> None:
         values = self.values_.astype(X.dtype, copy=False)
         fixed: tuple[Any, ...] = (self._n_features_out, self.hashes_, values, out)
@@ -283,6 +363,14 @@ class OSNAP(_LinearSketch):
     def _apply_adjoint(self, Z: Array, out: Array) -> None:
         values = self.values_.astype(Z.dtype, copy=False)
         _core.hash_rows_adjoint(Z, self.hashes_, values, out, get_num_threads())
+
+    def _apply_columns(self, A: Array, out: Array) -> None:
+        # Column j of S is row j of the fitted arrays; as CSC it reads A once, from top to bottom.
+        d, s = self.hashes_.shape
+        starts = np.arange(0, d * s + 1, s)
+        values = self.values_.astype(A.dtype, copy=False).ravel()
+        S = sp.csc_array((values, self.hashes_.ravel(), starts), shape=(out.shape[0], d))
+        out[:] = S @ A
 
 
 class CountSketch(OSNAP):
@@ -329,12 +417,15 @@ class CountSketch(OSNAP):
         return 1
 
 
+_COLUMNS = 32  # of SRHT.sketch_rows at a time: two cache lines or more
+
+
 class SRHT(_LinearSketch):
     """Subsampled randomised Hadamard transform: S = P H D / sqrt(m).
 
     Random signs D, Walsh-Hadamard transform H (entries +-1, rows padded to a power of two) and
-    m = n_components rows sampled without replacement. If `n_components` exceeds the padded length,
-    further independent blocks P H D follow.
+    m = n_components rows sampled without replacement. If m exceeds the padded length L, there are
+    independent blocks P H D, all of them complete (P = I) but the last.
 
     Parameters
     ----------
@@ -357,10 +448,11 @@ class SRHT(_LinearSketch):
 
     Notes
     -----
-    E <S x, S y> = <x, y> and, with L the padded length and m <= L,
-    Var <S x, S y> = (|x|^2 |y|^2 + <x, y>^2 - 2 sum_j x_j^2 y_j^2) / m * (L - m) / (L - 1):
-    the sketch of full length is orthogonal. Time O(d log d + m) per dense row and at most
-    O(nnz m) per sparse one. A subspace of any coherence is embedded at m of order k log k.
+    E <S x, S y> = <x, y> and Var <S x, S y> = V r (L - r) / (m^2 (L - 1)) with r = m mod L and
+    V = |x|^2 |y|^2 + <x, y>^2 - 2 sum_j x_j^2 y_j^2. For m < L this is V / m (L - m) / (L - 1),
+    less than by sampling with replacement; for multiples of L it is 0: the sketch keeps all inner
+    products. Time per row O((1 + m / L) L log L), for a sparse row O(nnz m) if that is less. A
+    subspace of dimension k and any coherence is embedded at m of order k log k.
 
     References
     ----------
@@ -382,13 +474,18 @@ class SRHT(_LinearSketch):
 
     def _draw(self, d: int, m: int, rng: np.random.RandomState) -> None:
         self._length = next_power_of_two(d)
-        blocks = -(-m // self._length)
-        # Equal blocks: the variance of the sum is least, and no block is tiny.
-        edges = np.arange(blocks + 1) * m // blocks
-        self.counts_ = np.diff(edges).astype(np.int64)
+        full, rest = divmod(m, self._length)
+        # Of c rows a block keeps, the variance is as c (L - c): none from full blocks, and as that
+        # is concave, most from equal ones.
+        self.counts_ = np.array([self._length] * full + [rest] * (rest > 0), np.int64)
+        blocks = len(self.counts_)
         self.signs_ = random_signs(rng, blocks * d).reshape(blocks, d)
         picks = [np.sort(rng.permutation(self._length)[:c]) for c in self.counts_]
         self.samples_ = np.concatenate(picks).astype(np.int32)
+
+    def _bytes(self, d: int, m: int) -> int:
+        length = next_power_of_two(d)
+        return 24 * (-(-m // length) * d + length + m)
 
     def _map(self, dtype: Any) -> tuple[Any, ...]:
         signs = self.signs_.astype(dtype)
@@ -405,6 +502,23 @@ class SRHT(_LinearSketch):
     def _apply_adjoint(self, Z: Array, out: Array) -> None:
         fixed = (*self._map(Z.dtype), out, get_num_threads())
         _core.hadamard_rows_adjoint(Z, *fixed)
+
+    def _apply_columns(self, A: Array, out: Array) -> None:
+        # A few columns at a time: neighbours are transformed together, and the copy stays small.
+        d, k = A.shape
+        scale = 1 / np.sqrt(self._n_features_out)
+        for first in range(0, k, _COLUMNS):
+            columns = slice(first, min(first + _COLUMNS, k))
+            work = np.empty((self._length, columns.stop - first), A.dtype)
+            low = 0
+            for signs, count in zip(self.signs_, self.counts_, strict=True):
+                np.multiply(A[:, columns], signs[:, None], out=work[:d])
+                work[d:] = 0
+                fwht(work, axis=0, out=work)
+                high = low + int(count)
+                out[low:high, columns] = work[self.samples_[low:high]]
+                low = high
+        out *= scale
 
 
 class _ProgramSketch(_Sketch):
@@ -437,6 +551,11 @@ class _ProgramSketch(_Sketch):
             self._program = build_program(self._width, self.steps_)
 
 
+# A program works on blocks of up to 16 rows of 8 bytes a number; and about so many bytes a number
+# go into a step's hashes and signs while they are drawn and kept.
+_BLOCK, _STEP = 128, 48
+
+
 class TensorSketch(_ProgramSketch):
     """Sketch of the polynomial kernel (gamma <x, y> + coef0)^degree.
 
@@ -450,7 +569,7 @@ class TensorSketch(_ProgramSketch):
         Degree of the polynomial, at least 1.
     n_components : int, default=1024
         Number of features; powers of two are fastest. Other numbers are split into powers of two
-        with independent sketches, which has the same variance.
+        with independent sketches, which has the same variance to first order.
     gamma : float, default=1.0
         Factor of the inner product, >= 0.
     coef0 : float, default=0.0
@@ -469,9 +588,14 @@ class TensorSketch(_ProgramSketch):
 
     Notes
     -----
-    E <t(x), t(y)> is the kernel. With a = |x|, b = |y| and no constant the variance is at most
-    (2 + 3^degree) a^(2 degree) b^(2 degree) / m, and about (1 + cos^(2 degree)) of the same for
-    rows with mass in many features. Time O(degree (nnz + m log m)) per row.
+    E <t(x), t(y)> is the kernel. Let x and y be the rows times sqrt(gamma), with sqrt(coef0)
+    appended, q = degree, c = <x, y>, A = |x|^2 |y|^2 - Q and B = c^2 - Q, Q = sum_j x_j^2 y_j^2.
+    For even m = n_components, a power of two, the variance is exactly
+
+    ((m - 2) ((c^2 + A)^q + (c^2 + B)^q - 2 c^(2q)) + 2 ((c^2 + A + B)^q - c^(2q))) / m^2,
+
+    hence at most (2 + 3^q) |x|^(2q) |y|^(2q) / m. For other m it differs in the order 1 / m^2.
+    Time O(degree (nnz + m log m)) per row.
 
     References
     ----------
@@ -532,6 +656,10 @@ class TensorSketch(_ProgramSketch):
             self.signs_.append(signs)
         self._compile(d, steps)
 
+    def _bytes(self, d: int, m: int) -> int:
+        degree = check_count(self.degree, "degree", low=1)
+        return _STEP * degree * (d + 1) * m.bit_count() + _BLOCK * (2 * m + d)
+
 
 class TensorSRHT(_ProgramSketch):
     """Sketch of the tensor product of two rows: <t(x, y), t(x', y')> ~ <x, x'> <y, y'>.
@@ -554,8 +682,12 @@ class TensorSRHT(_ProgramSketch):
 
     Notes
     -----
-    Unbiased. Var <= C |x|^2 |x'|^2 |y|^2 |y'|^2 / m with C close to 1 for factors with small
-    cosines and at most 8.
+    Unbiased. With a = <x, x'>, V_a = |x|^2 |x'|^2 + a^2 - 2 sum_j x_j^2 x'_j^2, L_a the padded
+    length, r = m mod L_a, f_a = r (L_a - r) / (m (L_a - 1)), and likewise b of y and y', the
+    variance is (V_a V_b + a^2 V_b f_b + b^2 V_a f_a) / m up to a factor L / (L - 1) with
+    L = max(L_a, L_b). That is about 8 |x|^2 |x'|^2 |y|^2 |y'|^2 / m at most, an eighth of it at
+    right angles; and m a multiple of both lengths (f = 0) halves the worst case. Time per pair
+    O(nnz + L_a log L_a + L_b log L_b + m).
 
     References
     ----------
@@ -589,12 +721,11 @@ class TensorSRHT(_ProgramSketch):
         if Y is not None and not sp.issparse(Y) and np.asarray(Y).ndim == 1:
             Y = None  # a target, as pipelines hand it on
         pair = None if Y is None else check_rows(Y, "Y")
-        self._second = None if pair is None else pair.shape[1]
+        self._asked = None if pair is None else pair.shape[1]
         return super().fit(X)
 
     def _draw(self, d: int, m: int, rng: np.random.RandomState) -> None:
-        second = d if self._second is None else self._second
-        self._second = second
+        second = self._second = d if self._asked is None else self._asked
         steps: Steps = []
         sizes = []
         for start, n, target in ((0, d, 1), (d, second, 2)):
@@ -608,6 +739,11 @@ class TensorSRHT(_ProgramSketch):
         i, j = (balanced_sample(rng, n, m) for n in sizes)
         steps += [("product", 1, i, 2, j, 1 / np.sqrt(m), 3), ("emit", 3, m, 1.0, -1, False)]
         self._compile(d + second, steps)
+
+    def _bytes(self, d: int, m: int) -> int:
+        second = d if self._asked is None else self._asked
+        lengths = next_power_of_two(d) + next_power_of_two(second)
+        return 2 * _STEP * (d + second) + _BLOCK * (d + second + lengths + m) + _STEP * m
 
     def transform_pair(self, X: Any, Y: Any) -> Array:
         """Return t(x, y) for the rows x of `X` and y of `Y`.
@@ -636,6 +772,12 @@ class TensorSRHT(_ProgramSketch):
 
     def transform(self, X: Any) -> Array:
         """Return t(x, x) for the rows of `X`: a sketch of <x, y>^2. See `transform_pair`."""
+        check_is_fitted(self)
+        if self._second != self.n_features_in_:
+            raise ValueError(
+                f"X: expected use of transform_pair, got transform of a map that was fitted to "
+                f"factors of {self.n_features_in_} and {self._second} features"
+            )
         return self.transform_pair(X, X)
 
 
@@ -690,7 +832,7 @@ class PolySketch(_ProgramSketch):
         self.random_state = random_state
 
     def _draw(self, d: int, m: int, rng: np.random.RandomState) -> None:
-        q = check_count(self.degree, "degree", low=1)
+        q = self._degree = check_count(self.degree, "degree", low=1)
         width = next_power_of_two(m)
         steps: Steps = []
         leaf = hadamard_leaf(steps, rng, 0, d, 3, width)
@@ -711,6 +853,10 @@ class PolySketch(_ProgramSketch):
         ]
         self._compile(d, [*steps, emits[-1]])
 
+    def _bytes(self, d: int, m: int) -> int:
+        degree = check_count(self.degree, "degree", low=1)
+        return 2 * _STEP * degree * (d + m) + _BLOCK * (d + 5 * next_power_of_two(m))
+
     def transform_powers(self, X: Any) -> list[Array]:
         """Return the sketches of all degrees 1..degree in one pass.
 
@@ -725,7 +871,7 @@ class PolySketch(_ProgramSketch):
         """
         check_is_fitted(self)
         X = check_estimator_rows(self, X, reset=False)
-        m, q = self._n_features_out, self.degree
+        m, q = self._n_features_out, self._degree
         out = _allocate(X.shape[0], q * m, X.dtype)
         program = build_program(self._width, self._all_steps)
         if sp.issparse(X):
@@ -740,20 +886,22 @@ def _powers_of_two(m: int) -> list[int]:
     return [1 << b for b in reversed(range(m.bit_length())) if m >> b & 1]
 
 
-def _allocate(n: int, m: int, dtype: np.dtype[Any]) -> Array:
-    _refuse_excess(n, m, dtype, "X")
+def _allocate(n: int, m: int, dtype: np.dtype[Any], name: str = "X") -> Array:
+    _refuse_excess((n, m), dtype, name)
     return np.empty((n, m), dtype)
 
 
-def _refuse_excess(n: int, m: int, dtype: np.dtype[Any], name: str) -> None:
-    """Refuse an (n, m) result that this machine cannot hold, before it is allocated."""
-    size = n * m * dtype.itemsize
+def _refuse_excess(shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> None:
+    """Refuse an array that this machine cannot hold, before it is allocated."""
+    _refuse_bytes(math.prod(shape) * dtype.itemsize, name, f"a result of shape {shape}")
+
+
+def _refuse_bytes(size: int, name: str, what: str) -> None:
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # not on this system
         total = 2**47
     if size > total:
         raise ValueError(
-            f"{name}: expected a result that fits into memory, got one of {n} x {m} "
-            f"{dtype} numbers, {size / 2**30:.0f} GiB; work on blocks of rows"
+            f"{name}: expected what fits into memory, got {what}, {size / 2**30:.0f} GiB"
         )
