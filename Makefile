@@ -37,7 +37,7 @@ test: $(DONE)/plot,test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 bench: $(DONE)/plot,bench
-	$(BIN)/python -m pytest bench $(PYTEST_ARGS)
+	$(BIN)/python -m pytest bench --benchmark-columns=min,median,iqr,rounds $(PYTEST_ARGS)
 
 lint: $(DONE)/plot,test,lint
 	$(BIN)/ruff check $(LINTED)

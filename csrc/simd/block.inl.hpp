@@ -1,7 +1,6 @@
 // Loops over lane blocks: in and out of them, hashing, products, norms.
 
-template <class T>
-void load(const T* const* rows, std::size_t n, const T* scale, T* block) {
+template <class T> void load(const T* const* rows, std::size_t n, const T* scale, T* block) {
   constexpr std::size_t W = kLanes<T>;
   Vec<T>* x = reinterpret_cast<Vec<T>*>(block);
   const Vec<T> factor = load_any(scale);
@@ -27,25 +26,42 @@ void load(const T* const* rows, std::size_t n, const T* scale, T* block) {
   }
 }
 
+// W features of a block into columns j.. of W rows.
 template <class T>
-void store(const T* block, std::size_t n, const T* scale, T* const* rows) {
+inline void store_square(const Vec<T>* x, Vec<T> factor, T* const* rows, std::size_t j) {
+  constexpr std::size_t W = kLanes<T>;
+  Vec<T> v[W];
+#pragma GCC unroll 16
+  for (std::size_t r = 0; r < W; ++r) {
+    v[r] = x[j + r] * factor;
+  }
+  transpose<T>(v);
+#pragma GCC unroll 16
+  for (std::size_t r = 0; r < W; ++r) {
+    store_any(rows[r] + j, v[r]);
+  }
+}
+
+// The rows are often a multiple of 4 KB apart, so that all their lines fall into one set of the
+// cache, which holds fewer than W of them. So columns are written by whole, aligned cache lines,
+// each once; only the first and the last square may overlap their neighbours.
+template <class T> void store(const T* block, std::size_t n, const T* scale, T* const* rows) {
   constexpr std::size_t W = kLanes<T>;
   const Vec<T>* x = reinterpret_cast<const Vec<T>*>(block);
   const Vec<T> factor = load_any(scale);
-  std::size_t j = 0;
-  for (; j + W <= n; j += W) {
-    Vec<T> v[W];
-#pragma GCC unroll 16
-    for (std::size_t r = 0; r < W; ++r) {
-      v[r] = x[j + r] * factor;
+  if (n >= W) {
+    store_square(x, factor, rows, 0);
+    const std::size_t past = reinterpret_cast<std::uintptr_t>(rows[0]) / sizeof(T) % W;
+    std::size_t j = W - past;
+    for (; j + W <= n; j += W) {
+      store_square(x, factor, rows, j);
     }
-    transpose<T>(v);
-#pragma GCC unroll 16
-    for (std::size_t r = 0; r < W; ++r) {
-      store_any(rows[r] + j, v[r]);
+    if (j < n) {
+      store_square(x, factor, rows, n - W);
     }
+    return;
   }
-  for (; j < n; ++j) {
+  for (std::size_t j = 0; j < n; ++j) {
     const Vec<T> v = x[j] * factor;
     for (std::size_t r = 0; r < W; ++r) {
       rows[r][j] = v[r];

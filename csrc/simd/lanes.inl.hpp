@@ -75,26 +75,23 @@ inline Vec<double> load_twice(const double* x) {
 #endif
 }
 
-// The two halves of a[0] b[0] a[1] b[1] ...
-template <class V, int... I> inline void zip(V a, V b, V& low, V& high, Indices<I...>) {
+// Swaps the lanes of a whose index has bit H set with those of b that have it clear.
+template <int H, class V, int... I> inline void exchange(V& a, V& b, Indices<I...>) {
   constexpr int n = sizeof...(I);
-  low = __builtin_shufflevector(a, b, (I / 2 + (I % 2) * n)...);
-  high = __builtin_shufflevector(a, b, (n / 2 + I / 2 + (I % 2) * n)...);
+  const V low = __builtin_shufflevector(a, b, ((I & H) ? n + (I ^ H) : I)...);
+  b = __builtin_shufflevector(a, b, ((I & H) ? n + I : I ^ H)...);
+  a = low;
 }
 
-// Transposes a square of W vectors: log2(W) rounds of zipping the first half with the second.
-template <class T> inline void transpose(Vec<T> (&v)[kLanes<T>]) {
-  constexpr int W = kLanes<T>;
-#pragma GCC unroll 4
-  for (int round = 1; round < W; round *= 2) {
-    Vec<T> w[W];
+// Transposes a square of W vectors: bit by bit, row and column index trade places.
+template <class T, int H = kLanes<T> / 2> inline void transpose(Vec<T> (&v)[kLanes<T>]) {
 #pragma GCC unroll 16
-    for (int i = 0; i < W / 2; ++i) {
-      zip(v[i], v[i + W / 2], w[2 * i], w[2 * i + 1], LaneIndices<T>{});
+  for (int i = 0; i < kLanes<T>; ++i) {
+    if ((i & H) == 0) {
+      exchange<H>(v[i], v[i + H], LaneIndices<T>{});
     }
-#pragma GCC unroll 16
-    for (int i = 0; i < W; ++i) {
-      v[i] = w[i];
-    }
+  }
+  if constexpr (H > 1) {
+    transpose<T, H / 2>(v);
   }
 }

@@ -139,9 +139,11 @@ def _demo(options: argparse.Namespace) -> int:
 def _info(_: argparse.Namespace) -> int:
     show_config()
     try:
-        print(f"plots with matplotlib {version('matplotlib')}")
+        matplotlib = version("matplotlib")
     except PackageNotFoundError:
-        print(f"no plots: {_HOW_TO_PLOT}")
+        matplotlib = 'not installed; for plots: pip install "nkfast[plot]"'
+    width = max(map(len, show_config("dict")))
+    print(f"{'matplotlib':<{width}}  {matplotlib}")
     return 0
 
 

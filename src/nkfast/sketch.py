@@ -126,8 +126,8 @@ def fwht(
         slab = (slice(None),) * axis
         out[(*slab, slice(given))] = x
         out[(*slab, slice(given, None))] = 0
-    outer = int(np.prod(shape[:axis], dtype=np.int64))
-    inner = int(np.prod(shape[axis + 1 :], dtype=np.int64))
+    outer = math.prod(shape[:axis])
+    inner = math.prod(shape[axis + 1 :])
     scale = 1.0 if norm is None else 1 / np.sqrt(n)
     blocks = out.reshape(outer, n, inner)
     _core.fwht(blocks, scale, get_num_threads())

@@ -1,0 +1,82 @@
+"""Rows per second of NTK features beside scikit-learn's kernel approximations of equal width."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.kernel_approximation import PolynomialCountSketch, RBFSampler
+from sklearn.metrics.pairwise import polynomial_kernel, rbf_kernel
+
+import nkfast as nk
+from harness import OURS, measure, relative_error
+
+N_ROWS, WIDTH = 2048, 4096
+DEPTHS = (1, 3, 10)
+RIVALS = ("RBFSampler", "PolynomialCountSketch(4)")
+Transform = Callable[[NDArray[Any]], NDArray[Any]]
+
+
+@cache
+def data(d: int) -> NDArray[Any]:
+    x = np.random.default_rng(0).standard_normal((N_ROWS, d))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    return x.astype(np.float32)
+
+
+@cache
+def ntk_map(d: int, depth: int) -> Transform:
+    net = nk.mlp(depth)
+    phi = nk.NTKFeatures(net, WIDTH, random_state=0).fit(data(d))
+    few = data(d)[:300]
+    z = phi.transform(few)
+    assert z.shape == (300, WIDTH)
+    assert z.dtype == np.float32
+    assert relative_error(z @ z.T, net.ntk(few)) < 0.1
+    transform: Transform = phi.transform
+    return transform
+
+
+@cache
+def rival_map(d: int, name: str) -> Transform:
+    few = data(d)[:300]
+    if name == "RBFSampler":
+        phi = RBFSampler(gamma=0.5, n_components=WIDTH, random_state=0).fit(data(d))
+        exact = rbf_kernel(few, gamma=0.5)
+    else:
+        phi = PolynomialCountSketch(degree=4, n_components=WIDTH, coef0=1, random_state=0).fit(
+            data(d)
+        )
+        exact = polynomial_kernel(few, degree=4, gamma=1, coef0=1)
+    z = phi.transform(few)
+    assert z.shape == (300, WIDTH)
+    assert relative_error(z @ z.T, exact) < 0.3
+    transform: Transform = phi.transform
+    return transform
+
+
+@pytest.mark.parametrize("rival", [*(f"{OURS} depth {k}" for k in DEPTHS), *RIVALS])
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("d", [64, 1024])
+def bench_features(benchmark: Any, d: int, threads: int, rival: str) -> None:
+    x = data(d)
+    maps = {f"depth {k}": ntk_map(d, k) for k in DEPTHS}
+    ours = rival not in RIVALS
+    transform = maps[rival.removeprefix(OURS + " ")] if ours else rival_map(d, rival)
+    measure(
+        benchmark,
+        rival,
+        lambda: transform(x),
+        {} if ours else {name: lambda f=f: f(x) for name, f in maps.items()},  # type: ignore[misc]
+        group=f"features d={d} width={WIDTH} threads={threads}",
+        threads=threads,
+        rounds=9,
+        rows=N_ROWS,
+        d=d,
+    )
+    if benchmark.stats is not None:  # None under --benchmark-disable
+        benchmark.extra_info["rows_per_second"] = round(N_ROWS / benchmark.stats.stats.median)

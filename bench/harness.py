@@ -1,0 +1,92 @@
+"""How benchmarks here measure: every rival in turns with nkfast; a table of ratios at the end."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+import nkfast as nk
+from nkfast import _core
+
+OURS = "nkfast"
+
+
+def wht(x: NDArray[Any]) -> NDArray[Any]:
+    """Orthonormal Walsh-Hadamard transform of the rows of x, in place."""
+    y: NDArray[Any] = nk.fwht(x, norm="ortho", out=x)
+    return y
+
+
+@cache
+def cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(
+            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+        )
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def measure(
+    benchmark: Any,
+    rival: str,
+    job: Callable[[], object],
+    ours: dict[str, Callable[[], object]],
+    *,
+    group: str,
+    threads: int,
+    rounds: int,
+    **facts: Any,
+) -> None:
+    """Time `job`, before each round of it every one of `ours`, and note the medians.
+
+    So both see the same machine, however busy. `ours` maps names of nkfast's variants to their
+    jobs; where the job is nkfast's own it stays empty. BLAS gets as many threads as nkfast.
+    """
+    times: dict[str, list[float]] = {name: [] for name in ours}
+
+    def turn() -> None:
+        for name, run in ours.items():
+            start = perf_counter()
+            run()
+            times[name].append(perf_counter() - start)
+
+    benchmark.group = group
+    benchmark.extra_info.update(
+        rival=rival, cpu=cpu_model(), simd_level=_core.simd_level(), threads=threads, **facts
+    )
+    with threadpool_limits(threads), nk.num_threads(threads):
+        benchmark.pedantic(job, setup=turn, rounds=rounds, warmup_rounds=2)
+    if times:
+        # the warm-up's turns come first
+        benchmark.extra_info["ours_median"] = {
+            name: statistics.median(turns[2:]) for name, turns in times.items()
+        }
+
+
+def ratio_table(benchmarks: Iterable[Any]) -> list[str]:
+    """Return lines 'group  rival ratio' from the benchmarks of a session."""
+    lines: dict[str, list[str]] = {}
+    for bench in benchmarks:
+        group = lines.setdefault(bench.group or "", [])
+        medians = bench.extra_info.get("ours_median", {})
+        if medians:
+            ratios = " / ".join(f"{bench.stats.median / ours:.1f}x" for ours in medians.values())
+            names = " / ".join(name for name in medians if name != OURS)
+            group.append(f"{bench.extra_info['rival']} {ratios}" + (f" ({names})" if names else ""))
+    return [f"  {group:<40} {',  '.join(found)}" for group, found in lines.items() if found]
+
+
+def relative_error(approximate: NDArray[Any], exact: NDArray[Any]) -> float:
+    """Return the relative error in the Frobenius norm."""
+    return float(np.linalg.norm(approximate - exact) / np.linalg.norm(exact))
