@@ -12,7 +12,7 @@ DONE  := $(VENV)/done
 # The build folder of the wheel stays, so that tests/test_baseline.py can look at its object files.
 BUILD := build/wheel
 PIP   := $(BIN)/python -m pip --disable-pip-version-check --quiet
-LINTED := src tests tools $(wildcard bench examples)
+LINTED := src tests tools $(wildcard bench docs examples)
 CXX_FILES = $(shell find csrc tests -name '*.cpp' -o -name '*.hpp')
 
 # Folders are listed beside files: their time changes when a file is added or removed.

@@ -15,7 +15,6 @@ Z = 5.0
 # variance weighs.
 X = np.array([2.0, -1.0, 0.5, 0.0, 1.0, 0.25])
 Y = np.array([1.0, 1.0, -1.0, 0.5, 0.5, 0.0])
-X2, Y2 = np.array([1.0, 2.0, -0.5]), np.array([1.5, 0.5, 1.0])
 
 
 def pair_variance(x, y):
@@ -128,19 +127,21 @@ def round_correlation(n, m):
 def test_tensor_srht(m):
     """Exact: both factors are means over samples that are correlated within a round."""
     La, Lb = 8, 4
-    a, b = X @ Y, X2 @ Y2
-    Va, Vb = pair_variance(X, Y), pair_variance(X2, Y2)
+    x, x2 = np.array([1.0, 1.0, -1.0, 1.0, 1.0, 0.5]), np.array([1.0, 1.0, 0.5])
+    y, y2 = x[::-1], np.ones(3)  # large a and b: how it is sampled shows
+    a, b = x @ y, x2 @ y2
+    Va, Vb = pair_variance(x, y), pair_variance(x2, y2)
     Ra, Rb = round_correlation(La, m), round_correlation(Lb, m)
     variance = (a**2 * Vb * Rb.sum() + b**2 * Va * Ra.sum() + Va * Vb * (Ra * Rb).sum()) / m**2
     # What the docstring says.
     fa, fb = (m % L * (L - m % L) / (m * (L - 1)) for L in (La, Lb))
     about = (Va * Vb + a**2 * Vb * fb + b**2 * Va * fa) / m
     assert about * (1 - 1e-12) <= variance <= about * La / (La - 1) * (1 + 1e-12)
-    assert about <= 8 * (X @ X) * (Y @ Y) * (X2 @ X2) * (Y2 @ Y2) / m
+    assert about <= 8 * (x @ x) * (y @ y) * (x2 @ x2) * (y2 @ y2) / m
 
     def draw(rng):
-        sketch = TensorSRHT(m, random_state=rng).fit([X, Y], [X2, Y2])
-        return sketch.transform_pair([X, Y], [X2, Y2])
+        sketch = TensorSRHT(m, random_state=rng).fit([x, y], [x2, y2])
+        return sketch.transform_pair([x, y], [x2, y2])
 
     assert_moments(estimates_by_seed(draw, 1500), a * b, variance)
 
