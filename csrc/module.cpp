@@ -64,8 +64,8 @@ template <class T, class I>
 Rows<T> sparse_rows(const Array<T>& data, const Array<I>& indices, const Array<I>& starts,
                     std::size_t n_features) {
   const py::ssize_t stored = std::min(data.size(), indices.size());
-  bool sound = data.ndim() == 1 && indices.ndim() == 1 && starts.ndim() == 1 &&
-               starts.size() > 0 && starts.at(0) == 0;
+  bool sound = data.ndim() == 1 && indices.ndim() == 1 && starts.ndim() == 1 && starts.size() > 0 &&
+               starts.at(0) == 0;
   if (sound) {
     const I* start = starts.data();
     for (py::ssize_t i = 0; i + 1 < starts.size(); ++i) {
@@ -145,10 +145,9 @@ nkfast::HashMap<T> hash_map(std::size_t n_features, std::size_t n_components,
 }
 
 template <class T>
-nkfast::HadamardMap<T> hadamard_map(std::size_t n_features, std::size_t length,
-                                    const Array<std::int64_t>& counts,
-                                    const Array<std::int32_t>& samples, const Array<T>& signs,
-                                    double scale) {
+nkfast::HadamardMap<T>
+hadamard_map(std::size_t n_features, std::size_t length, const Array<std::int64_t>& counts,
+             const Array<std::int32_t>& samples, const Array<T>& signs, double scale) {
   if (length < n_features || length == 0 || (length & (length - 1)) != 0 ||
       length > std::size_t{1} << 31) {
     throw std::invalid_argument("length: expected a power of two >= n_features, at most 2^31");
@@ -181,8 +180,9 @@ nkfast::HadamardMap<T> hadamard_map(std::size_t n_features, std::size_t length,
           static_cast<std::size_t>(samples.size())};
 }
 
-template <class T> void check_rows(const Rows<T>& rows, std::size_t width, const Array<T>& out,
-                                   std::size_t out_width) {
+template <class T>
+void check_rows(const Rows<T>& rows, std::size_t width, const Array<T>& out,
+                std::size_t out_width) {
   if (rows.n_features != width) {
     throw std::invalid_argument("X: expected " + std::to_string(width) + " columns, got " +
                                 std::to_string(rows.n_features));
@@ -282,8 +282,8 @@ template <class T, class I> void bind_sparse_projections(py::module_& m) {
          std::size_t n_components, const Array<std::int32_t>& hashes, const Array<T>& values,
          Array<T>& out, std::size_t n_threads) {
         const auto n_features = static_cast<std::size_t>(hashes.ndim() == 2 ? hashes.shape(0) : 0);
-        hash_rows(sparse_rows(data, indices, starts, n_features), n_components, hashes, values,
-                  out, n_threads);
+        hash_rows(sparse_rows(data, indices, starts, n_features), n_components, hashes, values, out,
+                  n_threads);
       },
       "data"_a.noconvert(), "indices"_a.noconvert(), "starts"_a.noconvert(), "n_components"_a,
       "hashes"_a.noconvert(), "values"_a.noconvert(), "out"_a.noconvert(), "n_threads"_a);
@@ -311,9 +311,8 @@ template <class T> void bind_dense(py::module_& m, py::class_<Program>& program)
   program.def(
       "run",
       [](const Program& self, const Array<T>& x, const std::optional<Array<T>>& scales,
-         const std::optional<Array<double>>& weights, Array<T>& out, std::size_t n_threads) {
-        run(self, dense_rows(x), scales, weights, out, n_threads);
-      },
+         const std::optional<Array<double>>& weights, Array<T>& out,
+         std::size_t n_threads) { run(self, dense_rows(x), scales, weights, out, n_threads); },
       "X"_a.noconvert(), "scales"_a.noconvert().none(true), "weights"_a.noconvert().none(true),
       "out"_a.noconvert(), "n_threads"_a);
 }
@@ -329,9 +328,9 @@ template <class T, class I> void bind_sparse(py::module_& m, py::class_<Program>
       "out"_a.noconvert(), "n_threads"_a);
   program.def(
       "run_csr",
-      [](const Program& self, const Array<T>& data, const Array<I>& indices,
-         const Array<I>& starts, const std::optional<Array<T>>& scales,
-         const std::optional<Array<double>>& weights, Array<T>& out, std::size_t n_threads) {
+      [](const Program& self, const Array<T>& data, const Array<I>& indices, const Array<I>& starts,
+         const std::optional<Array<T>>& scales, const std::optional<Array<double>>& weights,
+         Array<T>& out, std::size_t n_threads) {
         run(self, sparse_rows(data, indices, starts, self.n_features()), scales, weights, out,
             n_threads);
       },
@@ -341,8 +340,8 @@ template <class T, class I> void bind_sparse(py::module_& m, py::class_<Program>
 }
 
 Array<double> radial_weights(const Array<double>& norms, const Array<double>& coefficients,
-                             const Array<double>& at_zero, double middle, double half,
-                             double power, std::size_t n_threads) {
+                             const Array<double>& at_zero, double middle, double half, double power,
+                             std::size_t n_threads) {
   if (norms.ndim() != 1 || coefficients.ndim() != 2) {
     throw std::invalid_argument("norms, coefficients: expected a 1-D and a 2-D array");
   }
@@ -388,8 +387,8 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
       .def("inverse_fourier", &Program::inverse_fourier, "buffer"_a)
       .def("multiply_spectra", &Program::multiply_spectra, "dst"_a, "src"_a)
       .def("product", &Program::product, "a"_a, "i"_a, "b"_a, "j"_a, "scale"_a, "dst"_a)
-      .def("weighted_product", &Program::weighted_product, "a"_a, "i"_a, "b"_a, "j"_a,
-           "factors"_a, "dst"_a)
+      .def("weighted_product", &Program::weighted_product, "a"_a, "i"_a, "b"_a, "j"_a, "factors"_a,
+           "dst"_a)
       .def("gather", &Program::gather, "src"_a, "i"_a, "scale"_a, "dst"_a)
       .def("one", &Program::one, "dst"_a)
       .def("normalise", &Program::normalise, "buffer"_a)

@@ -27,8 +27,8 @@ template <class T> inline Complex<T> times(Complex<T> a, T re, T im) {
 }
 template <class T> inline Complex<T> times_i(Complex<T> a) { return {-a.im, a.re}; }
 
-// The complex tree over n vectors, in place. Two levels at a time: the odd child of a node splits at
-// i times where the even one does, so four quarters need two twiddles.
+// The complex tree over n vectors, in place. Two levels at a time: the odd child of a node splits
+// at i times where the even one does, so four quarters need two twiddles.
 template <class T> void fft_tree(Vec<T>* re, Vec<T>* im, std::size_t n, const T* twiddles) {
   const auto get = [=](std::size_t j) { return Complex<T>{re[j], im[j]}; };
   const auto put = [=](std::size_t j, Complex<T> v) {

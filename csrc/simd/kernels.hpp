@@ -23,8 +23,8 @@ template <class T> struct Table {
   // The same of a lane block of n features, without scale.
   void (*wht_block)(T* block, std::size_t n);
 
-  // Real Fourier transforms of a lane block of n features (n a power of two), in place, in the order
-  // that fft.inl.hpp describes; the inverse is n times the inverse. Twiddles from
+  // Real Fourier transforms of a lane block of n features (n a power of two), in place, in the
+  // order that fft.inl.hpp describes; the inverse is n times the inverse. Twiddles from
   // sketch/twiddles.hpp.
   void (*fft_block)(T* block, std::size_t n, const T* twiddles);
   void (*ifft_block)(T* block, std::size_t n, const T* twiddles);

@@ -48,9 +48,8 @@ template <class T> void row_norms(const Rows<T>& rows, double* out, std::size_t 
   const std::size_t work = std::max<std::size_t>(rows.n_features, 1);
   parallel_for(rows.n_rows, n_threads, 1000000 / work + 1, [&](std::size_t begin, std::size_t end) {
     for (std::size_t i = begin; i < end; ++i) {
-      out[i] = rows.sparse()
-                   ? norm(rows.data + rows.start(i), rows.start(i + 1) - rows.start(i))
-                   : norm(rows.data + i * rows.n_features, rows.n_features);
+      out[i] = rows.sparse() ? norm(rows.data + rows.start(i), rows.start(i + 1) - rows.start(i))
+                             : norm(rows.data + i * rows.n_features, rows.n_features);
     }
   });
 }
@@ -70,8 +69,7 @@ inline void radial_weights(const double* norms, std::size_t n, const double* coe
         std::copy(at_zero, at_zero + n_weights, row);
         continue;
       }
-      const double t =
-          half > 0 ? std::clamp((std::log(norms[i]) - middle) / half, -1.0, 1.0) : 0.0;
+      const double t = half > 0 ? std::clamp((std::log(norms[i]) - middle) / half, -1.0, 1.0) : 0.0;
       terms[0] = 1;
       terms[1] = t;
       for (std::size_t k = 2; k < n_terms; ++k) {

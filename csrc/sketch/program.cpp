@@ -101,8 +101,13 @@ void Program::count_sketch(std::size_t src, std::size_t dst, std::size_t width, 
     fail("dst: expected a buffer other than src and the input");
   }
   define(dst, width);
-  push({.op = Op::CountSketch, .a = src, .dst = dst, .n = n, .i = std::move(hash),
-        .reals64 = std::move(signs), .width = width});
+  push({.op = Op::CountSketch,
+        .a = src,
+        .dst = dst,
+        .n = n,
+        .i = std::move(hash),
+        .reals64 = std::move(signs),
+        .width = width});
 }
 
 void Program::add_constant(std::size_t buffer, std::size_t index, double value) {
@@ -148,8 +153,7 @@ void Program::multiply_spectra(std::size_t dst, std::size_t src) {
   push({.op = Op::MultiplySpectra, .a = src, .dst = dst, .n = n});
 }
 
-void Program::product(std::size_t a, Ints i, std::size_t b, Ints j, double scale,
-                      std::size_t dst) {
+void Program::product(std::size_t a, Ints i, std::size_t b, Ints j, double scale, std::size_t dst) {
   check_indices(i, size_of(a, "a"), "i");
   check_indices(j, size_of(b, "b"), "j");
   check_size(j.size(), i.size(), "j");
@@ -159,8 +163,14 @@ void Program::product(std::size_t a, Ints i, std::size_t b, Ints j, double scale
   const std::size_t n = i.size();
   dense_input_ = dense_input_ || a == 0 || b == 0;
   define(dst, n);
-  push({.op = Op::Product, .a = a, .b = b, .dst = dst, .n = n, .i = std::move(i),
-        .j = std::move(j), .scale = scale});
+  push({.op = Op::Product,
+        .a = a,
+        .b = b,
+        .dst = dst,
+        .n = n,
+        .i = std::move(i),
+        .j = std::move(j),
+        .scale = scale});
 }
 
 void Program::weighted_product(std::size_t a, Ints i, std::size_t b, Ints j, Reals factors,
@@ -208,7 +218,12 @@ void Program::emit(std::size_t buffer, std::size_t n, double scale, std::int64_t
     fail("weight: expected at most 2^20, got " + std::to_string(weight));
   }
   dense_input_ = dense_input_ || buffer == 0;
-  push({.op = Op::Emit, .a = buffer, .n = n, .scale = scale, .weight = weight, .unit = unit,
+  push({.op = Op::Emit,
+        .a = buffer,
+        .n = n,
+        .scale = scale,
+        .weight = weight,
+        .unit = unit,
         .column = n_outputs_});
   n_outputs_ += n;
   if (weight >= 0) {
@@ -318,8 +333,7 @@ private:
         weight *= weights_[row * program_.n_weights_ + static_cast<std::size_t>(step.weight)];
       }
       factor[r] = static_cast<T>(static_cast<double>(factor[r]) * weight);
-      pointers[r] =
-          r < count_ ? out_ + row * program_.n_outputs_ + step.column : spare_.data();
+      pointers[r] = r < count_ ? out_ + row * program_.n_outputs_ + step.column : spare_.data();
     }
     loops_.store(buffer(step.a), step.n, factor, pointers);
   }
@@ -364,8 +378,8 @@ private:
                      static_cast<T>(step.scale), dst);
       break;
     case Op::WeightedProduct:
-      loops_.weighted_product(buffer(step.a), step.i.data(), buffer(step.b), step.j.data(),
-                              step.n, reals(step), dst);
+      loops_.weighted_product(buffer(step.a), step.i.data(), buffer(step.b), step.j.data(), step.n,
+                              reals(step), dst);
       break;
     case Op::Gather:
       loops_.gather(buffer(step.a), step.i.data(), step.n, static_cast<T>(step.scale), dst);

@@ -104,11 +104,11 @@ private:
   std::size_t n_features_;
   std::size_t n_outputs_ = 0;
   std::size_t n_weights_ = 0;
-  bool dense_input_ = false;           // some step reads buffer 0 other than by hashing it
-  std::size_t work_ = 0;               // operations per row, roughly
-  std::vector<std::size_t> sizes_;     // features that a buffer holds now; 0 = undefined
-  std::vector<std::size_t> capacity_;  // the most it ever holds
-  std::size_t longest_transform_ = 0;  // of fourier()
+  bool dense_input_ = false;          // some step reads buffer 0 other than by hashing it
+  std::size_t work_ = 0;              // operations per row, roughly
+  std::vector<std::size_t> sizes_;    // features that a buffer holds now; 0 = undefined
+  std::vector<std::size_t> capacity_; // the most it ever holds
+  std::size_t longest_transform_ = 0; // of fourier()
   std::vector<float> twiddles32_;
   std::vector<double> twiddles64_;
   std::vector<Step> steps_;

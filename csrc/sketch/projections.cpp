@@ -54,8 +54,7 @@ private:
 std::size_t rows_per_thread(std::size_t work) { return kWork / (work + 1) + 1; }
 
 template <class T> std::size_t mean_nonzeros(const Rows<T>& rows) {
-  return rows.sparse() && rows.n_rows > 0 ? rows.start(rows.n_rows) / rows.n_rows
-                                          : rows.n_features;
+  return rows.sparse() && rows.n_rows > 0 ? rows.start(rows.n_rows) / rows.n_rows : rows.n_features;
 }
 
 } // namespace
@@ -65,55 +64,55 @@ void hash_rows(const HashMap<T>& map, const Rows<T>& rows, T* out, std::size_t n
   const std::size_t s = map.n_nonzeros;
   const std::size_t work = mean_nonzeros(rows) * s + map.n_components;
   const Writer<T> writer(out, rows.n_rows, map.n_components);
-  parallel_for(rows.n_rows, n_threads, rows_per_thread(work), [&](std::size_t begin,
-                                                                  std::size_t end) {
-    const Buffer<T> buffer(map.n_components);
-    T* y = buffer.get();
-    const auto add = [&](std::size_t j, T value) {
-      for (std::size_t k = j * s; k < (j + 1) * s; ++k) {
-        y[map.hashes[k]] += map.values[k] * value;
-      }
-    };
-    for (std::size_t i = begin; i < end; ++i) {
-      std::fill(y, y + map.n_components, T{0});
-      if (rows.sparse()) {
-        for (std::size_t k = rows.start(i); k < rows.start(i + 1); ++k) {
-          add(rows.column(k), rows.data[k]);
-        }
-      } else if (s == 1) {
-        const T* x = rows.data + i * rows.n_features;
-        for (std::size_t j = 0; j < rows.n_features; ++j) {
-          y[map.hashes[j]] += map.values[j] * x[j];
-        }
-      } else {
-        const T* x = rows.data + i * rows.n_features;
-        for (std::size_t j = 0; j < rows.n_features; ++j) {
-          add(j, x[j]);
-        }
-      }
-      writer.write(i, y);
-    }
-  });
+  parallel_for(rows.n_rows, n_threads, rows_per_thread(work),
+               [&](std::size_t begin, std::size_t end) {
+                 const Buffer<T> buffer(map.n_components);
+                 T* y = buffer.get();
+                 const auto add = [&](std::size_t j, T value) {
+                   for (std::size_t k = j * s; k < (j + 1) * s; ++k) {
+                     y[map.hashes[k]] += map.values[k] * value;
+                   }
+                 };
+                 for (std::size_t i = begin; i < end; ++i) {
+                   std::fill(y, y + map.n_components, T{0});
+                   if (rows.sparse()) {
+                     for (std::size_t k = rows.start(i); k < rows.start(i + 1); ++k) {
+                       add(rows.column(k), rows.data[k]);
+                     }
+                   } else if (s == 1) {
+                     const T* x = rows.data + i * rows.n_features;
+                     for (std::size_t j = 0; j < rows.n_features; ++j) {
+                       y[map.hashes[j]] += map.values[j] * x[j];
+                     }
+                   } else {
+                     const T* x = rows.data + i * rows.n_features;
+                     for (std::size_t j = 0; j < rows.n_features; ++j) {
+                       add(j, x[j]);
+                     }
+                   }
+                   writer.write(i, y);
+                 }
+               });
 }
 
 template <class T>
 void hash_rows_adjoint(const HashMap<T>& map, const Rows<T>& rows, T* out, std::size_t n_threads) {
   const std::size_t s = map.n_nonzeros;
   const std::size_t work = map.n_features * s;
-  parallel_for(rows.n_rows, n_threads, rows_per_thread(work), [&](std::size_t begin,
-                                                                  std::size_t end) {
-    for (std::size_t i = begin; i < end; ++i) {
-      const T* z = rows.data + i * map.n_components;
-      T* x = out + i * map.n_features;
-      for (std::size_t j = 0; j < map.n_features; ++j) {
-        T sum = 0;
-        for (std::size_t k = j * s; k < (j + 1) * s; ++k) {
-          sum += map.values[k] * z[map.hashes[k]];
-        }
-        x[j] = sum;
-      }
-    }
-  });
+  parallel_for(rows.n_rows, n_threads, rows_per_thread(work),
+               [&](std::size_t begin, std::size_t end) {
+                 for (std::size_t i = begin; i < end; ++i) {
+                   const T* z = rows.data + i * map.n_components;
+                   T* x = out + i * map.n_features;
+                   for (std::size_t j = 0; j < map.n_features; ++j) {
+                     T sum = 0;
+                     for (std::size_t k = j * s; k < (j + 1) * s; ++k) {
+                       sum += map.values[k] * z[map.hashes[k]];
+                     }
+                     x[j] = sum;
+                   }
+                 }
+               });
 }
 
 template <class T>
@@ -121,87 +120,87 @@ void hadamard_rows(const HadamardMap<T>& map, const Rows<T>& rows, T* out, std::
   const std::size_t levels = static_cast<std::size_t>(std::bit_width(map.length));
   const std::size_t dense_work = map.n_blocks * map.length * levels / 8 + map.n_components;
   const Writer<T> writer(out, rows.n_rows, map.n_components);
-  parallel_for(rows.n_rows, n_threads, rows_per_thread(dense_work), [&](std::size_t begin,
-                                                                        std::size_t end) {
-    const Buffer<T> transform(map.length);
-    const Buffer<T> sketch(map.n_components);
-    T* x = transform.get();
-    T* y = sketch.get();
-    for (std::size_t i = begin; i < end; ++i) {
-      const std::size_t first = rows.sparse() ? rows.start(i) : 0;
-      const std::size_t last = rows.sparse() ? rows.start(i + 1) : 0;
-      const bool direct = rows.sparse() && (last - first) * map.n_components < dense_work;
-      const std::int32_t* sample = map.samples;
-      T* to = y;
-      for (std::size_t b = 0; b < map.n_blocks; ++b) {
-        const T* signs = map.signs + b * map.n_features;
-        const auto count = static_cast<std::size_t>(map.counts[b]);
-        if (direct) { // H_jk = (-1)^(number of common bits of j and k)
-          std::fill(to, to + count, T{0});
-          for (std::size_t k = first; k < last; ++k) {
-            const std::size_t j = rows.column(k);
-            const T value = rows.data[k] * signs[j] * map.scale;
-            const auto bits = static_cast<std::uint32_t>(j);
-            for (std::size_t t = 0; t < count; ++t) {
-              const int odd = std::popcount(bits & static_cast<std::uint32_t>(sample[t])) & 1;
-              to[t] += odd != 0 ? -value : value;
+  parallel_for(
+      rows.n_rows, n_threads, rows_per_thread(dense_work), [&](std::size_t begin, std::size_t end) {
+        const Buffer<T> transform(map.length);
+        const Buffer<T> sketch(map.n_components);
+        T* x = transform.get();
+        T* y = sketch.get();
+        for (std::size_t i = begin; i < end; ++i) {
+          const std::size_t first = rows.sparse() ? rows.start(i) : 0;
+          const std::size_t last = rows.sparse() ? rows.start(i + 1) : 0;
+          const bool direct = rows.sparse() && (last - first) * map.n_components < dense_work;
+          const std::int32_t* sample = map.samples;
+          T* to = y;
+          for (std::size_t b = 0; b < map.n_blocks; ++b) {
+            const T* signs = map.signs + b * map.n_features;
+            const auto count = static_cast<std::size_t>(map.counts[b]);
+            if (direct) { // H_jk = (-1)^(number of common bits of j and k)
+              std::fill(to, to + count, T{0});
+              for (std::size_t k = first; k < last; ++k) {
+                const std::size_t j = rows.column(k);
+                const T value = rows.data[k] * signs[j] * map.scale;
+                const auto bits = static_cast<std::uint32_t>(j);
+                for (std::size_t t = 0; t < count; ++t) {
+                  const int odd = std::popcount(bits & static_cast<std::uint32_t>(sample[t])) & 1;
+                  to[t] += odd != 0 ? -value : value;
+                }
+              }
+            } else {
+              if (rows.sparse()) {
+                std::fill(x, x + map.length, T{0});
+                for (std::size_t k = first; k < last; ++k) {
+                  x[rows.column(k)] += rows.data[k] * signs[rows.column(k)];
+                }
+              } else {
+                const T* row = rows.data + i * rows.n_features;
+                for (std::size_t j = 0; j < map.n_features; ++j) {
+                  x[j] = row[j] * signs[j];
+                }
+                std::fill(x + map.n_features, x + map.length, T{0});
+              }
+              table<T>().wht_rows(x, 1, map.length, map.scale);
+              for (std::size_t t = 0; t < count; ++t) {
+                to[t] = x[sample[t]];
+              }
             }
+            sample += count;
+            to += count;
           }
-        } else {
-          if (rows.sparse()) {
-            std::fill(x, x + map.length, T{0});
-            for (std::size_t k = first; k < last; ++k) {
-              x[rows.column(k)] += rows.data[k] * signs[rows.column(k)];
-            }
-          } else {
-            const T* row = rows.data + i * rows.n_features;
-            for (std::size_t j = 0; j < map.n_features; ++j) {
-              x[j] = row[j] * signs[j];
-            }
-            std::fill(x + map.n_features, x + map.length, T{0});
-          }
-          table<T>().wht_rows(x, 1, map.length, map.scale);
-          for (std::size_t t = 0; t < count; ++t) {
-            to[t] = x[sample[t]];
-          }
+          writer.write(i, y);
         }
-        sample += count;
-        to += count;
-      }
-      writer.write(i, y);
-    }
-  });
+      });
 }
 
 template <class T>
 void hadamard_rows_adjoint(const HadamardMap<T>& map, const Rows<T>& rows, T* out,
                            std::size_t n_threads) {
   const std::size_t work = map.n_blocks * map.length * 2;
-  parallel_for(rows.n_rows, n_threads, rows_per_thread(work), [&](std::size_t begin,
-                                                                  std::size_t end) {
-    const Buffer<T> transform(map.length);
-    T* x = transform.get();
-    for (std::size_t i = begin; i < end; ++i) {
-      T* to = out + i * map.n_features;
-      std::fill(to, to + map.n_features, T{0});
-      const std::int32_t* sample = map.samples;
-      const T* z = rows.data + i * map.n_components;
-      for (std::size_t b = 0; b < map.n_blocks; ++b) {
-        const auto count = static_cast<std::size_t>(map.counts[b]);
-        std::fill(x, x + map.length, T{0});
-        for (std::size_t t = 0; t < count; ++t) {
-          x[sample[t]] += z[t];
-        }
-        table<T>().wht_rows(x, 1, map.length, map.scale);
-        const T* signs = map.signs + b * map.n_features;
-        for (std::size_t j = 0; j < map.n_features; ++j) {
-          to[j] += signs[j] * x[j];
-        }
-        sample += count;
-        z += count;
-      }
-    }
-  });
+  parallel_for(rows.n_rows, n_threads, rows_per_thread(work),
+               [&](std::size_t begin, std::size_t end) {
+                 const Buffer<T> transform(map.length);
+                 T* x = transform.get();
+                 for (std::size_t i = begin; i < end; ++i) {
+                   T* to = out + i * map.n_features;
+                   std::fill(to, to + map.n_features, T{0});
+                   const std::int32_t* sample = map.samples;
+                   const T* z = rows.data + i * map.n_components;
+                   for (std::size_t b = 0; b < map.n_blocks; ++b) {
+                     const auto count = static_cast<std::size_t>(map.counts[b]);
+                     std::fill(x, x + map.length, T{0});
+                     for (std::size_t t = 0; t < count; ++t) {
+                       x[sample[t]] += z[t];
+                     }
+                     table<T>().wht_rows(x, 1, map.length, map.scale);
+                     const T* signs = map.signs + b * map.n_features;
+                     for (std::size_t j = 0; j < map.n_features; ++j) {
+                       to[j] += signs[j] * x[j];
+                     }
+                     sample += count;
+                     z += count;
+                   }
+                 }
+               });
 }
 
 template <class T>
@@ -216,25 +215,25 @@ void hadamard_axis(T* x, std::size_t outer, std::size_t n, std::size_t inner, T 
   // Neighbouring columns are the lanes of a block: no transposing.
   const auto lanes = static_cast<std::size_t>(table<T>().lanes);
   const std::size_t per_slab = (inner + lanes - 1) / lanes;
-  parallel_for(outer * per_slab, n_threads, rows_per_thread(n * lanes), [&](std::size_t begin,
-                                                                            std::size_t end) {
-    const Buffer<T> buffer(n * lanes);
-    T* block = buffer.get();
-    for (std::size_t task = begin; task < end; ++task) {
-      const std::size_t column = task % per_slab * lanes;
-      const std::size_t width = std::min(lanes, inner - column);
-      T* slab = x + task / per_slab * n * inner + column;
-      for (std::size_t j = 0; j < n; ++j) {
-        for (std::size_t r = 0; r < lanes; ++r) {
-          block[j * lanes + r] = r < width ? slab[j * inner + r] * scale : T{0};
-        }
-      }
-      table<T>().wht_block(block, n);
-      for (std::size_t j = 0; j < n; ++j) {
-        std::memcpy(slab + j * inner, block + j * lanes, width * sizeof(T));
-      }
-    }
-  });
+  parallel_for(outer * per_slab, n_threads, rows_per_thread(n * lanes),
+               [&](std::size_t begin, std::size_t end) {
+                 const Buffer<T> buffer(n * lanes);
+                 T* block = buffer.get();
+                 for (std::size_t task = begin; task < end; ++task) {
+                   const std::size_t column = task % per_slab * lanes;
+                   const std::size_t width = std::min(lanes, inner - column);
+                   T* slab = x + task / per_slab * n * inner + column;
+                   for (std::size_t j = 0; j < n; ++j) {
+                     for (std::size_t r = 0; r < lanes; ++r) {
+                       block[j * lanes + r] = r < width ? slab[j * inner + r] * scale : T{0};
+                     }
+                   }
+                   table<T>().wht_block(block, n);
+                   for (std::size_t j = 0; j < n; ++j) {
+                     std::memcpy(slab + j * inner, block + j * lanes, width * sizeof(T));
+                   }
+                 }
+               });
 }
 
 #define NKFAST_INSTANTIATE(T)                                                                      \

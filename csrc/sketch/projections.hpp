@@ -1,8 +1,8 @@
 // Linear sketches of single rows: hashing (CountSketch, OSNAP) and subsampled Hadamard transforms.
 //
 // Unlike the programs of program.hpp these work on one row at a time, row-major: a row's sketch is
-// built in a buffer that stays in cache and then written out once. That moves the least memory where
-// there is only one linear map, and no product of several, to compute.
+// built in a buffer that stays in cache and then written out once. That moves the least memory
+// where there is only one linear map, and no product of several, to compute.
 #pragma once
 
 #include "sketch/rows.hpp"
@@ -36,9 +36,9 @@ template <class T> struct HadamardMap {
   std::size_t n_features;
   std::size_t length; // power of two, at least n_features
   std::size_t n_blocks;
-  const std::int64_t* counts;   // (n_blocks,)
-  const std::int32_t* samples;  // (n_components,), below length
-  const T* signs;               // (n_blocks, n_features)
+  const std::int64_t* counts;  // (n_blocks,)
+  const std::int32_t* samples; // (n_components,), below length
+  const T* signs;              // (n_blocks, n_features)
   T scale;
   std::size_t n_components;
 };
