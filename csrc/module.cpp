@@ -270,7 +270,7 @@ template <class T> void bind_projections(py::module_& m) {
         const auto inner = static_cast<std::size_t>(x.shape(2));
         T* data = x.mutable_data();
         py::gil_scoped_release released;
-        nkfast::hadamard_axis(data, outer, n, inner, static_cast<T>(scale), n_threads);
+        return nkfast::hadamard_axis(data, outer, n, inner, static_cast<T>(scale), n_threads);
       },
       "x"_a.noconvert(), "scale"_a, "n_threads"_a);
 }

@@ -4,6 +4,7 @@
 #include "simd/dispatch.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cstring>
 #include <memory>
@@ -204,13 +205,25 @@ void hadamard_rows_adjoint(const HadamardMap<T>& map, const Rows<T>& rows, T* ou
 }
 
 template <class T>
-void hadamard_axis(T* x, std::size_t outer, std::size_t n, std::size_t inner, T scale,
+bool hadamard_axis(T* x, std::size_t outer, std::size_t n, std::size_t inner, T scale,
                    std::size_t n_threads) {
+  std::atomic<bool> finite = true;
   if (inner == 1) {
+    const std::size_t step = 8192 / n + 1; // rows whose first entries are still in cache
     parallel_for(outer, n_threads, rows_per_thread(n), [&](std::size_t begin, std::size_t end) {
-      table<T>().wht_rows(x + begin * n, end - begin, n, scale);
+      T sum = 0;
+      for (std::size_t row = begin; row < end; row += step) {
+        const std::size_t count = std::min(step, end - row);
+        table<T>().wht_rows(x + row * n, count, n, scale);
+        for (std::size_t r = row; r < row + count; ++r) {
+          sum += x[r * n] * T{0};
+        }
+      }
+      if (sum != 0) { // NaN
+        finite = false;
+      }
     });
-    return;
+    return finite;
   }
   // Neighbouring columns are the lanes of a block: no transposing.
   const auto lanes = static_cast<std::size_t>(table<T>().lanes);
@@ -219,6 +232,7 @@ void hadamard_axis(T* x, std::size_t outer, std::size_t n, std::size_t inner, T 
                [&](std::size_t begin, std::size_t end) {
                  const Buffer<T> buffer(n * lanes);
                  T* block = buffer.get();
+                 T sum = 0;
                  for (std::size_t task = begin; task < end; ++task) {
                    const std::size_t column = task % per_slab * lanes;
                    const std::size_t width = std::min(lanes, inner - column);
@@ -229,11 +243,18 @@ void hadamard_axis(T* x, std::size_t outer, std::size_t n, std::size_t inner, T 
                      }
                    }
                    table<T>().wht_block(block, n);
+                   for (std::size_t r = 0; r < lanes; ++r) {
+                     sum += block[r] * T{0};
+                   }
                    for (std::size_t j = 0; j < n; ++j) {
                      std::memcpy(slab + j * inner, block + j * lanes, width * sizeof(T));
                    }
                  }
+                 if (sum != 0) { // NaN
+                   finite = false;
+                 }
                });
+  return finite;
 }
 
 #define NKFAST_INSTANTIATE(T)                                                                      \
@@ -241,7 +262,7 @@ void hadamard_axis(T* x, std::size_t outer, std::size_t n, std::size_t inner, T 
   template void hash_rows_adjoint(const HashMap<T>&, const Rows<T>&, T*, std::size_t);             \
   template void hadamard_rows(const HadamardMap<T>&, const Rows<T>&, T*, std::size_t);             \
   template void hadamard_rows_adjoint(const HadamardMap<T>&, const Rows<T>&, T*, std::size_t);     \
-  template void hadamard_axis(T*, std::size_t, std::size_t, std::size_t, T, std::size_t);
+  template bool hadamard_axis(T*, std::size_t, std::size_t, std::size_t, T, std::size_t);
 NKFAST_INSTANTIATE(float)
 NKFAST_INSTANTIATE(double)
 #undef NKFAST_INSTANTIATE

@@ -53,9 +53,10 @@ void hadamard_rows_adjoint(const HadamardMap<T>& map, const Rows<T>& rows, T* ou
                            std::size_t n_threads);
 
 // Walsh-Hadamard transforms along the middle axis of a contiguous (outer, n, inner) array, in
-// place, times scale.
+// place, times scale. Returns whether the first entries, the sums of all, are finite: this shows
+// NaN and infinity without another pass over x.
 template <class T>
-void hadamard_axis(T* x, std::size_t outer, std::size_t n, std::size_t inner, T scale,
+bool hadamard_axis(T* x, std::size_t outer, std::size_t n, std::size_t inner, T scale,
                    std::size_t n_threads);
 
 } // namespace nkfast

@@ -129,10 +129,7 @@ def fwht(
     outer = math.prod(shape[:axis])
     inner = math.prod(shape[axis + 1 :])
     scale = 1.0 if norm is None else 1 / np.sqrt(n)
-    blocks = out.reshape(outer, n, inner)
-    _core.fwht(blocks, scale, get_num_threads())
-    # The first entry is the sum of all: it shows NaN and infinity without another pass over x.
-    if not np.isfinite(blocks[:, 0]).all():
+    if not _core.fwht(out.reshape(outer, n, inner), scale, get_num_threads()):
         raise ValueError("x: expected finite numbers of finite sums, got NaN, infinity or overflow")
     return out
 
