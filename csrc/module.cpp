@@ -13,9 +13,12 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 namespace py = pybind11;
 using namespace pybind11::literals;
+using nkfast::HadamardMap;
+using nkfast::HashMap;
 using nkfast::Program;
 using nkfast::Rows;
 
@@ -125,59 +128,8 @@ void run(const Program& program, const Rows<T>& rows, const std::optional<Array<
   program.run(rows, scale, weight, to, n_threads);
 }
 
-// The arrays of a linear sketch, checked once: what they index lies within bounds.
-template <class T>
-nkfast::HashMap<T> hash_map(std::size_t n_features, std::size_t n_components,
-                            const Array<std::int32_t>& hashes, const Array<T>& values) {
-  if (hashes.ndim() != 2) {
-    throw std::invalid_argument("hashes: expected a 2-D array");
-  }
-  check_shape(hashes, {static_cast<py::ssize_t>(n_features), hashes.shape(1)}, "hashes");
-  check_shape(values, {hashes.shape(0), hashes.shape(1)}, "values");
-  for (py::ssize_t k = 0; k < hashes.size(); ++k) {
-    const std::int32_t h = hashes.data()[k];
-    if (h < 0 || static_cast<std::size_t>(h) >= n_components) {
-      throw std::invalid_argument("hashes: expected indices in [0, n_components)");
-    }
-  }
-  return {n_features, n_components, static_cast<std::size_t>(hashes.shape(1)), hashes.data(),
-          values.data()};
-}
-
-template <class T>
-nkfast::HadamardMap<T>
-hadamard_map(std::size_t n_features, std::size_t length, const Array<std::int64_t>& counts,
-             const Array<std::int32_t>& samples, const Array<T>& signs, double scale) {
-  if (length < n_features || length == 0 || (length & (length - 1)) != 0 ||
-      length > std::size_t{1} << 31) {
-    throw std::invalid_argument("length: expected a power of two >= n_features, at most 2^31");
-  }
-  check_shape(counts, {counts.size()}, "counts");
-  check_shape(samples, {samples.size()}, "samples");
-  check_shape(signs, {counts.size(), static_cast<py::ssize_t>(n_features)}, "signs");
-  std::int64_t total = 0;
-  for (py::ssize_t b = 0; b < counts.size(); ++b) {
-    if (counts.data()[b] < 0 || counts.data()[b] > samples.size()) {
-      throw std::invalid_argument("counts: expected numbers in [0, n_components]");
-    }
-    total += counts.data()[b];
-  }
-  if (total != samples.size()) {
-    throw std::invalid_argument("counts: expected the sum to be the number of samples");
-  }
-  for (py::ssize_t k = 0; k < samples.size(); ++k) {
-    if (samples.data()[k] < 0 || static_cast<std::size_t>(samples.data()[k]) >= length) {
-      throw std::invalid_argument("samples: expected indices in [0, length)");
-    }
-  }
-  return {n_features,
-          length,
-          static_cast<std::size_t>(counts.size()),
-          counts.data(),
-          samples.data(),
-          signs.data(),
-          static_cast<T>(scale),
-          static_cast<std::size_t>(samples.size())};
+template <class T> std::vector<T> to_vector(const Array<T>& x) {
+  return {x.data(), x.data() + x.size()};
 }
 
 template <class T>
@@ -191,74 +143,57 @@ void check_rows(const Rows<T>& rows, std::size_t width, const Array<T>& out,
               "out");
 }
 
-template <class T>
-void hash_rows(const Rows<T>& rows, std::size_t n_components, const Array<std::int32_t>& hashes,
-               const Array<T>& values, Array<T>& out, std::size_t n_threads) {
-  const auto map = hash_map(rows.n_features, n_components, hashes, values);
-  check_rows(rows, map.n_features, out, n_components);
+template <class Map, class T>
+void map_rows(const Map& map, const Rows<T>& rows, Array<T>& out, std::size_t n_threads) {
+  check_rows(rows, map.n_features(), out, map.n_components());
   T* to = out.mutable_data();
   py::gil_scoped_release released;
-  nkfast::hash_rows(map, rows, to, n_threads);
+  map.rows(rows, to, n_threads);
 }
 
-template <class T>
-void hadamard_rows(const Rows<T>& rows, std::size_t length, const Array<std::int64_t>& counts,
-                   const Array<std::int32_t>& samples, const Array<T>& signs, double scale,
-                   Array<T>& out, std::size_t n_threads) {
-  const auto map = hadamard_map(rows.n_features, length, counts, samples, signs, scale);
-  check_rows(rows, map.n_features, out, map.n_components);
-  T* to = out.mutable_data();
-  py::gil_scoped_release released;
-  nkfast::hadamard_rows(map, rows, to, n_threads);
-}
-
-template <class T> void bind_projections(py::module_& m) {
-  m.def(
-      "hash_rows",
-      [](const Array<T>& x, std::size_t n_components, const Array<std::int32_t>& hashes,
-         const Array<T>& values, Array<T>& out, std::size_t n_threads) {
-        hash_rows(dense_rows(x), n_components, hashes, values, out, n_threads);
+// A linear sketch of rows: Map is HashMap or HadamardMap.
+template <class Map, class T> void bind_map(py::class_<Map>& map) {
+  map.def(
+      "rows",
+      [](const Map& self, const Array<T>& x, Array<T>& out, std::size_t n_threads) {
+        map_rows(self, dense_rows(x), out, n_threads);
       },
-      "X"_a.noconvert(), "n_components"_a, "hashes"_a.noconvert(), "values"_a.noconvert(),
-      "out"_a.noconvert(), "n_threads"_a);
-  m.def(
-      "hash_rows_adjoint",
-      [](const Array<T>& z, const Array<std::int32_t>& hashes, const Array<T>& values,
+      "X"_a.noconvert(), "out"_a.noconvert(), "n_threads"_a);
+  map.def(
+      "adjoint",
+      [](const Map& self, const Array<T>& z, Array<T>& out, std::size_t n_threads) {
+        const Rows<T> rows = dense_rows(z);
+        check_rows(rows, self.n_components(), out, self.n_features());
+        T* to = out.mutable_data();
+        py::gil_scoped_release released;
+        self.adjoint(rows, to, n_threads);
+      },
+      "Z"_a.noconvert(), "out"_a.noconvert(), "n_threads"_a);
+}
+
+template <class Map, class T, class I> void bind_sparse_map(py::class_<Map>& map) {
+  map.def(
+      "rows_csr",
+      [](const Map& self, const Array<T>& data, const Array<I>& indices, const Array<I>& starts,
          Array<T>& out, std::size_t n_threads) {
-        const Rows<T> rows = dense_rows(z);
-        const auto n_features = static_cast<std::size_t>(hashes.ndim() == 2 ? hashes.shape(0) : 0);
-        const auto map = hash_map(n_features, rows.n_features, hashes, values);
-        check_rows(rows, map.n_components, out, n_features);
-        T* to = out.mutable_data();
-        py::gil_scoped_release released;
-        nkfast::hash_rows_adjoint(map, rows, to, n_threads);
+        map_rows(self, sparse_rows(data, indices, starts, self.n_features()), out, n_threads);
       },
-      "Z"_a.noconvert(), "hashes"_a.noconvert(), "values"_a.noconvert(), "out"_a.noconvert(),
+      "data"_a.noconvert(), "indices"_a.noconvert(), "starts"_a.noconvert(), "out"_a.noconvert(),
       "n_threads"_a);
-  m.def(
-      "hadamard_rows",
-      [](const Array<T>& x, std::size_t length, const Array<std::int64_t>& counts,
-         const Array<std::int32_t>& samples, const Array<T>& signs, double scale, Array<T>& out,
-         std::size_t n_threads) {
-        hadamard_rows(dense_rows(x), length, counts, samples, signs, scale, out, n_threads);
-      },
-      "X"_a.noconvert(), "length"_a, "counts"_a.noconvert(), "samples"_a.noconvert(),
-      "signs"_a.noconvert(), "scale"_a, "out"_a.noconvert(), "n_threads"_a);
-  m.def(
-      "hadamard_rows_adjoint",
-      [](const Array<T>& z, std::size_t length, const Array<std::int64_t>& counts,
-         const Array<std::int32_t>& samples, const Array<T>& signs, double scale, Array<T>& out,
-         std::size_t n_threads) {
-        const Rows<T> rows = dense_rows(z);
-        const auto n_features = static_cast<std::size_t>(signs.ndim() == 2 ? signs.shape(1) : 0);
-        const auto map = hadamard_map(n_features, length, counts, samples, signs, scale);
-        check_rows(rows, map.n_components, out, n_features);
-        T* to = out.mutable_data();
-        py::gil_scoped_release released;
-        nkfast::hadamard_rows_adjoint(map, rows, to, n_threads);
-      },
-      "Z"_a.noconvert(), "length"_a, "counts"_a.noconvert(), "samples"_a.noconvert(),
-      "signs"_a.noconvert(), "scale"_a, "out"_a.noconvert(), "n_threads"_a);
+}
+
+template <class Map> void bind_all(py::class_<Map>& map) {
+  map.def_property_readonly("n_features", &Map::n_features)
+      .def_property_readonly("n_components", &Map::n_components);
+  bind_map<Map, float>(map);
+  bind_map<Map, double>(map);
+  bind_sparse_map<Map, float, std::int32_t>(map);
+  bind_sparse_map<Map, float, std::int64_t>(map);
+  bind_sparse_map<Map, double, std::int32_t>(map);
+  bind_sparse_map<Map, double, std::int64_t>(map);
+}
+
+template <class T> void bind_fwht(py::module_& m) {
   m.def(
       "fwht",
       [](Array<T>& x, double scale, std::size_t n_threads) {
@@ -273,32 +208,6 @@ template <class T> void bind_projections(py::module_& m) {
         return nkfast::hadamard_axis(data, outer, n, inner, static_cast<T>(scale), n_threads);
       },
       "x"_a.noconvert(), "scale"_a, "n_threads"_a);
-}
-
-template <class T, class I> void bind_sparse_projections(py::module_& m) {
-  m.def(
-      "hash_rows_csr",
-      [](const Array<T>& data, const Array<I>& indices, const Array<I>& starts,
-         std::size_t n_components, const Array<std::int32_t>& hashes, const Array<T>& values,
-         Array<T>& out, std::size_t n_threads) {
-        const auto n_features = static_cast<std::size_t>(hashes.ndim() == 2 ? hashes.shape(0) : 0);
-        hash_rows(sparse_rows(data, indices, starts, n_features), n_components, hashes, values, out,
-                  n_threads);
-      },
-      "data"_a.noconvert(), "indices"_a.noconvert(), "starts"_a.noconvert(), "n_components"_a,
-      "hashes"_a.noconvert(), "values"_a.noconvert(), "out"_a.noconvert(), "n_threads"_a);
-  m.def(
-      "hadamard_rows_csr",
-      [](const Array<T>& data, const Array<I>& indices, const Array<I>& starts, std::size_t length,
-         const Array<std::int64_t>& counts, const Array<std::int32_t>& samples,
-         const Array<T>& signs, double scale, Array<T>& out, std::size_t n_threads) {
-        const auto n_features = static_cast<std::size_t>(signs.ndim() == 2 ? signs.shape(1) : 0);
-        hadamard_rows(sparse_rows(data, indices, starts, n_features), length, counts, samples,
-                      signs, scale, out, n_threads);
-      },
-      "data"_a.noconvert(), "indices"_a.noconvert(), "starts"_a.noconvert(), "length"_a,
-      "counts"_a.noconvert(), "samples"_a.noconvert(), "signs"_a.noconvert(), "scale"_a,
-      "out"_a.noconvert(), "n_threads"_a);
 }
 
 template <class T> void bind_dense(py::module_& m, py::class_<Program>& program) {
@@ -400,12 +309,36 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   bind_sparse<float, std::int64_t>(m, program);
   bind_sparse<double, std::int32_t>(m, program);
   bind_sparse<double, std::int64_t>(m, program);
-  bind_projections<float>(m);
-  bind_projections<double>(m);
-  bind_sparse_projections<float, std::int32_t>(m);
-  bind_sparse_projections<float, std::int64_t>(m);
-  bind_sparse_projections<double, std::int32_t>(m);
-  bind_sparse_projections<double, std::int64_t>(m);
+  bind_fwht<float>(m);
+  bind_fwht<double>(m);
+
+  py::class_<HashMap> hash_map(m, "HashMap", "CountSketch and OSNAP of rows.");
+  hash_map.def(py::init([](std::size_t n_components, const Array<std::int32_t>& hashes,
+                           const Array<double>& values) {
+                 if (hashes.ndim() != 2) {
+                   throw std::invalid_argument("hashes: expected a 2-D array");
+                 }
+                 const auto n_nonzeros = static_cast<std::size_t>(hashes.shape(1));
+                 return HashMap(n_components, n_nonzeros, to_vector(hashes), to_vector(values));
+               }),
+               "n_components"_a, "hashes"_a.noconvert(), "values"_a.noconvert());
+  bind_all(hash_map);
+
+  py::class_<HadamardMap> hadamard_map(m, "HadamardMap", "Subsampled Hadamard transform of rows.");
+  hadamard_map.def(
+      py::init([](std::size_t length, const Array<std::int64_t>& counts,
+                  const Array<std::int32_t>& samples, const Array<double>& signs, double scale) {
+        if (signs.ndim() != 2) {
+          throw std::invalid_argument("signs: expected a 2-D array");
+        }
+        const auto n_features = static_cast<std::size_t>(signs.shape(1));
+        return HadamardMap(n_features, length, to_vector(counts), to_vector(samples),
+                           to_vector(signs), scale);
+      }),
+      "length"_a, "counts"_a.noconvert(), "samples"_a.noconvert(), "signs"_a.noconvert(),
+      "scale"_a);
+  bind_all(hadamard_map);
+
   m.def("radial_weights", &radial_weights, "norms"_a.noconvert(), "coefficients"_a.noconvert(),
         "at_zero"_a.noconvert(), "middle"_a, "half"_a, "power"_a, "n_threads"_a);
 }

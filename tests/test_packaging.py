@@ -29,8 +29,12 @@ def test_runtime_dependencies():
 
 
 def test_every_module_is_listed_and_installed():
-    listed = re.findall(r"^\s*'([\w.]+)',", (SOURCE / "meson.build").read_text(), re.MULTILINE)
-    present = {path.name for path in SOURCE.iterdir() if path.suffix in (".py", ".pyi", ".typed")}
+    listed = re.findall(r"^\s*'([\w./]+)',", (SOURCE / "meson.build").read_text(), re.MULTILINE)
+    present = {
+        path.relative_to(SOURCE).as_posix()
+        for path in SOURCE.rglob("*")
+        if path.suffix in (".py", ".pyi", ".typed")
+    }
     assert set(listed) == present
     for name in listed:
         assert files("nkfast").joinpath(name).is_file(), name

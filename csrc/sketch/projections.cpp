@@ -9,6 +9,8 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <stdexcept>
+#include <utility>
 
 namespace nkfast {
 
@@ -52,6 +54,12 @@ private:
   bool stream_;
 };
 
+void check(bool sound, const char* message) {
+  if (!sound) {
+    throw std::invalid_argument(message);
+  }
+}
+
 std::size_t rows_per_thread(std::size_t work) { return kWork / (work + 1) + 1; }
 
 template <class T> std::size_t mean_nonzeros(const Rows<T>& rows) {
@@ -60,22 +68,36 @@ template <class T> std::size_t mean_nonzeros(const Rows<T>& rows) {
 
 } // namespace
 
-template <class T>
-void hash_rows(const HashMap<T>& map, const Rows<T>& rows, T* out, std::size_t n_threads) {
-  const std::size_t s = map.n_nonzeros;
-  const std::size_t work = mean_nonzeros(rows) * s + map.n_components;
-  const Writer<T> writer(out, rows.n_rows, map.n_components);
+HashMap::HashMap(std::size_t n_components, std::size_t n_nonzeros, std::vector<std::int32_t> hashes,
+                 std::vector<double> values)
+    : n_components_(n_components), n_nonzeros_(n_nonzeros), hashes_(std::move(hashes)),
+      values_((check(values.size() == hashes_.size(), "values: expected one for each hash"),
+               std::move(values))) {
+  check(n_nonzeros > 0 && hashes_.size() % n_nonzeros == 0,
+        "hashes: expected n_nonzeros for each feature");
+  for (const std::int32_t h : hashes_) {
+    check(h >= 0 && static_cast<std::size_t>(h) < n_components,
+          "hashes: expected indices in [0, n_components)");
+  }
+}
+
+template <class T> void HashMap::rows(const Rows<T>& rows, T* out, std::size_t n_threads) const {
+  const std::size_t s = n_nonzeros_;
+  const std::int32_t* hashes = hashes_.data();
+  const T* values = values_.data<T>();
+  const std::size_t work = mean_nonzeros(rows) * s + n_components_;
+  const Writer<T> writer(out, rows.n_rows, n_components_);
   parallel_for(rows.n_rows, n_threads, rows_per_thread(work),
                [&](std::size_t begin, std::size_t end) {
-                 const Buffer<T> buffer(map.n_components);
+                 const Buffer<T> buffer(n_components_);
                  T* y = buffer.get();
                  const auto add = [&](std::size_t j, T value) {
                    for (std::size_t k = j * s; k < (j + 1) * s; ++k) {
-                     y[map.hashes[k]] += map.values[k] * value;
+                     y[hashes[k]] += values[k] * value;
                    }
                  };
                  for (std::size_t i = begin; i < end; ++i) {
-                   std::fill(y, y + map.n_components, T{0});
+                   std::fill(y, y + n_components_, T{0});
                    if (rows.sparse()) {
                      for (std::size_t k = rows.start(i); k < rows.start(i + 1); ++k) {
                        add(rows.column(k), rows.data[k]);
@@ -83,7 +105,7 @@ void hash_rows(const HashMap<T>& map, const Rows<T>& rows, T* out, std::size_t n
                    } else if (s == 1) {
                      const T* x = rows.data + i * rows.n_features;
                      for (std::size_t j = 0; j < rows.n_features; ++j) {
-                       y[map.hashes[j]] += map.values[j] * x[j];
+                       y[hashes[j]] += values[j] * x[j];
                      }
                    } else {
                      const T* x = rows.data + i * rows.n_features;
@@ -96,19 +118,21 @@ void hash_rows(const HashMap<T>& map, const Rows<T>& rows, T* out, std::size_t n
                });
 }
 
-template <class T>
-void hash_rows_adjoint(const HashMap<T>& map, const Rows<T>& rows, T* out, std::size_t n_threads) {
-  const std::size_t s = map.n_nonzeros;
-  const std::size_t work = map.n_features * s;
+template <class T> void HashMap::adjoint(const Rows<T>& rows, T* out, std::size_t n_threads) const {
+  const std::size_t s = n_nonzeros_;
+  const std::size_t n = n_features();
+  const std::size_t work = n * s;
+  const std::int32_t* hashes = hashes_.data();
+  const T* values = values_.data<T>();
   parallel_for(rows.n_rows, n_threads, rows_per_thread(work),
                [&](std::size_t begin, std::size_t end) {
                  for (std::size_t i = begin; i < end; ++i) {
-                   const T* z = rows.data + i * map.n_components;
-                   T* x = out + i * map.n_features;
-                   for (std::size_t j = 0; j < map.n_features; ++j) {
+                   const T* z = rows.data + i * n_components_;
+                   T* x = out + i * n;
+                   for (std::size_t j = 0; j < n; ++j) {
                      T sum = 0;
                      for (std::size_t k = j * s; k < (j + 1) * s; ++k) {
-                       sum += map.values[k] * z[map.hashes[k]];
+                       sum += values[k] * z[hashes[k]];
                      }
                      x[j] = sum;
                    }
@@ -116,31 +140,55 @@ void hash_rows_adjoint(const HashMap<T>& map, const Rows<T>& rows, T* out, std::
                });
 }
 
+HadamardMap::HadamardMap(std::size_t n_features, std::size_t length,
+                         std::vector<std::int64_t> counts, std::vector<std::int32_t> samples,
+                         std::vector<double> signs, double scale)
+    : n_features_(n_features), length_(length), counts_(std::move(counts)),
+      samples_(std::move(samples)), signs_((check(signs.size() == counts_.size() * n_features,
+                                                  "signs: expected n_features for each block"),
+                                            std::move(signs))),
+      scale_(scale) {
+  check(length >= n_features && std::has_single_bit(length) && length <= std::size_t{1} << 31,
+        "length: expected a power of two >= n_features, at most 2^31");
+  std::size_t total = 0;
+  for (const std::int64_t count : counts_) {
+    check(count >= 0 && static_cast<std::size_t>(count) <= samples_.size(),
+          "counts: expected numbers in [0, n_components]");
+    total += static_cast<std::size_t>(count);
+  }
+  check(total == samples_.size(), "counts: expected the sum to be the number of samples");
+  for (const std::int32_t i : samples_) {
+    check(i >= 0 && static_cast<std::size_t>(i) < length,
+          "samples: expected indices in [0, length)");
+  }
+}
+
 template <class T>
-void hadamard_rows(const HadamardMap<T>& map, const Rows<T>& rows, T* out, std::size_t n_threads) {
-  const std::size_t levels = static_cast<std::size_t>(std::bit_width(map.length));
-  const std::size_t dense_work = map.n_blocks * map.length * levels / 8 + map.n_components;
-  const Writer<T> writer(out, rows.n_rows, map.n_components);
+void HadamardMap::rows(const Rows<T>& rows, T* out, std::size_t n_threads) const {
+  const std::size_t levels = static_cast<std::size_t>(std::bit_width(length_));
+  const T scale = static_cast<T>(scale_);
+  const std::size_t dense_work = counts_.size() * length_ * levels / 8 + n_components();
+  const Writer<T> writer(out, rows.n_rows, n_components());
   parallel_for(
       rows.n_rows, n_threads, rows_per_thread(dense_work), [&](std::size_t begin, std::size_t end) {
-        const Buffer<T> transform(map.length);
-        const Buffer<T> sketch(map.n_components);
+        const Buffer<T> transform(length_);
+        const Buffer<T> sketch(n_components());
         T* x = transform.get();
         T* y = sketch.get();
         for (std::size_t i = begin; i < end; ++i) {
           const std::size_t first = rows.sparse() ? rows.start(i) : 0;
           const std::size_t last = rows.sparse() ? rows.start(i + 1) : 0;
-          const bool direct = rows.sparse() && (last - first) * map.n_components < dense_work;
-          const std::int32_t* sample = map.samples;
+          const bool direct = rows.sparse() && (last - first) * n_components() < dense_work;
+          const std::int32_t* sample = samples_.data();
           T* to = y;
-          for (std::size_t b = 0; b < map.n_blocks; ++b) {
-            const T* signs = map.signs + b * map.n_features;
-            const auto count = static_cast<std::size_t>(map.counts[b]);
+          for (std::size_t b = 0; b < counts_.size(); ++b) {
+            const T* signs = signs_.data<T>() + b * n_features_;
+            const auto count = static_cast<std::size_t>(counts_[b]);
             if (direct) { // H_jk = (-1)^(number of common bits of j and k)
               std::fill(to, to + count, T{0});
               for (std::size_t k = first; k < last; ++k) {
                 const std::size_t j = rows.column(k);
-                const T value = rows.data[k] * signs[j] * map.scale;
+                const T value = rows.data[k] * signs[j] * scale;
                 const auto bits = static_cast<std::uint32_t>(j);
                 for (std::size_t t = 0; t < count; ++t) {
                   const int odd = std::popcount(bits & static_cast<std::uint32_t>(sample[t])) & 1;
@@ -149,18 +197,18 @@ void hadamard_rows(const HadamardMap<T>& map, const Rows<T>& rows, T* out, std::
               }
             } else {
               if (rows.sparse()) {
-                std::fill(x, x + map.length, T{0});
+                std::fill(x, x + length_, T{0});
                 for (std::size_t k = first; k < last; ++k) {
                   x[rows.column(k)] += rows.data[k] * signs[rows.column(k)];
                 }
               } else {
                 const T* row = rows.data + i * rows.n_features;
-                for (std::size_t j = 0; j < map.n_features; ++j) {
+                for (std::size_t j = 0; j < n_features_; ++j) {
                   x[j] = row[j] * signs[j];
                 }
-                std::fill(x + map.n_features, x + map.length, T{0});
+                std::fill(x + n_features_, x + length_, T{0});
               }
-              table<T>().wht_rows(x, 1, map.length, map.scale);
+              table<T>().wht_rows(x, 1, length_, scale);
               for (std::size_t t = 0; t < count; ++t) {
                 to[t] = x[sample[t]];
               }
@@ -174,27 +222,27 @@ void hadamard_rows(const HadamardMap<T>& map, const Rows<T>& rows, T* out, std::
 }
 
 template <class T>
-void hadamard_rows_adjoint(const HadamardMap<T>& map, const Rows<T>& rows, T* out,
-                           std::size_t n_threads) {
-  const std::size_t work = map.n_blocks * map.length * 2;
+void HadamardMap::adjoint(const Rows<T>& rows, T* out, std::size_t n_threads) const {
+  const T scale = static_cast<T>(scale_);
+  const std::size_t work = counts_.size() * length_ * 2;
   parallel_for(rows.n_rows, n_threads, rows_per_thread(work),
                [&](std::size_t begin, std::size_t end) {
-                 const Buffer<T> transform(map.length);
+                 const Buffer<T> transform(length_);
                  T* x = transform.get();
                  for (std::size_t i = begin; i < end; ++i) {
-                   T* to = out + i * map.n_features;
-                   std::fill(to, to + map.n_features, T{0});
-                   const std::int32_t* sample = map.samples;
-                   const T* z = rows.data + i * map.n_components;
-                   for (std::size_t b = 0; b < map.n_blocks; ++b) {
-                     const auto count = static_cast<std::size_t>(map.counts[b]);
-                     std::fill(x, x + map.length, T{0});
+                   T* to = out + i * n_features_;
+                   std::fill(to, to + n_features_, T{0});
+                   const std::int32_t* sample = samples_.data();
+                   const T* z = rows.data + i * n_components();
+                   for (std::size_t b = 0; b < counts_.size(); ++b) {
+                     const auto count = static_cast<std::size_t>(counts_[b]);
+                     std::fill(x, x + length_, T{0});
                      for (std::size_t t = 0; t < count; ++t) {
                        x[sample[t]] += z[t];
                      }
-                     table<T>().wht_rows(x, 1, map.length, map.scale);
-                     const T* signs = map.signs + b * map.n_features;
-                     for (std::size_t j = 0; j < map.n_features; ++j) {
+                     table<T>().wht_rows(x, 1, length_, scale);
+                     const T* signs = signs_.data<T>() + b * n_features_;
+                     for (std::size_t j = 0; j < n_features_; ++j) {
                        to[j] += signs[j] * x[j];
                      }
                      sample += count;
@@ -258,10 +306,10 @@ bool hadamard_axis(T* x, std::size_t outer, std::size_t n, std::size_t inner, T 
 }
 
 #define NKFAST_INSTANTIATE(T)                                                                      \
-  template void hash_rows(const HashMap<T>&, const Rows<T>&, T*, std::size_t);                     \
-  template void hash_rows_adjoint(const HashMap<T>&, const Rows<T>&, T*, std::size_t);             \
-  template void hadamard_rows(const HadamardMap<T>&, const Rows<T>&, T*, std::size_t);             \
-  template void hadamard_rows_adjoint(const HadamardMap<T>&, const Rows<T>&, T*, std::size_t);     \
+  template void HashMap::rows(const Rows<T>&, T*, std::size_t) const;                              \
+  template void HashMap::adjoint(const Rows<T>&, T*, std::size_t) const;                           \
+  template void HadamardMap::rows(const Rows<T>&, T*, std::size_t) const;                          \
+  template void HadamardMap::adjoint(const Rows<T>&, T*, std::size_t) const;                       \
   template bool hadamard_axis(T*, std::size_t, std::size_t, std::size_t, T, std::size_t);
 NKFAST_INSTANTIATE(float)
 NKFAST_INSTANTIATE(double)

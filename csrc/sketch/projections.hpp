@@ -9,48 +9,75 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
+#include <vector>
 
 namespace nkfast {
 
-// S with n_nonzeros entries per column: column j has values[s] at row hashes[s], s in
-// [j * n_nonzeros, (j + 1) * n_nonzeros).
-template <class T> struct HashMap {
-  std::size_t n_features;
-  std::size_t n_components;
-  std::size_t n_nonzeros;
-  const std::int32_t* hashes;
-  const T* values;
+// Numbers in both precisions, converted once.
+class Reals {
+public:
+  explicit Reals(std::vector<double> values)
+      : single_(values.begin(), values.end()), double_(std::move(values)) {}
+  template <class T> const T* data() const {
+    if constexpr (std::is_same_v<T, float>) {
+      return single_.data();
+    } else {
+      return double_.data();
+    }
+  }
+
+private:
+  std::vector<float> single_;
+  std::vector<double> double_;
 };
 
-// out[i] = S x_i, (n_rows, n_components).
-template <class T>
-void hash_rows(const HashMap<T>& map, const Rows<T>& rows, T* out, std::size_t n_threads);
+// S with n_nonzeros entries per column: column j has values[s] at row hashes[s], s in
+// [j * n_nonzeros, (j + 1) * n_nonzeros). Throws invalid_argument for hashes out of range, so that
+// applying it needs no more checks: nothing of a call grows with n_features but the rows.
+class HashMap {
+public:
+  HashMap(std::size_t n_components, std::size_t n_nonzeros, std::vector<std::int32_t> hashes,
+          std::vector<double> values);
 
-// out[i] = S^T z_i for dense z, (n_rows, n_features).
-template <class T>
-void hash_rows_adjoint(const HashMap<T>& map, const Rows<T>& rows, T* out, std::size_t n_threads);
+  std::size_t n_features() const { return hashes_.size() / n_nonzeros_; }
+  std::size_t n_components() const { return n_components_; }
+
+  // out[i] = S x_i, (n_rows, n_components).
+  template <class T> void rows(const Rows<T>& rows, T* out, std::size_t n_threads) const;
+  // out[i] = S^T z_i for dense z, (n_rows, n_features).
+  template <class T> void adjoint(const Rows<T>& rows, T* out, std::size_t n_threads) const;
+
+private:
+  std::size_t n_components_;
+  std::size_t n_nonzeros_;
+  std::vector<std::int32_t> hashes_;
+  Reals values_;
+};
 
 // Blocks of P H D, stacked: block b takes counts[b] entries of H (signs_b * x), x padded to
 // `length`, and multiplies them by `scale`. Samples of all blocks follow one another.
-template <class T> struct HadamardMap {
-  std::size_t n_features;
-  std::size_t length; // power of two, at least n_features
-  std::size_t n_blocks;
-  const std::int64_t* counts;  // (n_blocks,)
-  const std::int32_t* samples; // (n_components,), below length
-  const T* signs;              // (n_blocks, n_features)
-  T scale;
-  std::size_t n_components;
+class HadamardMap {
+public:
+  HadamardMap(std::size_t n_features, std::size_t length, std::vector<std::int64_t> counts,
+              std::vector<std::int32_t> samples, std::vector<double> signs, double scale);
+
+  std::size_t n_features() const { return n_features_; }
+  std::size_t n_components() const { return samples_.size(); }
+
+  // out[i] = S x_i. Sparse rows with few entries are summed directly, in O(nnz n_components).
+  template <class T> void rows(const Rows<T>& rows, T* out, std::size_t n_threads) const;
+  // out[i] = S^T z_i for dense z.
+  template <class T> void adjoint(const Rows<T>& rows, T* out, std::size_t n_threads) const;
+
+private:
+  std::size_t n_features_;
+  std::size_t length_;                // power of two, at least n_features
+  std::vector<std::int64_t> counts_;  // (n_blocks,)
+  std::vector<std::int32_t> samples_; // (n_components,), below length
+  Reals signs_;                       // (n_blocks, n_features)
+  double scale_;
 };
-
-// out[i] = S x_i. Sparse rows with few entries are summed directly, in O(nnz n_components).
-template <class T>
-void hadamard_rows(const HadamardMap<T>& map, const Rows<T>& rows, T* out, std::size_t n_threads);
-
-// out[i] = S^T z_i for dense z.
-template <class T>
-void hadamard_rows_adjoint(const HadamardMap<T>& map, const Rows<T>& rows, T* out,
-                           std::size_t n_threads);
 
 // Walsh-Hadamard transforms along the middle axis of a contiguous (outer, n, inner) array, in
 // place, times scale. Returns whether the first entries, the sums of all, are finite: this shows

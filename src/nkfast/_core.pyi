@@ -34,63 +34,36 @@ def radial_weights(
 _Ints = Sequence[int] | NDArray[Any]
 _Reals = Sequence[float] | NDArray[Any]
 
-def hash_rows(
-    X: NDArray[Any],
-    n_components: int,
-    hashes: NDArray[np.int32],
-    values: NDArray[Any],
-    out: NDArray[Any],
-    n_threads: int,
-) -> None: ...
-def hash_rows_csr(
-    data: NDArray[Any],
-    indices: NDArray[Any],
-    starts: NDArray[Any],
-    n_components: int,
-    hashes: NDArray[np.int32],
-    values: NDArray[Any],
-    out: NDArray[Any],
-    n_threads: int,
-) -> None: ...
-def hash_rows_adjoint(
-    Z: NDArray[Any],
-    hashes: NDArray[np.int32],
-    values: NDArray[Any],
-    out: NDArray[Any],
-    n_threads: int,
-) -> None: ...
-def hadamard_rows(
-    X: NDArray[Any],
-    length: int,
-    counts: NDArray[np.int64],
-    samples: NDArray[np.int32],
-    signs: NDArray[Any],
-    scale: float,
-    out: NDArray[Any],
-    n_threads: int,
-) -> None: ...
-def hadamard_rows_csr(
-    data: NDArray[Any],
-    indices: NDArray[Any],
-    starts: NDArray[Any],
-    length: int,
-    counts: NDArray[np.int64],
-    samples: NDArray[np.int32],
-    signs: NDArray[Any],
-    scale: float,
-    out: NDArray[Any],
-    n_threads: int,
-) -> None: ...
-def hadamard_rows_adjoint(
-    Z: NDArray[Any],
-    length: int,
-    counts: NDArray[np.int64],
-    samples: NDArray[np.int32],
-    signs: NDArray[Any],
-    scale: float,
-    out: NDArray[Any],
-    n_threads: int,
-) -> None: ...
+class _Map:
+    @property
+    def n_features(self) -> int: ...
+    @property
+    def n_components(self) -> int: ...
+    def rows(self, X: NDArray[Any], out: NDArray[Any], n_threads: int) -> None: ...
+    def rows_csr(
+        self,
+        data: NDArray[Any],
+        indices: NDArray[Any],
+        starts: NDArray[Any],
+        out: NDArray[Any],
+        n_threads: int,
+    ) -> None: ...
+    def adjoint(self, Z: NDArray[Any], out: NDArray[Any], n_threads: int) -> None: ...
+
+class HashMap(_Map):
+    def __init__(
+        self, n_components: int, hashes: NDArray[np.int32], values: NDArray[np.float64]
+    ) -> None: ...
+
+class HadamardMap(_Map):
+    def __init__(
+        self,
+        length: int,
+        counts: NDArray[np.int64],
+        samples: NDArray[np.int32],
+        signs: NDArray[np.float64],
+        scale: float,
+    ) -> None: ...
 
 class Program:
     def __init__(self, n_features: int) -> None: ...

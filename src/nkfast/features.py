@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from . import _core
+from ._compiled import Compiled
 from ._config import get_num_threads
 from ._polynomial import build_program, polynomial_steps
 from ._validation import check_count, check_estimator_rows, csr_arrays
@@ -36,8 +37,9 @@ def row_norms(X: Any, n_threads: int) -> NDArray[np.float64]:
     return norms
 
 
-class _NeuralFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class _NeuralFeatures(Compiled, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     _kernel: ClassVar[Kernel]
+    _compiled: _core.Program | None = None
 
     def __init__(
         self,
@@ -100,7 +102,7 @@ class _NeuralFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         self.degree_ = int(expansion.degrees[plan.widths > 0].max(initial=0))
         self.steps_ = polynomial_steps(expansion.degrees, plan, d, m, rng)
         self._n_features_out = m
-        self._program = build_program(d, self.steps_)
+        self._compiled = build_program(d, self.steps_)
         return self
 
     def transform(self, X: Any) -> NDArray[Any]:
@@ -123,7 +125,9 @@ class _NeuralFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         weights = self.expansion_.weights(norms, threads)
         scales = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0).astype(X.dtype)
         out = np.empty((X.shape[0], self._n_features_out), X.dtype)
-        program = self._program
+        if self._compiled is None:  # after unpickling
+            self._compiled = build_program(self.n_features_in_, self.steps_)
+        program = self._compiled
         needed = np.ascontiguousarray(weights[:, : program.n_weights])
         if sp.issparse(X):
             program.run_csr(*csr_arrays(X), scales, needed, out, threads)
@@ -141,16 +145,6 @@ class _NeuralFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             degree += 1
             total += n_monomials(d, degree)
         return max(_DEFAULT_DEGREE, degree - 1)
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        state.pop("_program", None)  # compiled; made anew from steps_
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        if "steps_" in state:
-            self._program = build_program(self.n_features_in_, self.steps_)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
