@@ -1,17 +1,152 @@
 // One parallel loop for the whole core.
 //
-// Threads are spawned and joined inside each call: with no pool that outlives it, a forked child
-// finds nothing to hang on. Spawning costs some ten microseconds a thread, so drivers choose
-// min_items_per_thread to give each thread at least 0.5 ms of work.
+// Worker threads stay between calls: they watch for the next one for a tenth of a millisecond,
+// which is what calls in a row need, and sleep after that. Handing over work costs a microsecond to
+// a thread that watches and some ten to one that sleeps (to a new thread, twice that); so drivers
+// choose min_items_per_thread to give each thread at least kLeastNanoseconds of work.
 #pragma once
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
+#include <memory>
 #include <thread>
+#include <unistd.h>
 #include <vector>
 
 namespace nkfast {
+
+// Work that is worth a thread.
+constexpr std::size_t kLeastNanoseconds = 20000;
+
+namespace detail {
+
+inline void relax() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// A word that one thread waits on until another changes it.
+class Signal {
+public:
+  void set(std::uint32_t value) {
+    word_.store(value, std::memory_order_release);
+    word_.notify_one();
+  }
+  void wait_until(std::uint32_t value) const {
+    const auto end = Clock::now() + kWatch;
+    do {
+      for (int k = 0; k < 64; ++k) {
+        if (word_.load(std::memory_order_acquire) == value) {
+          return;
+        }
+        relax();
+      }
+    } while (Clock::now() < end);
+    for (std::uint32_t now; (now = word_.load(std::memory_order_acquire)) != value;) {
+      word_.wait(now, std::memory_order_acquire);
+    }
+  }
+
+private:
+  using Clock = std::chrono::steady_clock;
+  // Longer than it takes to wake a thread, or two that wait for each other would sleep every time.
+  static constexpr auto kWatch = std::chrono::microseconds(100);
+
+  std::atomic<std::uint32_t> word_{0};
+};
+
+struct alignas(64) Worker {
+  Signal signal; // 1: there is work; 0: there is none, or it is done
+  void (*call)(void*, std::size_t) = nullptr;
+  void* context = nullptr;
+  std::size_t block = 0;
+
+  void loop() {
+    for (;;) {
+      signal.wait_until(1);
+      call(context, block);
+      signal.set(0);
+    }
+  }
+};
+
+// The workers of this process. Never destroyed, so that they may sleep through its end.
+class Pool {
+public:
+  // The pool, for one caller at a time: null while another has it, in nested calls too.
+  static Pool* acquire() {
+    static std::atomic<Pool*> current{nullptr};
+    Pool* pool = current.load(std::memory_order_acquire);
+    // A forked child has the memory of its parent's pool, but not the threads: it needs its own.
+    if (pool == nullptr || pool->process_ != getpid()) {
+      auto fresh = std::make_unique<Pool>();
+      if (current.compare_exchange_strong(pool, fresh.get(), std::memory_order_acq_rel)) {
+        pool = fresh.release();
+      }
+    }
+    return pool->busy_.test_and_set(std::memory_order_acquire) ? nullptr : pool;
+  }
+  void release() { busy_.clear(std::memory_order_release); }
+
+  void grow(std::size_t n_workers) {
+    while (workers_.size() < n_workers) {
+      workers_.reserve(workers_.size() + 1);
+      auto worker = std::make_unique<Worker>();
+      std::thread(&Worker::loop, worker.get()).detach();
+      workers_.push_back(std::move(worker));
+    }
+  }
+
+  // call(context, b) for b = 0..n_blocks - 1; grow(n_blocks - 1) came before.
+  void run(std::size_t n_blocks, void (*call)(void*, std::size_t), void* context) {
+    for (std::size_t b = 1; b < n_blocks; ++b) {
+      Worker& worker = *workers_[b - 1];
+      worker.call = call;
+      worker.context = context;
+      worker.block = b;
+      worker.signal.set(1);
+    }
+    call(context, 0);
+    for (std::size_t b = 1; b < n_blocks; ++b) {
+      workers_[b - 1]->signal.wait_until(0);
+    }
+  }
+
+private:
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::atomic_flag busy_{};
+  pid_t process_ = getpid();
+};
+
+// call(context, b) for b = 0..n_blocks - 1, each on a thread of its own.
+inline void run_blocks(std::size_t n_blocks, void (*call)(void*, std::size_t), void* context) {
+  constexpr std::size_t kMostWorkers = 255;
+  Pool* pool = n_blocks <= kMostWorkers + 1 ? Pool::acquire() : nullptr;
+  if (pool != nullptr) {
+    struct Release {
+      Pool* pool;
+      ~Release() { pool->release(); }
+    } const guard{pool};
+    pool->grow(n_blocks - 1);
+    pool->run(n_blocks, call, context);
+    return;
+  }
+  std::vector<std::jthread> threads;
+  threads.reserve(n_blocks - 1);
+  for (std::size_t b = 1; b < n_blocks; ++b) {
+    threads.emplace_back(call, context, b);
+  }
+  call(context, 0);
+} // joins, also when a thread could not be started
+
+} // namespace detail
 
 // Calls f(begin, end) on contiguous blocks that cover [0, n_items) once each; the calling thread
 // takes the first. Uses at most n_threads threads, and fewer where a block would hold under
@@ -37,21 +172,17 @@ void parallel_for(std::size_t n_items, std::size_t n_threads, std::size_t min_it
     return block * (n_items / n_blocks) + std::min(block, n_items % n_blocks);
   };
   std::vector<std::exception_ptr> errors(n_blocks);
-  const auto run = [&](std::size_t block) noexcept {
+  auto run = [&](std::size_t block) noexcept {
     try {
       f(start(block), start(block + 1));
     } catch (...) {
       errors[block] = std::current_exception();
     }
   };
-  {
-    std::vector<std::jthread> threads;
-    threads.reserve(n_blocks - 1);
-    for (std::size_t block = 1; block < n_blocks; ++block) {
-      threads.emplace_back(run, block);
-    }
-    run(0);
-  } // joins, also when a thread could not be started
+  using Run = decltype(run);
+  detail::run_blocks(
+      n_blocks, [](void* context, std::size_t block) { (*static_cast<Run*>(context))(block); },
+      &run);
   for (const std::exception_ptr& error : errors) {
     if (error) {
       std::rethrow_exception(error);

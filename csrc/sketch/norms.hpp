@@ -46,7 +46,7 @@ template <class T> double norm(const T* x, std::size_t n) {
 
 template <class T> void row_norms(const Rows<T>& rows, double* out, std::size_t n_threads) {
   const std::size_t work = std::max<std::size_t>(rows.n_features, 1);
-  parallel_for(rows.n_rows, n_threads, 1000000 / work + 1, [&](std::size_t begin, std::size_t end) {
+  parallel_for(rows.n_rows, n_threads, 2 * kLeastNanoseconds / work + 1, [&](std::size_t begin, std::size_t end) {
     for (std::size_t i = begin; i < end; ++i) {
       out[i] = rows.sparse() ? norm(rows.data + rows.start(i), rows.start(i + 1) - rows.start(i))
                              : norm(rows.data + i * rows.n_features, rows.n_features);
@@ -61,7 +61,7 @@ inline void radial_weights(const double* norms, std::size_t n, const double* coe
                            double middle, double half, double power, double* out,
                            std::size_t n_threads) {
   const std::size_t work = std::max<std::size_t>(n_weights * n_terms, 1);
-  parallel_for(n, n_threads, 500000 / work + 1, [&](std::size_t begin, std::size_t end) {
+  parallel_for(n, n_threads, kLeastNanoseconds / work + 1, [&](std::size_t begin, std::size_t end) {
     std::vector<double> terms(std::max<std::size_t>(n_terms, 2));
     for (std::size_t i = begin; i < end; ++i) {
       double* row = out + i * n_weights;

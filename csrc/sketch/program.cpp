@@ -424,8 +424,8 @@ void Program::run(const Rows<T>& rows, const T* scales, const double* weights, T
   }
   const auto lanes = static_cast<std::size_t>(table<T>().lanes);
   const std::size_t n_blocks = (rows.n_rows + lanes - 1) / lanes;
-  // About a nanosecond a number: half a millisecond of work for each thread.
-  const std::size_t least = 500000 / ((work_ + n_features_ + 1) * lanes) + 1;
+  // About a nanosecond a number.
+  const std::size_t least = 2 * kLeastNanoseconds / ((work_ + n_features_ + 1) * lanes) + 1;
   parallel_for(n_blocks, n_threads, least, [&](std::size_t begin, std::size_t end) {
     Runner<T> runner(*this, rows, scales, weights, out);
     for (std::size_t b = begin; b < end; ++b) {

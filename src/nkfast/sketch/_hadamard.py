@@ -103,7 +103,7 @@ def fwht(
         out[(*slab, slice(given, None))] = 0
     outer = math.prod(shape[:axis])
     inner = math.prod(shape[axis + 1 :])
-    scale = 1.0 if norm is None else 1 / np.sqrt(n)
+    scale = 1.0 if norm is None else 1 / math.sqrt(n)
     if not _core.fwht(out.reshape(outer, n, inner), scale, get_num_threads()):
         raise ValueError("x: expected finite numbers of finite sums, got NaN, infinity or overflow")
     return out
