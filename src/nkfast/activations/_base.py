@@ -1,4 +1,7 @@
-"""Activations and their dual kernels k(p, q, c) = E f(u) f(v), (u, v) ~ N(0, [[p, c], [c, q]])."""
+"""What every activation has: its function and its dual kernels.
+
+k(p, q, c) = E f(u) f(v) and kdot(p, q, c) = E f'(u) f'(v) for (u, v) ~ N(0, [[p, c], [c, q]]).
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import gammaln
 
-from ._parameters import Parameters
-from ._validation import check_count, check_real
+from nkfast._dualmap import DualMap
+from nkfast._parameters import Parameters
+from nkfast._validation import check_count, check_real
+
+from ._quadrature import hermite_integrals
 
 Array = NDArray[Any]
 
@@ -17,19 +22,40 @@ Array = NDArray[Any]
 class Activation(Parameters):
     """A pointwise nonlinearity, known by its function and by its dual kernel.
 
-    Subclasses give `__call__`, `_pair` (k and kdot, also for complex c) and
-    `hermite_coefficients`.
+    Subclasses give `__call__` and `_pair`; by default `hermite_coefficients` integrates.
     """
 
     _homogeneity: float | None = None  # h if f(t x) = t^h f(x) for every t > 0
+    _smooth_parameters: tuple[str, ...] = ()  # those in which the kernels are analytic
+
+    @property
+    def _kinks(self) -> tuple[float, ...]:
+        """Where the function or a derivative of it jumps."""
+        return ()
 
     def __call__(self, x: ArrayLike) -> Array:
         """Return the function's value at every entry of `x`."""
         raise NotImplementedError
 
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
-        """Return (k, kdot). A complex `c` asks for the analytic continuation in |rho| < 1."""
+        """Return (k, kdot).
+
+        Arguments may be complex: `c` for the continuation in |rho| < 1 (see `expansion`), and all
+        of them with tiny imaginary parts for derivatives by complex steps (see `gp`).
+        """
         raise NotImplementedError
+
+    def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap | None:  # noqa: ARG002
+        """Return the core's form of `_pair` for left and right variances, if there is one.
+
+        Parameters
+        ----------
+        p, q : ndarray of shape (n,) and (m,)
+            Float64 variances of the left and right points.
+        tol : float
+            Error that may be made, relative to the kernel's scale.
+        """
+        return None
 
     def dual(self, p: ArrayLike, q: ArrayLike, c: ArrayLike) -> Array:
         r"""Return E[f(u) f(v)] for Gaussian u, v with variances `p`, `q` and covariance `c`.
@@ -93,7 +119,12 @@ class Activation(Parameters):
         >>> nk.ReLU().hermite_coefficients(1.0, 3).round(4).tolist()
         [0.3989, 0.5, 0.2821, 0.0]
         """
-        raise NotImplementedError
+        std = check_real(std, "std", low=0)
+        degree = check_count(degree, "degree")
+        return self._hermite(std, degree)
+
+    def _hermite(self, std: float, degree: int) -> Array:
+        return np.asarray(hermite_integrals(self, np.array([std]), degree, self._kinks)[0])
 
 
 def _covariance(p: ArrayLike, q: ArrayLike, c: ArrayLike) -> tuple[Array, Array, Array]:
@@ -103,18 +134,32 @@ def _covariance(p: ArrayLike, q: ArrayLike, c: ArrayLike) -> tuple[Array, Array,
     return p, q, c
 
 
+def _inverse(x: Array) -> Array:
+    """Return 1 / x, 0 where x is 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        zero = np.abs(x) < 1e-300
+        return np.asarray(np.where(zero, 0, 1 / np.where(zero, 1, x)))
+
+
+def _scaled(p: Array) -> Array:
+    """Return the columns [sqrt(p), 1 / sqrt(p)] for the core."""
+    s = np.sqrt(p)
+    return np.column_stack([s, _inverse(s)])
+
+
 def _angle(p: Array, q: Array, c: Array) -> tuple[Array, Array]:
     """Return (sqrt(D), theta) with D = p q - c^2 and cos(theta) = c / sqrt(p q).
 
     Where D is at rounding level it is taken as zero: arccos would turn one ulp of the
     covariance into 1e-8 of angle.
     """
-    if np.iscomplexobj(c):
-        pq = p * q
-        root = np.sqrt(pq - c * c)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            rho = np.where(pq > 0, c / np.sqrt(pq), 0)
-        return root, np.arccos(rho)
+    if any(map(np.iscomplexobj, (p, q, c))):
+        s = np.sqrt(p) * np.sqrt(q)
+        rho = c * _inverse(s)
+        near = np.minimum(np.abs(1 - rho), np.abs(1 + rho)) <= 32 * np.finfo(np.float64).eps
+        far = np.where(near, 0, rho)
+        root = np.where(near, 0, s * np.sqrt(1 - far * far))
+        return root, np.where(near, np.where(rho.real > 0, 0, np.pi), np.arccos(far))
     # The factors of D = (s - c)(s + c), s = sqrt(p q), neither overflow nor vanish where D does.
     s = np.sqrt(p) * np.sqrt(q)
     below, above = s - c, s + c
@@ -122,85 +167,3 @@ def _angle(p: Array, q: Array, c: Array) -> tuple[Array, Array]:
     root = np.sqrt(np.maximum(below, 0)) * np.sqrt(np.maximum(above, 0))
     root = np.where(np.minimum(below, above) <= 32 * eps * s, 0, root)
     return root, np.arctan2(root, c)
-
-
-class _Rectifier(Activation):
-    """a min(x, 0) + b max(x, 0): the family of ReLU, leaky ReLU and the absolute value."""
-
-    _homogeneity = 1.0
-
-    def _slopes(self) -> tuple[float, float]:
-        raise NotImplementedError
-
-    def __call__(self, x: ArrayLike) -> Array:
-        a, b = self._slopes()
-        x = np.asarray(x)
-        return np.asarray(a * np.minimum(x, 0) + b * np.maximum(x, 0))
-
-    def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
-        # Cho & Saul 2009, eqs. (3)-(6), order 1, for both half-lines at once.
-        a, b = self._slopes()
-        root, theta = _angle(p, q, c)
-        slope = ((a * a + b * b) * (np.pi - theta) + 2 * a * b * theta) / (2 * np.pi)
-        return (a - b) ** 2 / (2 * np.pi) * root + c * slope, slope
-
-    def _diagonal(self, p: Array) -> tuple[Array, Array]:
-        a, b = self._slopes()
-        slope = (a * a + b * b) / 2
-        return slope * p, np.full_like(p, slope)
-
-    def hermite_coefficients(self, std: float, degree: int) -> Array:
-        std = check_real(std, "std", low=0)
-        degree = check_count(degree, "degree")
-        a, b = self._slopes()
-        l = np.arange(degree + 1)
-        even = np.where(l % 2 == 0, l, 2)
-        # E[max(z, 0) h_l(z)] for even l >= 2: (-1)^{l/2 - 1} (l - 3)!! / sqrt(2 pi l!)
-        size = np.exp(
-            (even - 2) / 2 * np.log(2)
-            + gammaln((np.maximum(even, 2) - 1) / 2)
-            - gammaln(even + 1) / 2
-        )
-        value = np.where(l % 2 == 0, (-1.0) ** (even // 2 - 1) * size / np.sqrt(2 * np.pi**2), 0.0)
-        value[0] = 1 / np.sqrt(2 * np.pi)
-        if degree >= 1:
-            value[1] = 0.5
-        return std * (b - a * (-1.0) ** l) * value
-
-
-class ReLU(_Rectifier):
-    """The rectifier max(x, 0), whose dual is the arc-cosine kernel of order one.
-
-    References
-    ----------
-    Cho & Saul, "Kernel methods for deep learning", NIPS 2009.
-
-    Examples
-    --------
-    >>> import nkfast as nk
-    >>> nk.ReLU()([-1.0, 2.0]).tolist()
-    [0.0, 2.0]
-    """
-
-    def _slopes(self) -> tuple[float, float]:
-        return 0.0, 1.0
-
-
-_BY_NAME: dict[str, type[Activation]] = {"relu": ReLU}
-
-
-def get_activation(activation: str | Activation) -> Activation:
-    """Return the activation named `activation`, or the object itself."""
-    if isinstance(activation, Activation):
-        return activation
-    if isinstance(activation, str):
-        if activation in _BY_NAME:
-            return _BY_NAME[activation]()
-        raise ValueError(
-            f"activation: expected one of {sorted(_BY_NAME)} or an activation object, "
-            f"got {activation!r}"
-        )
-    raise TypeError(
-        "activation: expected a name or an activation object (an instance, not the class), "
-        f"got {activation!r}"
-    )
