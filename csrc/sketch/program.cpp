@@ -37,12 +37,12 @@ void check_size(std::size_t got, std::size_t expected, const char* name) {
   }
 }
 
-// Splitting points of the complex tree, level after level, for transforms of up to n reals: node j
-// of level t splits at exp(i phi), phi = pi/4 / 2^t + pi/2 * (the bits of j read backwards as a
-// binary fraction, times 2). See simd/fft.inl.hpp.
+// Splitting points of the complex tree for transforms of up to n reals, every other level: node j of
+// level t splits at w1 = exp(i phi), phi = pi/4 / 2^t + pi/2 * (the bits of j read backwards as a
+// binary fraction, times 2); with it come w2 = exp(i phi / 2) and w3 = w1 w2. See simd/fft.inl.hpp.
 std::vector<double> make_twiddles(std::size_t n) {
   std::vector<double> w;
-  for (std::size_t nodes = 1; 8 * nodes <= n; nodes *= 2) {
+  for (std::size_t nodes = 1; 8 * nodes <= n; nodes *= 4) {
     for (std::size_t j = 0; j < nodes; ++j) {
       double reversed = 0;
       for (std::size_t bit = 1, value = nodes; value > 1; bit *= 2, value /= 2) {
@@ -50,8 +50,10 @@ std::vector<double> make_twiddles(std::size_t n) {
       }
       const double phi =
           std::numbers::pi / 4 / static_cast<double>(nodes) + std::numbers::pi / 2 * reversed;
-      w.push_back(std::cos(phi));
-      w.push_back(std::sin(phi));
+      for (const double angle : {phi, phi / 2, phi * 1.5}) {
+        w.push_back(std::cos(angle));
+        w.push_back(std::sin(angle));
+      }
     }
   }
   return w;
