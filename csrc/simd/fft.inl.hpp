@@ -9,9 +9,9 @@
 // of 2^{k-1} values first and their imaginary parts after. Products of spectra are cyclic
 // convolutions; the squared norm is (first two + 2 * the others) / n.
 //
-// The complex tree goes two levels at a time. Level t (even) has 2^t nodes; node j splits at w1, its
-// even child at w2 and its odd child at i w2; so four quarters need w1, w2 and w3 = w1 w2, which are
-// the six reals from twiddles[2 (2^t - 1) + 6 j] on. They do not depend on n.
+// The complex tree goes two levels at a time. Level t (even) has 2^t nodes; node j splits at w1,
+// its even child at w2 and its odd child at i w2; so four quarters need w1, w2 and w3 = w1 w2,
+// which are the six reals from twiddles[2 (2^t - 1) + 6 j] on. They do not depend on n.
 
 // A complex vector, and its product with the number w (or its conjugate).
 template <class T> struct Complex {
@@ -146,13 +146,14 @@ void ifft_tree(Parts<T> x, std::size_t n, const T* twiddles, std::size_t nodes, 
   }
 }
 
-// The real levels of n >= 4 vectors, two at a time, and the trees of what each splits off.
-template <class T> void fft_block(T* block, std::size_t n, const T* twiddles) {
+// The real levels, two at a time, and the trees of what they split off. If `folded`, n >= 4 and the
+// first two levels are done.
+template <class T> void fft_block(T* block, std::size_t n, const T* twiddles, bool folded) {
   Vec<T>* x = reinterpret_cast<Vec<T>*>(block);
   std::size_t size = n;
   for (; size >= 4; size /= 4) {
     const std::size_t q = size / 4;
-    for (std::size_t j = 0; j < q; ++j) {
+    for (std::size_t j = folded ? q : 0; j < q; ++j) {
       const Vec<T> a0 = x[j], a1 = x[j + q], a2 = x[j + 2 * q], a3 = x[j + 3 * q];
       const Vec<T> b0 = a0 + a2, b1 = a1 + a3;
       x[j] = b0 + b1;
@@ -160,6 +161,7 @@ template <class T> void fft_block(T* block, std::size_t n, const T* twiddles) {
       x[j + 2 * q] = a0 - a2;
       x[j + 3 * q] = a1 - a3;
     }
+    folded = false;
     fft_tree<T>({x + 2 * q, x + 3 * q}, q, twiddles, 1, 0);
     if (q > 1) {
       fft_tree<T>({x + q, x + q + q / 2}, q / 2, twiddles, 1, 0);
