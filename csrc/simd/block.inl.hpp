@@ -26,23 +26,8 @@ template <class T> void load(const T* const* rows, std::size_t n, const T* scale
   }
 }
 
-#if defined(__SSE2__)
-// dst is aligned to the vector.
-template <class T> inline void stream_vector(T* dst, Vec<T> v) {
-#if NKFAST_VECTOR_BYTES == 64
-  _mm512_stream_si512(reinterpret_cast<__m512i*>(dst), (__m512i)v);
-#elif NKFAST_VECTOR_BYTES == 32
-  _mm256_stream_si256(reinterpret_cast<__m256i*>(dst), (__m256i)v);
-#else
-  _mm_stream_si128(reinterpret_cast<__m128i*>(dst), (__m128i)v);
-#endif
-}
-#else
-template <class T> inline void stream_vector(T* dst, Vec<T> v) { store_any(dst, v); }
-#endif
-
-// W features of a block into columns j.. of W rows; past the caches if kStream.
-template <bool kStream, class T>
+// W features of a block into columns j.. of W rows.
+template <class T>
 inline void store_square(const Vec<T>* x, Vec<T> factor, T* const* rows, std::size_t j) {
   constexpr std::size_t W = kLanes<T>;
   Vec<T> v[W];
@@ -53,47 +38,29 @@ inline void store_square(const Vec<T>* x, Vec<T> factor, T* const* rows, std::si
   transpose<T>(v);
 #pragma GCC unroll 16
   for (std::size_t r = 0; r < W; ++r) {
-    if constexpr (kStream) {
-      stream_vector(rows[r] + j, v[r]);
-    } else {
-      store_any(rows[r] + j, v[r]);
-    }
-  }
-}
-
-template <bool kStream, class T>
-void store_squares(const T* block, std::size_t n, const T* scale, T* const* rows) {
-  constexpr std::size_t W = kLanes<T>;
-  const Vec<T>* x = reinterpret_cast<const Vec<T>*>(block);
-  const Vec<T> factor = load_any(scale);
-  store_square<false>(x, factor, rows, 0);
-  const std::size_t past = reinterpret_cast<std::uintptr_t>(rows[0]) / sizeof(T) % W;
-  std::size_t j = W - past;
-  for (; j + W <= n; j += W) {
-    store_square<kStream>(x, factor, rows, j);
-  }
-  if (j < n) {
-    store_square<false>(x, factor, rows, n - W);
+    store_any(rows[r] + j, v[r]);
   }
 }
 
 // The rows are often a multiple of 4 KB apart, so that all their lines fall into one set of the
 // cache, which holds fewer than W of them. So columns are written by whole, aligned cache lines,
 // each once; only the first and the last square may overlap their neighbours.
-template <class T>
-void store(const T* block, std::size_t n, const T* scale, T* const* rows, bool past_caches) {
+template <class T> void store(const T* block, std::size_t n, const T* scale, T* const* rows) {
   constexpr std::size_t W = kLanes<T>;
-  if (n >= W) {
-    bool alike = past_caches; // all rows are aligned like the first, and that to T
-    for (std::size_t r = 0; r < W; ++r) {
-      alike = alike && reinterpret_cast<std::uintptr_t>(rows[r]) % NKFAST_VECTOR_BYTES ==
-                           reinterpret_cast<std::uintptr_t>(rows[0]) / sizeof(T) % W * sizeof(T);
-    }
-    return alike ? store_squares<true>(block, n, scale, rows)
-                 : store_squares<false>(block, n, scale, rows);
-  }
   const Vec<T>* x = reinterpret_cast<const Vec<T>*>(block);
   const Vec<T> factor = load_any(scale);
+  if (n >= W) {
+    store_square(x, factor, rows, 0);
+    const std::size_t past = reinterpret_cast<std::uintptr_t>(rows[0]) / sizeof(T) % W;
+    std::size_t j = W - past;
+    for (; j + W <= n; j += W) {
+      store_square(x, factor, rows, j);
+    }
+    if (j < n) {
+      store_square(x, factor, rows, n - W);
+    }
+    return;
+  }
   for (std::size_t j = 0; j < n; ++j) {
     const Vec<T> v = x[j] * factor;
     for (std::size_t r = 0; r < W; ++r) {
@@ -165,6 +132,19 @@ template <class T> void scale_lanes(T* block, std::size_t n, const T* scale) {
     x[j] *= factor;
   }
 }
+
+#if defined(__SSE2__)
+// dst is aligned to the vector.
+template <class T> inline void stream_vector(T* dst, Vec<T> v) {
+#if NKFAST_VECTOR_BYTES == 64
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(dst), (__m512i)v);
+#elif NKFAST_VECTOR_BYTES == 32
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(dst), (__m256i)v);
+#else
+  _mm_stream_si128(reinterpret_cast<__m128i*>(dst), (__m128i)v);
+#endif
+}
+#endif
 
 template <class T> void stream(const T* src, std::size_t n, T* dst) {
   constexpr std::size_t W = kLanes<T>;

@@ -35,8 +35,8 @@ template <class T> struct Table {
   // block[j * W + r] = rows[r][j] * scale[r] for j < n.
   void (*load)(const T* const* rows, std::size_t n, const T* scale, T* block);
 
-  // rows[r][j] = block[j * W + r] * scale[r] for j < n, written past the caches on request.
-  void (*store)(const T* block, std::size_t n, const T* scale, T* const* rows, bool past_caches);
+  // rows[r][j] = block[j * W + r] * scale[r] for j < n.
+  void (*store)(const T* block, std::size_t n, const T* scale, T* const* rows);
 
   // dst[hash[j]] += signs[j] * src[j] for j < n: a CountSketch of every lane.
   void (*count_sketch)(const T* src, std::size_t n, const std::int32_t* hash, const T* signs,

@@ -395,8 +395,7 @@ private:
       factor[r] = static_cast<T>(static_cast<double>(factor[r]) * weight);
       pointers[r] = r < count_ ? out_ + row * program_.n_outputs_ + step.column : spare_.data();
     }
-    const bool many = rows_.n_rows * program_.n_outputs_ * sizeof(T) > kStreamBytes;
-    loops_.store(buffer(step.a), step.n, factor, pointers, many && count_ == lanes_);
+    loops_.store(buffer(step.a), step.n, factor, pointers);
   }
 
   void inverse_norms(const T* block, std::size_t n, T* out) {

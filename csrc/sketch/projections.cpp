@@ -19,6 +19,8 @@ namespace {
 constexpr std::size_t kAlignment = 64;
 // Operations that are worth a thread, at about a quarter of a nanosecond each.
 constexpr std::size_t kWork = 4 * kLeastNanoseconds;
+// An output beyond this is not read again soon: written past the caches, it costs no read first.
+constexpr std::size_t kStreamBytes = std::size_t{16} << 20;
 
 template <class T> class Buffer {
 public:

@@ -6,9 +6,6 @@
 
 namespace nkfast {
 
-// An output beyond this is not read again soon: written past the caches, it costs no read first.
-constexpr std::size_t kStreamBytes = std::size_t{16} << 20;
-
 template <class T> struct Rows {
   std::size_t n_rows = 0;
   std::size_t n_features = 0;
