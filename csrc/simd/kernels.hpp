@@ -58,9 +58,6 @@ template <class T> struct Table {
 
   // block[j * W + r] *= scale[r] for j < n.
   void (*scale_lanes)(T* block, std::size_t n, const T* scale);
-
-  // dst[j] = src[j] for j < n, written past the caches; ranges do not overlap.
-  void (*stream)(const T* src, std::size_t n, T* dst);
 };
 
 struct Kernels {
