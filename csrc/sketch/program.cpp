@@ -370,8 +370,12 @@ private:
   }
 
   void hash_sparse(const Step& step, const std::int32_t* hash, const T* signs, T* dst) {
+    const std::size_t last = std::max<std::size_t>(rows_.start(rows_.n_rows), 1) - 1;
     for (std::size_t r = 0; r < count_; ++r) {
       for (std::size_t k = rows_.start(first_ + r); k < rows_.start(first_ + r + 1); ++k) {
+        const std::size_t soon = rows_.column(std::min(k + kAhead, last));
+        __builtin_prefetch(hash + soon);
+        __builtin_prefetch(signs + soon);
         const std::size_t j = rows_.column(k);
         dst[static_cast<std::size_t>(hash[j]) * lanes_ + r] += rows_.data[k] * scale_[r] * signs[j];
       }

@@ -80,6 +80,8 @@ template <class T> void HashMap::rows(const Rows<T>& rows, T* out, std::size_t n
   const std::size_t s = n_nonzeros_;
   const std::int32_t* hashes = hashes_.data();
   const T* values = values_.data<T>();
+  const std::size_t last =
+      rows.sparse() ? std::max<std::size_t>(rows.start(rows.n_rows), 1) - 1 : 0;
   const std::size_t work = mean_nonzeros(rows) * s + n_components_;
   parallel_for(rows.n_rows, n_threads, rows_per_thread(work),
                [&](std::size_t begin, std::size_t end) {
@@ -93,6 +95,9 @@ template <class T> void HashMap::rows(const Rows<T>& rows, T* out, std::size_t n
                    std::fill(y, y + n_components_, T{0});
                    if (rows.sparse()) {
                      for (std::size_t k = rows.start(i); k < rows.start(i + 1); ++k) {
+                       const std::size_t soon = rows.column(std::min(k + kAhead, last));
+                       __builtin_prefetch(hashes + soon * s);
+                       __builtin_prefetch(values + soon * s);
                        add(rows.column(k), rows.data[k]);
                      }
                    } else if (s == 1) {
