@@ -36,7 +36,7 @@ demo: $(DONE)/plot
 test: $(DONE)/plot,test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-bench: $(DONE)/plot,bench
+bench: $(DONE)/plot,bench $(DONE)/neural_tangents
 	$(BIN)/python -m pytest bench --benchmark-columns=min,median,iqr,rounds $(PYTEST_ARGS)
 
 lint: $(DONE)/plot,test,lint
@@ -64,6 +64,13 @@ $(DONE)/venv:
 	@echo "==> Creating $(VENV)"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@mkdir -p $(DONE)
+	@touch $@
+
+$(DONE)/neural_tangents: $(DONE)/venv bench/rivals/neural_tangents.txt
+	@echo "==> Installing neural-tangents, a rival, into an environment of its own"
+	@$(PYTHON) -m venv --clear $(VENV)/neural_tangents
+	@$(VENV)/neural_tangents/bin/python -m pip --disable-pip-version-check --quiet \
+	  install -r bench/rivals/neural_tangents.txt
 	@touch $@
 
 # The build folder is emptied first: Meson would remember paths into pip's former build environment.

@@ -342,6 +342,17 @@ def test_own_function_in_networks():
     assert values[0] > -1e-12 * values[-1]
 
 
+def test_many_pairs_of_a_function_with_kinks_share_a_series():
+    act = nk.Elementwise(bent_sine, (0.3,))
+    p = np.array([0.6, 0.9])[:, None]
+    q = np.linspace(0.5, 1.0, 30)
+    c = np.sqrt(p * q) * np.linspace(-1, 1, 40)[:, None, None]
+    many = (act.dual(p, q, c), act.dual_derivative(p, q, c))
+    few = [x[:, :, ::7] for x in (p + 0 * c, q + 0 * c, c)]
+    for found, expected in zip(many, (act.dual(*few), act.dual_derivative(*few)), strict=True):
+        assert_allclose(found[:, :, ::7], expected, rtol=0, atol=1e-6)
+
+
 def test_not_finite_far_out_is_refused():
     with pytest.raises(ValueError, match="fn: expected finite numbers, got inf at"):
         nk.Elementwise(lambda x: np.where(np.abs(x) > 20, np.inf, x)).dual(25.0, 25.0, 1.0)

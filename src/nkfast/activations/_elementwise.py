@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -28,10 +28,10 @@ _NARROWEST = 1e-3
 _PER_UNIT = 512  # points of the table of the derivative
 _ORDERS = 4  # jumps of the derivatives 0..3 are taken out exactly
 _ACCURATE = 1e-7  # error of the series that is accepted
-_SETTLED = 1e-9  # error at which no more terms are tried
+_SETTLED = 1e-8  # error at which no more terms are tried
 _NOISE = 1e-6  # jumps below are rounding errors of the interpolant
 _DEGREES = (64, 256, 1024, 4096)
-_DIRECT = 256  # so many distinct deviations are integrated one by one
+_DIRECT = 2000  # so many pairs are integrated one by one
 _COUNTS = (24, 48, 96, 192, 384)
 
 
@@ -136,7 +136,8 @@ class Elementwise(Numerical):
         if any(map(np.iscomplexobj, (p, q, c))) or not any(self._kinks):
             return super()._pair(p, q, c)
         s, t = np.sqrt(p), np.sqrt(q)
-        if (split := _split(_Ref(self), *_range(s, t))).error > _ACCURATE:
+        split = _split(_Ref(self), *_range(s, t))
+        if not split.exact and (np.broadcast(s, t, c).size <= _DIRECT or split.error > _ACCURATE):
             return self._direct(s, t, c)
         return split.pair(s, t, c)
 
@@ -260,15 +261,23 @@ class _Split:
                     # (x - b)_+^i / i! adds the jump above b, (b - x)_+^i the opposite below.
                     coef = jump * (1 if side > 0 else -((-1) ** order)) / math.factorial(order)
                     self.terms.append(Term(order, side, kink, coef))
-        self._choose_degree()
         self._absorb_polynomial()
-        if self.exact:
-            self.error = 0.0
+
+    @property
+    def error(self) -> float:
+        """Return the error of the series, relative to the kernel's scale."""
+        return self._degree_and_error[1]
+
+    @property
+    def degree(self) -> int:
+        """Return the degree of the series."""
+        return self._degree_and_error[0]
 
     def _rest(self, x: Array) -> Array:
         return np.asarray(self.activation._function(x) - evaluate(self.terms, x))
 
-    def _choose_degree(self) -> None:
+    @cached_property
+    def _degree_and_error(self) -> tuple[int, float]:
         ends = np.array([self.low, math.sqrt(self.low * self.high), self.high])
         for degree in _DEGREES:
             rest, kinked = self._coefficients(ends, degree)
@@ -279,8 +288,8 @@ class _Split:
             share = tail.max(axis=0)
             if share[3 * degree // 4] <= _SETTLED:
                 break
-        self.degree = int(np.argmax(share <= max(_SETTLED / 100, share[-1] * 1.0001)))
-        self.error = float(share[3 * degree // 4])
+        needed = int(np.argmax(share <= max(_SETTLED / 100, share[-1] * 1.0001)))
+        return needed, float(share[3 * degree // 4])
 
     def _absorb_polynomial(self) -> None:
         """Recognise a piecewise polynomial: what is left is a polynomial of degree up to 3."""
@@ -327,9 +336,9 @@ class _Split:
             distinct, index = np.unique(std, return_inverse=True)
             zero = distinct == 0
             inside = np.where(zero, self.low, distinct)
-            many = len(distinct) > _DIRECT
+            few = len(distinct) <= _COUNTS[0]
             rest, kinked = (
-                self._interpolated(inside) if many else self._coefficients(inside, self.degree)
+                self._coefficients(inside, self.degree) if few else self._interpolated(inside)
             )
             for part, g in ((rest, self._rest), (kinked, lambda x: evaluate(self.terms, x))):
                 part[zero] = 0
