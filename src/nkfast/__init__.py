@@ -1,6 +1,6 @@
 """Neural kernels at scale: exact NNGP and NTK kernels, and feature maps that approximate them."""
 
-from nkfast import sketch
+from nkfast import gp, sketch
 from nkfast._config import get_num_threads, num_threads, set_num_threads, show_config
 from nkfast._core import __version__
 from nkfast.activations import ReLU
@@ -20,6 +20,7 @@ __all__ = [
     "__version__",
     "fwht",
     "get_num_threads",
+    "gp",
     "mlp",
     "num_threads",
     "set_num_threads",

@@ -22,6 +22,7 @@ class Activation(Parameters):
     """
 
     _homogeneity: float | None = None  # h if f(t x) = t^h f(x) for every t > 0
+    _smooth_parameters: tuple[str, ...] = ()  # in which the dual is analytic, see `gp`
 
     def __call__(self, x: ArrayLike) -> Array:
         """Return the function's value at every entry of `x`."""
@@ -111,10 +112,13 @@ def _angle(p: Array, q: Array, c: Array) -> tuple[Array, Array]:
     """
     if np.iscomplexobj(c):
         pq = p * q
-        root = np.sqrt(pq - c * c)
+        square = pq - c * c
+        flat = np.abs(square.real) <= 64 * np.finfo(float).eps * np.abs(pq)
+        root = np.sqrt(np.where(flat, 0, square))
         with np.errstate(divide="ignore", invalid="ignore"):
-            rho = np.where(pq > 0, c / np.sqrt(pq), 0)
-        return root, np.arccos(rho)
+            rho = np.where(pq != 0, c / np.sqrt(pq), 0)
+        # There a complex step would turn rounding errors into any derivative (see `gp`).
+        return root, np.arccos(np.where(flat & (pq != 0), np.sign(rho.real), rho))
     # The factors of D = (s - c)(s + c), s = sqrt(p q), neither overflow nor vanish where D does.
     s = np.sqrt(p) * np.sqrt(q)
     below, above = s - c, s + c
