@@ -7,6 +7,7 @@ from nkfast.activations import ReLU
 from nkfast.features import NNGPFeatures, NTKFeatures
 from nkfast.layers import Dense, Sequential, mlp
 from nkfast.learn import NTKClassifier, NTKRegressor
+from nkfast.nystroem import Nystroem
 from nkfast.sketch import fwht
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "NTKClassifier",
     "NTKFeatures",
     "NTKRegressor",
+    "Nystroem",
     "ReLU",
     "Sequential",
     "__version__",

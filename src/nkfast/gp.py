@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.gaussian_process.kernels import Hyperparameter, Kernel
 
-from ._validation import check_rows
+from ._validation import check_choice, check_rows
 from .activations import Activation
 from .exact import NAMES, squared_norms
 from .layers import MLP, Diagonals, Layer, Moments, Sequential
@@ -105,7 +105,7 @@ class NeuralKernel(Kernel):  # type: ignore[misc]  # scikit-learn has no types
     def _check(self) -> None:
         if not isinstance(self.net, Sequential):
             raise TypeError(f"net: expected a network such as nkfast.mlp(), got {self.net!r}")
-        check_name(self.get)
+        check_choice(self.get, "get", NAMES)
         for name in ("w_std_bounds", "b_std_bounds", "activation_bounds"):
             _check_bounds(getattr(self, name), name)
 
@@ -271,13 +271,6 @@ class NeuralKernel(Kernel):  # type: ignore[misc]  # scikit-learn has no types
 
     def _slope(self, end: Moments | Diagonals) -> Array:
         return np.asarray((end.k if self.get == "nngp" else end.theta).imag / _STEP)
-
-
-def check_name(get: Any) -> str:
-    """Return `get` if it is the name of one kernel."""
-    if not isinstance(get, str) or get not in NAMES:
-        raise ValueError(f"get: expected one of {NAMES}, got {get!r}")
-    return get
 
 
 def _check_bounds(bounds: Any, name: str) -> None:
