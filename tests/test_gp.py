@@ -155,6 +155,10 @@ def test_blocks_do_not_matter(monkeypatch):
     whole = kernel(X, eval_gradient=True)[1]
     monkeypatch.setattr(nk.gp, "_BLOCK_ENTRIES", 100)
     assert_allclose(kernel(X, eval_gradient=True)[1], whole, 1e-12)
+    a = rows(23, 23)
+    expected = np.triu(a) + np.triu(a, 1).T
+    nk.gp._mirror(a, height=5)
+    assert_array_equal(a, expected)
 
 
 @EACH
@@ -183,12 +187,12 @@ def test_no_hyperparameter_no_gradient():
 
 
 def test_hyperparameters_of_mlp():
-    kernel = NeuralKernel(nk.mlp(2, Arcsine(1.5, -0.5), 1.4, 0.1), w_std_bounds=(0.1, 10))
+    kernel = NeuralKernel(nk.mlp(2, Arcsine(1.5, -0.5), 1.4, 0.1), w_std_bounds=(0.2, 20))
     names = [h.name for h in kernel.hyperparameters]
     assert names == ["w_std", "b_std", "Arcsine.a", "Arcsine.b", "Arcsine.c"]
     assert [h.fixed for h in kernel.hyperparameters] == [False] * 4 + [True]  # c = 0
     assert_allclose(np.exp(kernel.theta), [1.4, 0.1, 1.5, 0.5], 1e-15)
-    assert_allclose(np.exp(kernel.bounds), [(0.1, 10)] + [(0.01, 100)] * 3)
+    assert_allclose(np.exp(kernel.bounds), [(0.2, 20)] + [(0.01, 100)] * 3)
     tuned = kernel.clone_with_theta(np.log([2.0, 0.5, 1.0, 0.25]))
     assert_allclose(np.exp(tuned.theta), [2.0, 0.5, 1.0, 0.25], 1e-15)
     assert tuned.net.depth == 2
@@ -254,7 +258,8 @@ def test_clone_pickle_equality_and_repr(net):
     names = {name: getattr(nk, name) for name in nk.__all__}
     names |= {cls.__name__: cls for cls in (NeuralKernel, Arcsine, Exponential)}
     assert eval(repr(kernel), names) == kernel
-    assert "w_std_bounds" not in repr(kernel)
+    assert repr(kernel).endswith("get='nngp', b_std_bounds='fixed')")
+    assert repr(NeuralKernel(net, w_std_bounds=[0.1, 10])) == f"NeuralKernel({net!r}, get='ntk')"
 
 
 def test_set_params_leaves_the_callers_network_alone():

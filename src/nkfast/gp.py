@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self, TypeAlias, cast
@@ -24,7 +25,7 @@ Bounds: TypeAlias = Any  # a pair of numbers or "fixed"
 
 # A step so small that its square is below rounding, far from underflow in any power of it.
 _STEP = 1e-25
-_BLOCK_ENTRIES = 1 << 16  # pairs of a block: complex numbers, and several of them at a time
+_BLOCK_ENTRIES = 1 << 14  # pairs of a block; the half dozen complex arrays of it stay in cache
 
 
 class NeuralKernel(Kernel):  # type: ignore[misc]  # scikit-learn has no types
@@ -41,9 +42,10 @@ class NeuralKernel(Kernel):  # type: ignore[misc]  # scikit-learn has no types
         changed copy in its place.
     get : {"ntk", "nngp"}, default="ntk"
         Which kernel. "nngp" is the prior of a wide network that is Bayesian in all its layers.
-    w_std_bounds, b_std_bounds, activation_bounds : pair of numbers or "fixed", default=(1e-2, 1e2)
-        Limits of the standard deviations of weights and biases of the layers, and of every
-        parameter of the activation; "fixed" keeps the network's values.
+    w_std_bounds : pair of numbers or "fixed", default=(0.1, 10.0)
+        Limits of the standard deviation of the weights; "fixed" keeps the network's values.
+    b_std_bounds, activation_bounds : pair of numbers or "fixed", default=(1e-2, 1e2)
+        The same of the biases, and of every parameter of the activation.
 
     Notes
     -----
@@ -54,6 +56,11 @@ class NeuralKernel(Kernel):  # type: ignore[misc]  # scikit-learn has no types
 
     scikit-learn tunes logarithms, which do not reach zero: what is zero stays zero. To have a bias
     tuned, start from ``b_std=0.1``, say, not from 0.
+
+    *Bounds.* A kernel of L layers grows like w_std^(2 L), and the first step of the optimiser,
+    L-BFGS, may go all the way to the bounds. Where these are so wide that the Cholesky
+    factorisation fails there, scikit-learn gives up and stays at the start, silently: keep
+    `w_std_bounds` and the lower bound of a `WhiteKernel` as narrow as is meant.
 
     *Gradients.* Every map of the recursion is analytic, so the derivative of a kernel in log v
     is Im k(v (1 + ih)) / h with h = 1e-25: free of the cancellation of a difference quotient, and
@@ -91,7 +98,7 @@ class NeuralKernel(Kernel):  # type: ignore[misc]  # scikit-learn has no types
         net: Sequential,
         get: str = "ntk",
         *,
-        w_std_bounds: Bounds = (1e-2, 1e2),
+        w_std_bounds: Bounds = (0.1, 10.0),
         b_std_bounds: Bounds = (1e-2, 1e2),
         activation_bounds: Bounds = (1e-2, 1e2),
     ) -> None:
@@ -156,10 +163,11 @@ class NeuralKernel(Kernel):  # type: ignore[misc]  # scikit-learn has no types
         return self
 
     def __repr__(self) -> str:
+        signature = inspect.signature(type(self))
         bounds = [
             f", {name}={value!r}"
             for name, value in super().get_params(deep=False).items()
-            if name.endswith("_bounds") and not _same(value, (1e-2, 1e2))
+            if name.endswith("_bounds") and not _same(value, signature.parameters[name].default)
         ]
         return f"{type(self).__name__}({self.net!r}, get={self.get!r}{''.join(bounds)})"
 
@@ -260,17 +268,23 @@ class NeuralKernel(Kernel):  # type: ignore[misc]  # scikit-learn has no types
             for net, out in zip(nets, gradient, strict=True):
                 end = net._propagate(Moments(k, np.zeros_like(k), p[rows, None], p[None, i:]))
                 out[rows, i:] = self._slope(end)
-                # The lower triangle, within the block and below it, mirrors the upper one.
-                block = np.triu(out[rows, rows])
-                out[rows, rows] = block + np.triu(block, 1).T
-                out[rows.stop :, rows] = out[rows, rows.stop :].T
         for net, out in zip(nets, gradient, strict=True):
             ends = net._propagate_diagonal(Diagonals(p, np.zeros_like(p)))
+            _mirror(out)
             np.fill_diagonal(out, self._slope(ends))
         return np.moveaxis(gradient, 0, -1)
 
     def _slope(self, end: Moments | Diagonals) -> Array:
         return np.asarray((end.k if self.get == "nngp" else end.theta).imag / _STEP)
+
+
+def _mirror(a: Array, height: int = 256) -> None:
+    """Fill the lower triangle from the upper one, tile by tile."""
+    for i in range(0, len(a), height):
+        rows, below = slice(i, i + height), slice(i + height, None)
+        tile = np.triu(a[rows, rows])
+        a[rows, rows] = tile + np.triu(tile, 1).T
+        a[below, rows] = a[rows, below].T
 
 
 def _check_bounds(bounds: Any, name: str) -> None:
@@ -287,7 +301,7 @@ def _check_bounds(bounds: Any, name: str) -> None:
         raise ValueError(wrong)
 
 
-def _same(bounds: Any, other: tuple[float, float]) -> bool:
+def _same(bounds: Any, other: Any) -> bool:
     return not isinstance(bounds, str) and np.array_equal(np.ravel(bounds), other)
 
 
