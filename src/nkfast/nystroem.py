@@ -32,9 +32,7 @@ class Nystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         Z Z^T = K(X, L) K(L, L)^+ K(L, X).
 
     That is exact on the landmarks and never above the kernel: K - Z Z^T is positive semidefinite.
-    Where the kernel's spectrum falls fast it needs far fewer features than `NTKFeatures`, but each
-    costs a kernel evaluation, and `fit` an eigen-decomposition: O(m^3), and O(m (d + m)) for each
-    row to transform.
+    `fit` costs O(m^3), an eigen-decomposition, and `transform` O(m (d + m)) for each row.
 
     Parameters
     ----------
@@ -76,7 +74,12 @@ class Nystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
 
     Notes
     -----
-    Everything is computed in float64; features of float32 rows are rounded at the end. The features
+    *Which features?* Nystroem features adapt to the rows: they are the better ones where these
+    cluster or the kernel's spectrum falls fast. Of a row far from all landmarks they hold little,
+    so that on new rows Z Z^T lies below the kernel, most of all on the diagonal; `NTKFeatures` are
+    as good there as anywhere, and cheaper for large m. ``python bench/nystroem.py`` measures both.
+
+    *Rounding.* Everything is computed in float64; features of float32 rows are rounded at the end. The features
     of a row depend on its batch by rounding only: the products are BLAS's, whose order of
     summation varies with shapes. That rounding is relative to the row's norm in feature space, so
     it shows most in the last features, which are the smallest.
