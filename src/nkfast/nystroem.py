@@ -79,10 +79,10 @@ class Nystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     so that on new rows Z Z^T lies below the kernel, most of all on the diagonal; `NTKFeatures` are
     as good there as anywhere, and cheaper for large m. ``python bench/nystroem.py`` measures both.
 
-    *Rounding.* Everything is computed in float64; features of float32 rows are rounded at the end. The features
-    of a row depend on its batch by rounding only: the products are BLAS's, whose order of
-    summation varies with shapes. That rounding is relative to the row's norm in feature space, so
-    it shows most in the last features, which are the smallest.
+    *Rounding.* Everything is computed in float64; features of float32 rows are rounded at the end.
+    The features of a row depend on its batch by rounding only: the products are BLAS's, whose order
+    of summation varies with shapes. That rounding is relative to the row's norm in feature space,
+    so it shows most in the last features, which are the smallest.
 
     References
     ----------
