@@ -13,36 +13,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, WhiteKernel
 from sklearn.model_selection import GridSearchCV
 
 import nkfast as nk
-from nkfast.activations import Activation
 from nkfast.gp import NeuralKernel
-
-
-class Arcsine(Activation):
-    """a erf(b x) + c, with the dual of Williams 1996: smooth in all its parameters."""
-
-    _smooth_parameters = ("a", "b", "c")
-
-    def __init__(self, a=1.0, b=1.0, c=0.0):
-        self.a, self.b, self.c = a, b, c
-
-    def _pair(self, p, q, c):
-        u, v, w = (2 * self.b**2 * x for x in (p, q, c))
-        s = (1 + u) * (1 + v)
-        k = (2 / np.pi) * self.a**2 * np.arcsin(w / np.sqrt(s)) + self.c**2
-        return k, (4 / np.pi) * self.a**2 * self.b**2 / np.sqrt(s - w**2)
-
-
-class Exponential(Activation):
-    """a exp(b x), b of either sign."""
-
-    _smooth_parameters = ("a", "b")
-
-    def __init__(self, a=1.0, b=1.0):
-        self.a, self.b = a, b
-
-    def _pair(self, p, q, c):
-        k = self.a**2 * np.exp(self.b**2 * ((p + q) / 2 + c))
-        return k, self.b**2 * k
 
 
 def rows(n=12, d=4, seed=0):
@@ -52,7 +23,7 @@ def rows(n=12, d=4, seed=0):
 def sequential():
     """Layers that differ, one without a bias, and two kinds of activation."""
     return nk.Sequential(
-        nk.Dense(1.3, 0.4), Arcsine(1.5, 0.7, 0.2), nk.Dense(0.9), nk.ReLU(), nk.Dense(1.1, 0.2)
+        nk.Dense(1.3, 0.4), nk.Erf(1.5, 0.7, 0.2), nk.Dense(0.9), nk.ReLU(), nk.Dense(1.1, 0.2)
     )
 
 
@@ -62,11 +33,20 @@ NETS = {
     "relu 1, bias": nk.mlp(1, "relu", 1.4, 0.1),
     "relu 2": nk.mlp(2, "relu", 1.4),
     "relu 3, bias": nk.mlp(3, "relu", 1.4, 0.3),
-    "arcsine 1": nk.mlp(1, Arcsine(), 1.2),
-    "arcsine 2, bias": nk.mlp(2, Arcsine(0.8, 1.3, 0.4), 1.2, 0.2),
-    "arcsine 3, bias": nk.mlp(3, Arcsine(1.5), 1.2, 0.2),
-    "exponential, b < 0": nk.mlp(1, Exponential(0.7, -0.4), 1.0, 0.5),
+    "erf 1": nk.mlp(1, nk.Erf(), 1.2),
+    "erf 2, bias": nk.mlp(2, nk.Erf(0.8, 1.3, 0.4), 1.2, 0.2),
+    "erf 3, bias": nk.mlp(3, nk.Erf(1.5), 1.2, 0.2),
+    "exp, b < 0": nk.mlp(1, nk.Exp(0.7, -0.4), 1.0, 0.5),
     "layers that differ": sequential(),
+    "leaky relu 2": nk.mlp(2, nk.LeakyReLU(0.2), 1.4, 0.2),
+    "residual": nk.Sequential(
+        nk.Dense(1.3, 0.1),
+        nk.Residual(
+            nk.Erf(1.2), nk.Dense(0.8, 0.3), nk.Residual(nk.ReLU(), nk.Dense(0.5)), nk.Dense(0.7)
+        ),
+        nk.ReLU(),
+        nk.Dense(1.1),
+    ),
     "ends in an activation": nk.Sequential(nk.Dense(1.4, 0.2), nk.ReLU()),
 }
 EACH = pytest.mark.parametrize("net", NETS.values(), ids=NETS)
@@ -135,6 +115,31 @@ def test_gradient_of_a_homogeneous_network_is_known(get):
     assert_allclose(gradient[..., 0], 8 * K, 1e-12)
 
 
+ACTIVATIONS = [
+    nk.ABReLU(-0.3, 0.8), nk.Abs(), nk.Sign(), nk.RectifiedMonomial(2), nk.Erf(0.7, 1.3, 0.4),
+    nk.SigmoidLike(), nk.GELU(), nk.Sin(0.8, 1.2, 0.3), nk.Cos(0.8, 1.2, 0.3), nk.RBF(0.6),
+    nk.Exp(0.7, -0.4), nk.Gaussian(0.9, -0.7), nk.ExpNormalized(0.5, -0.8), nk.Gabor(),
+    nk.Monomial(3), nk.Polynomial((0.3, 0.5, 0.2)), nk.Hermite(3),
+]  # fmt: skip
+
+
+INTERPOLATED = [nk.Tanh(), nk.SiLU(), nk.HardTanh(), nk.Elementwise(np.tanh)]
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS + INTERPOLATED, ids=lambda a: type(a).__name__)
+@BOTH
+def test_gradient_of_every_activation(activation, get):
+    X = rows(8, 5)
+    X[3] = X[4]
+    kernel = NeuralKernel(nk.mlp(2, activation, 0.9, 0.2), get)
+    gradient = kernel(X, eval_gradient=True)[1]
+    assert activation._complex_steps == (activation not in INTERPOLATED)
+    assert kernel.n_dims == 2 + len(activation._smooth_parameters)
+    # Kernels that are interpolated are right to 1e-12; the step turns that into 1e-8.
+    assert_allclose(gradient, differences(kernel, X, 1e-4), 1e-5, 1e-6 * np.abs(gradient).max())
+    assert_allclose(gradient[3, 4], gradient[4, 4], 1e-9, 1e-9 * np.abs(gradient).max())
+
+
 @pytest.mark.parametrize("net", ["relu 1, bias", "relu 3, bias", "layers that differ"])
 @BOTH
 def test_gradient_where_points_coincide(net, get):
@@ -150,8 +155,15 @@ def test_gradient_where_points_coincide(net, get):
     assert_allclose(gradient[3, 7], gradient[7, 7], 1e-12)
 
 
+def test_differences_where_there_are_no_complex_steps(monkeypatch):
+    kernel, X = NeuralKernel(NETS["erf 2, bias"]), rows()
+    exact = kernel(X, eval_gradient=True)[1]
+    monkeypatch.setattr(nk.Erf, "_complex_steps", False)
+    assert_allclose(kernel(X, eval_gradient=True)[1], exact, 1e-8, 1e-9 * np.abs(exact).max())
+
+
 def test_blocks_do_not_matter(monkeypatch):
-    kernel, X = NeuralKernel(NETS["arcsine 2, bias"]), rows(23)
+    kernel, X = NeuralKernel(NETS["erf 2, bias"]), rows(23)
     whole = kernel(X, eval_gradient=True)[1]
     monkeypatch.setattr(nk.gp, "_BLOCK_ENTRIES", 100)
     assert_allclose(kernel(X, eval_gradient=True)[1], whole, 1e-12)
@@ -187,9 +199,9 @@ def test_no_hyperparameter_no_gradient():
 
 
 def test_hyperparameters_of_mlp():
-    kernel = NeuralKernel(nk.mlp(2, Arcsine(1.5, -0.5), 1.4, 0.1), w_std_bounds=(0.2, 20))
+    kernel = NeuralKernel(nk.mlp(2, nk.Erf(1.5, -0.5), 1.4, 0.1), w_std_bounds=(0.2, 20))
     names = [h.name for h in kernel.hyperparameters]
-    assert names == ["w_std", "b_std", "Arcsine.a", "Arcsine.b", "Arcsine.c"]
+    assert names == ["w_std", "b_std", "Erf.a", "Erf.b", "Erf.c"]
     assert [h.fixed for h in kernel.hyperparameters] == [False] * 4 + [True]  # c = 0
     assert_allclose(np.exp(kernel.theta), [1.4, 0.1, 1.5, 0.5], 1e-15)
     assert_allclose(np.exp(kernel.bounds), [(0.2, 20)] + [(0.01, 100)] * 3)
@@ -219,7 +231,7 @@ def test_no_bias_is_never_tuned():
 
 def test_layers_that_differ_keep_their_ratios():
     kernel = NeuralKernel(sequential())
-    names = ["w_std", "b_std", "Arcsine.a", "Arcsine.b", "Arcsine.c"]
+    names = ["w_std", "b_std", "Erf.a", "Erf.b", "Erf.c"]
     assert [h.name for h in kernel.hyperparameters] == names
     assert_allclose(np.exp(kernel.theta), [1.3, 0.4, 1.5, 0.7, 0.2])
     layers = kernel.clone_with_theta(np.log([2.6, 0.8, 1.5, 0.7, 0.2])).net.layers
@@ -232,7 +244,7 @@ def test_layers_that_differ_keep_their_ratios():
 
 
 def test_a_network_may_hold_what_cannot_be_pickled():
-    class Local(Arcsine):
+    class Local(nk.Erf):
         def __init__(self, a=1.0, fn=None):
             super().__init__(a)
             self.fn = fn
@@ -256,7 +268,7 @@ def test_clone_pickle_equality_and_repr(net):
     assert kernel != NeuralKernel(net, "nngp")
     assert kernel != ConstantKernel()
     names = {name: getattr(nk, name) for name in nk.__all__}
-    names |= {cls.__name__: cls for cls in (NeuralKernel, Arcsine, Exponential)}
+    names["NeuralKernel"] = NeuralKernel
     assert eval(repr(kernel), names) == kernel
     assert repr(kernel).endswith("get='nngp', b_std_bounds='fixed')")
     assert repr(NeuralKernel(net, w_std_bounds=[0.1, 10])) == f"NeuralKernel({net!r}, get='ntk')"
@@ -279,7 +291,7 @@ def test_set_params_leaves_the_callers_network_alone():
 
 def test_sums_products_and_powers():
     X = rows()
-    one, two = NeuralKernel(nk.mlp(1, "relu", 1.4, 0.1)), NeuralKernel(nk.mlp(2, Arcsine()), "nngp")
+    one, two = NeuralKernel(nk.mlp(1, "relu", 1.4, 0.1)), NeuralKernel(nk.mlp(2, nk.Erf()), "nngp")
     whole = 2.0 * one * two**2 + WhiteKernel(0.1)
     assert_allclose(whole(X), 2 * one(X) * two(X) ** 2 + 0.1 * np.eye(12), 1e-12)
     gradient = whole(X, eval_gradient=True)[1]

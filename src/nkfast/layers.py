@@ -119,33 +119,16 @@ class _Activated(Layer):
         return self.activation._homogeneity
 
 
-class Sequential(Parameters):
-    """A network: layers in a row.
-
-    Parameters
-    ----------
-    *layers : Dense or activation
-        The layers in order. An activation needs a Gaussian input, so it stands behind a `Dense`.
-
-    Attributes
-    ----------
-    layers : tuple
-        The layers.
-
-    Examples
-    --------
-    >>> import numpy as np, nkfast as nk
-    >>> net = nk.Sequential(nk.Dense(2**0.5), nk.ReLU(), nk.Dense(1.0))
-    >>> net.nngp(np.eye(2)).round(4).tolist()
-    [[0.5, 0.1592], [0.1592, 0.5]]
-    """
+class _Row(Parameters):
+    """Layers in a row: their parameters, and the way through them."""
 
     layers: tuple[Layer | Activation, ...]
 
-    def __init__(self, *layers: Layer | Activation) -> None:
-        self.layers = _checked(layers)
+    def _checked(self, layers: Any) -> tuple[Layer | Activation, ...]:
+        """Refuse layers that do not fit, naming the layer."""
+        raise NotImplementedError
 
-    # --- parameters: each layer under its index ("0__w_std"), as steps are in a Pipeline ---
+    # Parameters: each layer under its index ("0__w_std"), as steps are in a Pipeline.
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters: `layers`, and with `deep` each layer's as "index__name"."""
@@ -158,7 +141,7 @@ class Sequential(Parameters):
 
     def set_params(self, **params: Any) -> Self:
         """Set `layers`, a whole layer ("0") or a layer's parameter ("0__w_std")."""
-        layers = list(_checked(params.pop("layers", self.layers)))
+        layers = list(self._checked(params.pop("layers", self.layers)))
         nested: dict[int, dict[str, Any]] = {}
         for key, value in params.items():
             head, _, rest = key.partition("__")
@@ -173,14 +156,15 @@ class Sequential(Parameters):
                 layers[int(head)] = value
         for i, changes in nested.items():
             layers[i] = layers[i].__sklearn_clone__().set_params(**changes)
-        self.layers = _checked(layers)
+        self.layers = self._checked(layers)
         return self
 
     def __sklearn_clone__(self) -> Self:
         return type(self)(*(layer.__sklearn_clone__() for layer in self.layers))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequential) and self.layers == other.layers
+        kind = Residual if isinstance(self, Residual) else Sequential  # an MLP is its layers
+        return isinstance(other, kind) and self.layers == other.layers
 
     __hash__ = None
 
@@ -201,8 +185,6 @@ class Sequential(Parameters):
                         ) from error
         return super().__reduce_ex__(protocol)
 
-    # --- kernels ---
-
     def _steps(self) -> list[Layer]:
         return [x if isinstance(x, Layer) else _Activated(x) for x in self.layers]
 
@@ -217,7 +199,7 @@ class Sequential(Parameters):
         return diagonals
 
     def _homogeneity(self) -> float | None:
-        """Return h if scaling a point by t scales its features by t^h, None if no h does."""
+        """Return h if scaling the input by t scales the output by t^h, None if no h does."""
         power = 1.0
         for step in self._steps():
             own = step._homogeneity()
@@ -225,6 +207,84 @@ class Sequential(Parameters):
                 return None
             power *= own
         return power
+
+
+class Residual(_Row, Layer):
+    """A skip connection: x + branch(x).
+
+    Parameters
+    ----------
+    *layers : layer or activation
+        The branch. It ends in a `Dense`, so that its output is independent of x.
+
+    Notes
+    -----
+    Adds the kernels: K <- K + K_branch(K), Theta <- Theta + Theta_branch(K, Theta). Where x is
+    Gaussian (behind a `Dense`), so is the sum.
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> block = nk.Residual(nk.ReLU(), nk.Dense(1.2))
+    >>> nk.Sequential(nk.Dense(), block, block, nk.ReLU(), nk.Dense()).layers[1] == block
+    True
+    """
+
+    def __init__(self, *layers: Layer | Activation) -> None:
+        self.layers = self._checked(layers)
+
+    def _checked(self, layers: Any) -> tuple[Layer | Activation, ...]:
+        found = tuple(layers)
+        # Whether the branch may begin with an activation depends on where it stands.
+        check_layers(found, gaussian=True)
+        if not isinstance(found[-1], Dense):
+            raise ValueError(
+                f"layer {len(found) - 1}, {type(found[-1]).__name__}: expected the branch of a "
+                "Residual to end in a Dense layer"
+            )
+        return found
+
+    def _pairs(self, m: Moments) -> Moments:
+        end = self._propagate(m)
+        return Moments(m.k + end.k, m.theta + end.theta, m.p + end.p, m.q + end.q)
+
+    def _diagonal(self, d: Diagonals) -> Diagonals:
+        end = self._propagate_diagonal(d)
+        return Diagonals(d.k + end.k, d.theta + end.theta)
+
+    def _homogeneity(self) -> float | None:
+        return 1.0 if _Row._homogeneity(self) == 1.0 else None
+
+
+class Sequential(_Row):
+    """A network: layers in a row.
+
+    Parameters
+    ----------
+    *layers : layer or activation
+        The layers in order. An activation needs a Gaussian input, so it stands behind a `Dense`,
+        maybe with a `Residual` between.
+
+    Attributes
+    ----------
+    layers : tuple
+        The layers.
+
+    Examples
+    --------
+    >>> import numpy as np, nkfast as nk
+    >>> net = nk.Sequential(nk.Dense(2**0.5), nk.ReLU(), nk.Dense(1.0))
+    >>> net.nngp(np.eye(2)).round(4).tolist()
+    [[0.5, 0.1592], [0.1592, 0.5]]
+    """
+
+    def __init__(self, *layers: Layer | Activation) -> None:
+        self.layers = self._checked(layers)
+
+    def _checked(self, layers: Any) -> tuple[Layer | Activation, ...]:
+        found = tuple(layers)
+        check_layers(found, gaussian=False)
+        return found
 
     def kernel(self, X: Any, Z: Any = None, get: str | Iterable[str] = ("nngp", "ntk")) -> Any:
         """Return exact kernels of the rows of `X` with the rows of `Z` (default: `X`).
@@ -363,26 +423,44 @@ def mlp(
     return MLP(depth, activation, w_std, b_std)
 
 
-def _checked(layers: Any) -> tuple[Layer | Activation, ...]:
-    """Refuse layers that do not fit, naming the layer."""
-    found: tuple[Layer | Activation, ...] = tuple(layers)
-    if not found:
-        raise ValueError("layers: expected at least one layer, got none")
-    gaussian = False
-    for i, layer in enumerate(found):
-        if isinstance(layer, Layer):
+def check_layers(layers: tuple[Any, ...], gaussian: bool, where: str = "") -> bool:
+    """Refuse layers that do not fit, naming the layer.
+
+    Parameters
+    ----------
+    layers : tuple
+    gaussian : bool
+        Whether their input is Gaussian.
+    where : str
+        What stands before a layer's index in messages.
+
+    Returns
+    -------
+    bool
+        Whether their output is Gaussian.
+    """
+    if not layers:
+        raise ValueError(f"{where or 'layers'}: expected at least one layer, got none")
+    for i, layer in enumerate(layers):
+        name = f"{where}layer {i}"
+        if isinstance(layer, Residual):
+            check_layers(layer.layers, gaussian, f"{name}, Residual: ")
+        elif isinstance(layer, Layer):
             gaussian = True
         elif isinstance(layer, Activation):
             if not gaussian:
-                where = "is the first layer" if i == 0 else "follows another activation"
+                before = "is the first layer" if i == 0 and not where else "follows another"
+                before += "" if before[0] == "i" else " activation"
+                if i == 0 and where:
+                    before = "begins the branch of a Residual without one"
                 raise ValueError(
-                    f"layer {i}, {type(layer).__name__}: an activation needs a Gaussian input, "
-                    f"so expected it behind a Dense layer, but it {where}"
+                    f"{name}, {type(layer).__name__}: an activation needs a Gaussian input, "
+                    f"so expected it behind a Dense layer, but it {before}"
                 )
             gaussian = False
         else:
             hint = " (an instance, not the class)" if isinstance(layer, type) else ""
             raise TypeError(
-                f"layer {i}: expected a layer or an activation object{hint}, got {layer!r}"
+                f"{name}: expected a layer or an activation object{hint}, got {layer!r}"
             )
-    return found
+    return gaussian

@@ -1,0 +1,30 @@
+"""What the core needs to know of an activation to map kernels: a formula and numbers for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class DualMap:
+    """A dual kernel k(p, q, c) and its derivative, as one of the core's formulas.
+
+    Attributes
+    ----------
+    kind : str
+        Name of the formula in the core.
+    params : tuple of float
+        Its constants.
+    left : ndarray of shape (n, a)
+        Functions of the left points' variances.
+    right : ndarray of shape (m, b)
+        Functions of the right points' variances.
+    """
+
+    kind: str
+    params: tuple[float, ...]
+    left: NDArray[Any]
+    right: NDArray[Any]

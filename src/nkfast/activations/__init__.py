@@ -1,0 +1,116 @@
+"""Activations and their dual kernels k(p, q, c) = E f(u) f(v), (u, v) ~ N(0, [[p, c], [c, q]])."""
+
+from __future__ import annotations
+
+import re
+
+from ._base import Activation
+from ._closed import (
+    GELU,
+    RBF,
+    Cos,
+    Erf,
+    Exp,
+    ExpNormalized,
+    Gabor,
+    Gaussian,
+    SigmoidLike,
+    Sin,
+)
+from ._elementwise import Elementwise
+from ._numerical import (
+    CELU,
+    ELU,
+    SELU,
+    HardSigmoid,
+    HardSwish,
+    HardTanh,
+    Mish,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Softplus,
+    Softsign,
+    Tanh,
+)
+from ._polynomial import Hermite, Monomial, Polynomial
+from ._rectified import ABReLU, Abs, LeakyReLU, RectifiedMonomial, ReLU, Sign
+
+__all__ = [
+    "CELU",
+    "ELU",
+    "GELU",
+    "RBF",
+    "SELU",
+    "ABReLU",
+    "Abs",
+    "Activation",
+    "Cos",
+    "Elementwise",
+    "Erf",
+    "Exp",
+    "ExpNormalized",
+    "Gabor",
+    "Gaussian",
+    "HardSigmoid",
+    "HardSwish",
+    "HardTanh",
+    "Hermite",
+    "LeakyReLU",
+    "Mish",
+    "Monomial",
+    "Polynomial",
+    "ReLU",
+    "ReLU6",
+    "RectifiedMonomial",
+    "SiLU",
+    "Sigmoid",
+    "SigmoidLike",
+    "Sign",
+    "Sin",
+    "Softplus",
+    "Softsign",
+    "Tanh",
+    "get_activation",
+]
+
+_WITHOUT_PARAMETERS = (
+    ReLU, LeakyReLU, Abs, Sign, Erf, SigmoidLike, GELU, Sin, Cos, RBF, Exp, Gaussian,
+    ExpNormalized, Gabor, Tanh, Sigmoid, Softplus, SiLU, Mish, ELU, SELU, CELU, Softsign, HardTanh,
+    HardSigmoid, HardSwish, ReLU6,
+)  # fmt: skip
+_WITH_PARAMETERS = (ABReLU, RectifiedMonomial, Monomial, Polynomial, Hermite, Elementwise)
+
+
+def _name(kind: type[Activation]) -> str:
+    """Return the class's name in snake case: "hard_tanh", "leaky_relu", "gelu"."""
+    words = re.sub(r"(ReLU|GELU|SiLU|SELU|CELU|ELU|RBF)", r"_\1", kind.__name__)
+    words = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", words)
+    return re.sub(r"_+", "_", words).strip("_").lower()
+
+
+_BY_NAME: dict[str, type[Activation]] = {_name(kind): kind for kind in _WITHOUT_PARAMETERS}
+_OBJECTS_ONLY = {_name(kind): kind for kind in _WITH_PARAMETERS}
+
+
+def get_activation(activation: str | Activation) -> Activation:
+    """Return the activation named `activation`, or the object itself."""
+    if isinstance(activation, Activation):
+        return activation
+    if isinstance(activation, str):
+        if activation in _BY_NAME:
+            return _BY_NAME[activation]()
+        if activation in _OBJECTS_ONLY:
+            kind = _OBJECTS_ONLY[activation].__name__
+            raise ValueError(
+                f"activation: {kind} needs its parameters, so expected an object such as "
+                f"{kind}(...), got {activation!r}"
+            )
+        raise ValueError(
+            f"activation: expected one of {sorted(_BY_NAME)} or an activation object, "
+            f"got {activation!r}"
+        )
+    raise TypeError(
+        "activation: expected a name or an activation object (an instance, not the class), "
+        f"got {activation!r}"
+    )

@@ -1,0 +1,170 @@
+"""What every activation has: its function and its dual kernels.
+
+k(p, q, c) = E f(u) f(v) and kdot(p, q, c) = E f'(u) f'(v) for (u, v) ~ N(0, [[p, c], [c, q]]).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nkfast._dualmap import DualMap
+from nkfast._parameters import Parameters
+from nkfast._validation import check_count, check_real
+
+from ._quadrature import hermite_integrals
+
+Array = NDArray[Any]
+
+
+class Activation(Parameters):
+    """A pointwise nonlinearity, known by its function and by its dual kernel.
+
+    Subclasses give `__call__` and `_pair`; by default `hermite_coefficients` integrates.
+    """
+
+    _homogeneity: float | None = None  # h if f(t x) = t^h f(x) for every t > 0
+    _smooth_parameters: tuple[str, ...] = ()  # those in which the kernels are analytic
+    _complex_steps = True  # whether `_pair` and `_diagonal` take complex steps (see `gp`)
+
+    @property
+    def _kinks(self) -> tuple[float, ...]:
+        """Where the function or a derivative of it jumps."""
+        return ()
+
+    def __call__(self, x: ArrayLike) -> Array:
+        """Return the function's value at every entry of `x`."""
+        raise NotImplementedError
+
+    def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
+        """Return (k, kdot).
+
+        Arguments may be complex: `c` for the continuation in |rho| < 1 (see `expansion`), and all
+        of them with tiny imaginary parts for derivatives by complex steps (see `gp`).
+        """
+        raise NotImplementedError
+
+    def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap | None:  # noqa: ARG002
+        """Return the core's form of `_pair` for left and right variances, if there is one.
+
+        Parameters
+        ----------
+        p, q : ndarray of shape (n,) and (m,)
+            Float64 variances of the left and right points.
+        tol : float
+            Error that may be made, relative to the kernel's scale.
+        """
+        return None
+
+    def dual(self, p: ArrayLike, q: ArrayLike, c: ArrayLike) -> Array:
+        r"""Return E[f(u) f(v)] for Gaussian u, v with variances `p`, `q` and covariance `c`.
+
+        Parameters
+        ----------
+        p, q, c : array_like
+            Variances (>= 0) and covariance; they broadcast. \|c\| may exceed sqrt(p q) by
+            rounding only.
+
+        Returns
+        -------
+        ndarray
+            The dual kernel, of the broadcast shape.
+
+        Examples
+        --------
+        >>> import nkfast as nk
+        >>> float(nk.ReLU().dual(1.0, 1.0, 1.0))
+        0.5
+        """
+        return self._pair(*_covariance(p, q, c))[0]
+
+    def dual_derivative(self, p: ArrayLike, q: ArrayLike, c: ArrayLike) -> Array:
+        """Return E[f'(u) f'(v)] = d dual / d c (Price's theorem); parameters as in `dual`.
+
+        Examples
+        --------
+        >>> import nkfast as nk
+        >>> float(nk.ReLU().dual_derivative(1.0, 1.0, 1.0))
+        0.5
+        """
+        return self._pair(*_covariance(p, q, c))[1]
+
+    def _diagonal(self, p: Array) -> tuple[Array, Array]:
+        """Return (E f(u)^2, E f'(u)^2) for u ~ N(0, p): the pair at c = p = q."""
+        return self._pair(p, p, p)
+
+    def hermite_coefficients(self, std: float, degree: int) -> Array:
+        """Return a_l = E[f(std z) h_l(z)], l = 0..degree, h_l the orthonormal Hermite polynomials.
+
+        Parameters
+        ----------
+        std : float
+            Standard deviation of the Gaussian input.
+        degree : int
+            Highest degree.
+
+        Returns
+        -------
+        ndarray of shape (degree + 1,)
+
+        Notes
+        -----
+        With them dual(p, q, c) = sum_l a_l(sqrt p) a_l(sqrt q) rho^l, rho = c / sqrt(p q)
+        (Mehler; Daniely, Frostig & Singer 2016).
+
+        Examples
+        --------
+        >>> import nkfast as nk
+        >>> nk.ReLU().hermite_coefficients(1.0, 3).round(4).tolist()
+        [0.3989, 0.5, 0.2821, 0.0]
+        """
+        std = check_real(std, "std", low=0)
+        degree = check_count(degree, "degree")
+        return self._hermite(std, degree)
+
+    def _hermite(self, std: float, degree: int) -> Array:
+        return np.asarray(hermite_integrals(self, np.array([std]), degree, self._kinks)[0])
+
+
+def _covariance(p: ArrayLike, q: ArrayLike, c: ArrayLike) -> tuple[Array, Array, Array]:
+    p, q, c = np.asarray(p), np.asarray(q), np.asarray(c)
+    if np.any(p < 0) or np.any(q < 0):
+        raise ValueError("p, q: expected variances >= 0, got a negative value")
+    return p, q, c
+
+
+def _inverse(x: Array) -> Array:
+    """Return 1 / x, 0 where x is 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        zero = np.abs(x) < 1e-300
+        return np.asarray(np.where(zero, 0, 1 / np.where(zero, 1, x)))
+
+
+def _scaled(p: Array) -> Array:
+    """Return the columns [sqrt(p), 1 / sqrt(p)] for the core."""
+    s = np.sqrt(p)
+    return np.column_stack([s, _inverse(s)])
+
+
+def _angle(p: Array, q: Array, c: Array) -> tuple[Array, Array]:
+    """Return (sqrt(D), theta) with D = p q - c^2 and cos(theta) = c / sqrt(p q).
+
+    Where D is at rounding level it is taken as zero: arccos would turn one ulp of the
+    covariance into 1e-8 of angle.
+    """
+    if any(map(np.iscomplexobj, (p, q, c))):
+        s = np.sqrt(p) * np.sqrt(q)
+        rho = c * _inverse(s)
+        near = np.minimum(np.abs(1 - rho), np.abs(1 + rho)) <= 32 * np.finfo(np.float64).eps
+        far = np.where(near, 0, rho)
+        root = np.where(near, 0, s * np.sqrt(1 - far * far))
+        return root, np.where(near, np.where(rho.real > 0, 0, np.pi), np.arccos(far))
+    # The factors of D = (s - c)(s + c), s = sqrt(p q), neither overflow nor vanish where D does.
+    s = np.sqrt(p) * np.sqrt(q)
+    below, above = s - c, s + c
+    eps = np.finfo(np.result_type(p, q, c, np.float32)).eps
+    root = np.sqrt(np.maximum(below, 0)) * np.sqrt(np.maximum(above, 0))
+    root = np.where(np.minimum(below, above) <= 32 * eps * s, 0, root)
+    return root, np.arctan2(root, c)

@@ -1,0 +1,422 @@
+"""Smooth activations whose dual kernels have a closed form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import erf, gammaln, ndtr
+
+from nkfast._dualmap import DualMap
+from nkfast._validation import check_real
+
+from ._base import Activation, _inverse, _scaled
+
+Array = NDArray[Any]
+
+
+def _column(x: Array) -> Array:
+    return np.ascontiguousarray(x, np.float64)[:, None]
+
+
+class _Erf(Activation):
+    """a erf(b x) + c."""
+
+    def _constants(self) -> tuple[float, float, float]:
+        raise NotImplementedError
+
+    def __call__(self, x: ArrayLike) -> Array:
+        a, b, c = self._constants()
+        return np.asarray(a * erf(b * np.asarray(x)) + c)
+
+    def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
+        a, b, shift = self._constants()
+        rp, rq = 1 / np.sqrt(1 + 2 * b * b * p), 1 / np.sqrt(1 + 2 * b * b * q)
+        x = 2 * b * b * c * rp * rq
+        k = 2 * a * a / np.pi * np.arcsin(_within(x)) + shift**2
+        slope = 4 * a * a * b * b / np.pi * rp * rq / np.sqrt((1 - x) * (1 + x))
+        return k, slope
+
+    def _diagonal(self, p: Array) -> tuple[Array, Array]:
+        a, b, shift = self._constants()
+        t = 2 * b * b * p
+        k = 2 * a * a / np.pi * np.arctan(t / np.sqrt(1 + 2 * t)) + shift**2
+        return k, 4 * a * a * b * b / np.pi / np.sqrt(1 + 2 * t)
+
+    def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap:  # noqa: ARG002
+        a, b, shift = self._constants()
+        params = (2 * a * a / np.pi, 2 * b * b, shift**2, 4 * a * a * b * b / np.pi)
+        left, right = (_column(1 / np.sqrt(1 + 2 * b * b * v)) for v in (p, q))
+        return DualMap("asin", params, left, right)
+
+
+class Erf(_Erf):
+    """a erf(b x) + c.
+
+    Parameters
+    ----------
+    a, b, c : float, default=1, 1 and 0
+
+    References
+    ----------
+    Williams, "Computing with infinite networks", NIPS 1996.
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> float(nk.Erf().dual(1.0, 1.0, 0.5).round(4))
+    0.2163
+    """
+
+    _smooth_parameters = ("a", "b", "c")
+
+    def __init__(self, a: float = 1.0, b: float = 1.0, c: float = 0.0) -> None:
+        for name, value in (("a", a), ("b", b), ("c", c)):
+            check_real(value, name)
+        self.a = a
+        self.b = b
+        self.c = c
+
+    def _constants(self) -> tuple[float, float, float]:
+        return self.a, self.b, self.c
+
+
+class SigmoidLike(_Erf):
+    """(1 + erf(x / 2.4020563531719796)) / 2, an error function near the logistic sigmoid.
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> nk.SigmoidLike()([0.0, 2.4]).round(3).tolist()
+    [0.5, 0.921]
+    """
+
+    def _constants(self) -> tuple[float, float, float]:
+        return 0.5, 1 / 2.4020563531719796, 0.5
+
+
+class GELU(Activation):
+    """x Phi(x), Phi the standard normal distribution function.
+
+    References
+    ----------
+    Hendrycks & Gimpel, "Gaussian error linear units", arXiv:1606.08415; the dual kernel: Han et
+    al., NeurIPS 2022, and Tsuchida et al., "Avoiding kernel fixed points", AAAI 2021.
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> nk.GELU()([-1.0, 0.0, 1.0]).round(4).tolist()
+    [-0.1587, 0.0, 0.8413]
+    """
+
+    def __call__(self, x: ArrayLike) -> Array:
+        x = np.asarray(x)
+        return np.asarray(x * ndtr(x))
+
+    def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
+        r = 1 / np.sqrt(1 + p) / np.sqrt(1 + q)
+        x = c * r
+        gap = (1 - x) * (1 + x)  # E = gap / r^2
+        root = np.sqrt(gap)
+        angle = np.arcsin(_within(x))  # = atan2(c, sqrt(E))
+        k = c / 4 + (c * x * r * r / root + p * q * r * root + c * angle) / (2 * np.pi)
+        slope = 0.25 + angle / (2 * np.pi)
+        slope = slope + x / root * (r * r / gap + (1 - p * q) * r * r + 1) / (2 * np.pi)
+        return k, slope
+
+    def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap:  # noqa: ARG002
+        left, right = (np.column_stack([1 / np.sqrt(1 + v), v]) for v in (p, q))
+        return DualMap("gelu", (), left, right)
+
+
+class Sin(Activation):
+    """a sin(b x + c).
+
+    Parameters
+    ----------
+    a, b, c : float, default=1, 1 and 0
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> float(nk.Sin().dual(1.0, 1.0, 0.0))
+    0.0
+    """
+
+    _smooth_parameters = ("a", "b", "c")
+    _phase = 0.0
+
+    def __init__(self, a: float = 1.0, b: float = 1.0, c: float = 0.0) -> None:
+        for name, value in (("a", a), ("b", b), ("c", c)):
+            check_real(value, name)
+        self.a = a
+        self.b = b
+        self.c = c
+
+    def __call__(self, x: ArrayLike) -> Array:
+        return np.asarray(self.a * np.sin(self.b * np.asarray(x) + self.c + self._phase))
+
+    def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
+        b2 = self.b**2
+        cosine = np.cos(2 * (self.c + self._phase))
+        u = b2 * (p + q) / 2
+        near, far = np.exp(b2 * c - u), np.exp(-b2 * c - u)
+        scale = self.a**2 / 2
+        return scale * (near - cosine * far), scale * b2 * (near + cosine * far)
+
+    def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap:  # noqa: ARG002
+        b2 = self.b**2
+        params = (self.a**2 / 2, b2, float(np.cos(2 * (self.c + self._phase))))
+        return DualMap("sin", params, _column(b2 * p / 2), _column(b2 * q / 2))
+
+    def _hermite(self, std: float, degree: int) -> Array:
+        l = np.arange(degree + 1)
+        t = self.b * std
+        phase = self.c + self._phase + l * (np.pi / 2)
+        return np.asarray(self.a * np.exp(-t * t / 2) * _exponential(t, l) * np.sin(phase))
+
+
+class Cos(Sin):
+    """a cos(b x + c).
+
+    Parameters
+    ----------
+    a, b, c : float, default=1, 1 and 0
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> nk.Cos()([0.0]).tolist()
+    [1.0]
+    """
+
+    _phase = np.pi / 2
+
+
+class RBF(Activation):
+    """sqrt(2) sin(sqrt(2 gamma) x + pi / 4), whose dual is exp(-gamma (p + q - 2 c)).
+
+    With p = |x|^2, q = |x'|^2 and c = <x, x'> that is the Gaussian kernel of x and x'.
+
+    Parameters
+    ----------
+    gamma : float, default=1
+        Inverse squared length, > 0.
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> float(nk.RBF(0.5).dual(1.0, 1.0, 0.0).round(4))
+    0.3679
+    """
+
+    _smooth_parameters = ("gamma",)
+
+    def __init__(self, gamma: float = 1.0) -> None:
+        check_real(gamma, "gamma", low=0, open_low=True)
+        self.gamma = gamma
+
+    def __call__(self, x: ArrayLike) -> Array:
+        angle = np.sqrt(2 * self.gamma) * np.asarray(x) + np.pi / 4
+        return np.asarray(np.sqrt(2) * np.sin(angle))
+
+    def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
+        k = np.exp(self.gamma * (2 * c - p - q))
+        return k, 2 * self.gamma * k
+
+    def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap:  # noqa: ARG002
+        g = self.gamma
+        return DualMap("exp", (1.0, 2 * g), _column(-g * p), _column(-g * q))
+
+    def _hermite(self, std: float, degree: int) -> Array:
+        l = np.arange(degree + 1)
+        t = np.sqrt(2 * self.gamma) * std
+        phase = np.pi / 4 + l * (np.pi / 2)
+        return np.asarray(np.sqrt(2) * np.exp(-t * t / 2) * _exponential(t, l) * np.sin(phase))
+
+
+class Exp(Activation):
+    """a exp(b x).
+
+    Parameters
+    ----------
+    a, b : float, default=1
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> float(nk.Exp(1.0, 0.5).dual(1.0, 1.0, 0.0).round(4))
+    1.284
+    """
+
+    _smooth_parameters = ("a", "b")
+
+    def __init__(self, a: float = 1.0, b: float = 1.0) -> None:
+        check_real(a, "a")
+        check_real(b, "b")
+        self.a = a
+        self.b = b
+
+    def __call__(self, x: ArrayLike) -> Array:
+        return np.asarray(self.a * np.exp(self.b * np.asarray(x)))
+
+    def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
+        b2 = self.b**2
+        k = self.a**2 * np.exp(b2 * ((p + q) / 2 + c))
+        return k, b2 * k
+
+    def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap:  # noqa: ARG002
+        b2 = self.b**2
+        return DualMap("exp", (self.a**2, b2), _column(b2 * p / 2), _column(b2 * q / 2))
+
+    def _hermite(self, std: float, degree: int) -> Array:
+        l = np.arange(degree + 1)
+        t = self.b * std
+        return np.asarray(self.a * np.exp(t * t / 2) * _exponential(t, l))
+
+
+class Gaussian(Activation):
+    """a exp(b x^2) with b < 0.
+
+    Parameters
+    ----------
+    a, b : float, default=1 and -1
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> float(nk.Gaussian().dual(1.0, 1.0, 0.0).round(4))
+    0.3333
+    """
+
+    _smooth_parameters = ("a", "b")
+
+    def __init__(self, a: float = 1.0, b: float = -1.0) -> None:
+        check_real(a, "a")
+        if check_real(b, "b") >= 0:
+            raise ValueError(f"b: expected a number below 0, got {b!r}")
+        self.a = a
+        self.b = b
+
+    def __call__(self, x: ArrayLike) -> Array:
+        return np.asarray(self.a * np.exp(self.b * np.square(np.asarray(x))))
+
+    def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
+        r = 1 / np.sqrt(1 - 2 * self.b * p) / np.sqrt(1 - 2 * self.b * q)
+        x = 2 * self.b * c * r
+        gap = (1 - x) * (1 + x)
+        k = self.a**2 * r / np.sqrt(gap)
+        return k, 4 * self.b**2 * c * k * r * r / gap
+
+    def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap:  # noqa: ARG002
+        left, right = (_column(1 / np.sqrt(1 - 2 * self.b * v)) for v in (p, q))
+        return DualMap("gaussian", (self.a**2, self.b), left, right)
+
+    def _hermite(self, std: float, degree: int) -> Array:
+        l = np.arange(degree + 1)
+        r = 1 - 2 * self.b * std**2
+        x = 2 * self.b * std**2 / r  # in (-1, 0]
+        half = l // 2
+        with np.errstate(divide="ignore"):
+            power = np.where(half == 0, 0.0, half * np.log(-x)) if x else np.where(half, -np.inf, 0)
+        size = np.exp(power + gammaln(l + 1) / 2 - half * np.log(2) - gammaln(half + 1))
+        value = self.a / np.sqrt(r) * (-1.0) ** half * size
+        return np.asarray(np.where(l % 2 == 0, value, 0.0))
+
+
+class ExpNormalized(Activation):
+    """The activation whose dual is sqrt(p q) exp(gamma (rho + shift)), rho = c / sqrt(p q).
+
+    Parameters
+    ----------
+    gamma : float, default=1
+        > 0.
+    shift : float, default=-1
+
+    Notes
+    -----
+    The kernel defines it, at every variance. As a function it is exp(sqrt(gamma) x +
+    gamma (shift - 1) / 2), whose dual at unit variances it has.
+
+    References
+    ----------
+    Shankar et al., "Neural kernels without tangents", ICML 2020.
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> float(nk.ExpNormalized().dual(4.0, 1.0, 2.0))
+    2.0
+    """
+
+    _homogeneity = 1.0
+    _smooth_parameters = ("gamma", "shift")
+
+    def __init__(self, gamma: float = 1.0, shift: float = -1.0) -> None:
+        check_real(gamma, "gamma", low=0, open_low=True)
+        check_real(shift, "shift")
+        self.gamma = gamma
+        self.shift = shift
+
+    def __call__(self, x: ArrayLike) -> Array:
+        g = self.gamma
+        return np.asarray(np.exp(np.sqrt(g) * np.asarray(x) + g * (self.shift - 1) / 2))
+
+    def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
+        s = np.sqrt(p) * np.sqrt(q)
+        value = np.exp(self.gamma * (c * _inverse(s) + self.shift))
+        return s * value, self.gamma * value
+
+    def _diagonal(self, p: Array) -> tuple[Array, Array]:
+        value = np.exp(self.gamma * (1 + self.shift))
+        return p * value, self.gamma * value * np.ones_like(p)
+
+    def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap:  # noqa: ARG002
+        return DualMap("exp_normalized", (self.gamma, self.shift), _scaled(p), _scaled(q))
+
+    def _hermite(self, std: float, degree: int) -> Array:
+        l = np.arange(degree + 1)
+        scale = std * np.exp(self.gamma * self.shift / 2)
+        return np.asarray(scale * _exponential(np.sqrt(self.gamma), l))
+
+
+class Gabor(Activation):
+    """exp(-x^2) sin(x).
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> float(nk.Gabor().dual(1.0, 1.0, 0.0))
+    0.0
+    """
+
+    def __call__(self, x: ArrayLike) -> Array:
+        x = np.asarray(x)
+        return np.asarray(np.exp(-np.square(x)) * np.sin(x))
+
+    def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
+        det = p * q - c * c
+        g = 4 * det + 2 * (p + q) + 1
+        y = (p + q + 4 * det) / (2 * g)
+        near, far = np.exp(-y + c / g), np.exp(-y - c / g)
+        s = 1 + 2 * (p + q) + 4 * (c * c + p * q)
+        t = 4 * c * (4 * det + 3 * (p + q) + 2)
+        k = np.exp(-y) * np.sinh(c / g) / np.sqrt(g)
+        return k, ((s - t) * far + (s + t) * near) / (2 * g * g * np.sqrt(g))
+
+    def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap:  # noqa: ARG002
+        return DualMap("gabor", (), _column(p), _column(q))
+
+
+def _within(x: Array) -> Array:
+    """Keep a sine within [-1, 1], where rounding may have pushed it out."""
+    return x if np.iscomplexobj(x) else np.clip(x, -1, 1)
+
+
+def _exponential(t: float, l: Array) -> Array:
+    """Return t^l / sqrt(l!), without overflow."""
+    with np.errstate(divide="ignore"):
+        size = np.exp(np.where(l == 0, 0.0, l * np.log(np.abs(t))) - gammaln(l + 1) / 2)
+    return np.asarray(np.where(t < 0, (-1.0) ** l, 1.0) * size)

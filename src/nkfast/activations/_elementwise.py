@@ -1,0 +1,330 @@
+"""Any function of the user's own as an activation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.polynomial import chebyshev
+from numpy.typing import ArrayLike, NDArray
+
+from nkfast._dualmap import DualMap
+from nkfast._validation import check_real
+
+from ._numerical import Numerical, _range, _Ref, piecewise_map
+from ._piecewise import Term, evaluate, piecewise_pair
+from ._quadrature import hermite_integrals
+from ._series import series_pair
+
+Array = NDArray[Any]
+
+_NODES = 24  # of a panel of the interpolant
+_NARROWEST = 1e-3
+_PER_UNIT = 512  # points of the table of the derivative
+_ORDERS = 4  # jumps of the derivatives 0..3 are taken out exactly
+_ACCURATE = 1e-8  # error of the series that is accepted
+_NOISE = 1e-6  # jumps below are rounding errors of the interpolant
+_DEGREES = (64, 256, 1024, 4096)
+_DIRECT = 256  # so many distinct deviations are integrated one by one
+_COUNTS = (24, 48, 96, 192, 384)
+
+
+class Elementwise(Numerical):
+    """Any function, applied to every entry.
+
+    Parameters
+    ----------
+    fn : callable
+        Takes a float64 array and returns one of the same shape; at most moderate growth, smooth
+        between the breakpoints. No derivative is needed.
+    breakpoints : sequence of float, default=()
+        Where fn or a derivative of it jumps. Undeclared kinks cost accuracy.
+    name : str, optional
+        Shown in place of the function.
+
+    Notes
+    -----
+    The kernels come from Gaussian integrals of fn and of the derivative of its piecewise Chebyshev
+    interpolant. Without breakpoints, or with one at 0 only, they are as fast as those of the named
+    activations. With others, the jumps of the first derivatives are taken out exactly, by moments
+    of the bivariate normal distribution, and what is left is a short series; that is fast too if
+    nothing is left (piecewise polynomials of degree up to 3), else it is done in NumPy. Where the
+    series would be long (steep functions, large variances) every pair costs a double integral of
+    some milliseconds.
+
+    Where fn itself jumps, E f'(u) f'(v) has no finite limit for equal points; then kdot counts f'
+    off the jumps only, as for `Sign`.
+
+    Examples
+    --------
+    >>> import numpy as np, nkfast as nk
+    >>> act = nk.Elementwise(lambda x: np.clip(x, 0, 1), breakpoints=(0, 1), name="unit clip")
+    >>> act
+    Elementwise(name='unit clip')
+    >>> float(act.dual(1.0, 1.0, 0.5).round(4))
+    0.1583
+    """
+
+    def __init__(
+        self,
+        fn: Callable[[Array], Array],
+        breakpoints: ArrayLike = (),
+        name: str | None = None,
+    ) -> None:
+        if not callable(fn):
+            raise TypeError(f"fn: expected a function of an array, got {fn!r}")
+        if isinstance(breakpoints, str) or not np.iterable(breakpoints):
+            raise TypeError(f"breakpoints: expected a sequence of numbers, got {breakpoints!r}")
+        points = tuple(
+            float(check_real(b, "breakpoints")) for b in np.asarray(breakpoints).tolist()
+        )
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"name: expected a string or None, got {name!r}")
+        sample = np.linspace(-3.05, 2.95, 7)
+        value = np.asarray(fn(sample.copy()))
+        if value.shape != sample.shape or value.dtype.kind not in "fiub":
+            raise ValueError(
+                "fn: expected real numbers of the shape of its argument, "
+                f"got shape {value.shape} and dtype {value.dtype} for {sample.shape}"
+            )
+        if not np.all(np.isfinite(value)):
+            raise ValueError(f"fn: expected finite numbers, got {value.tolist()}")
+        self.fn = fn
+        self.breakpoints = points
+        self.name = name
+
+    def __repr__(self) -> str:
+        if self.name is not None:
+            return f"Elementwise(name={self.name!r})"
+        shown = getattr(self.fn, "__qualname__", repr(self.fn))
+        return f"Elementwise({shown}, breakpoints={self.breakpoints!r})"
+
+    def _key(self) -> tuple[Any, ...]:
+        return (self.fn, self.breakpoints)
+
+    @property
+    def _kinks(self) -> tuple[float, ...]:
+        return tuple(sorted(set(self.breakpoints)))
+
+    def _function(self, x: Array) -> Array:
+        value = np.asarray(self.fn(x), np.float64)
+        if not np.all(np.isfinite(value)):
+            raise ValueError(
+                f"fn: expected finite numbers, got {value[~np.isfinite(value)][0]} at "
+                f"{x[~np.isfinite(value)][0]}"
+            )
+        return value
+
+    def _derivative(self, x: Array) -> Array:
+        return self._interpolant(float(np.abs(x).max(initial=1.0))).derivative(x)
+
+    @property
+    def _jumps(self) -> bool:  # type: ignore[override]
+        inner = self._interpolant(1.0 + max(map(abs, self._kinks), default=0.0))
+        return any(inner.jump(kink, 0) for kink in self._kinks)
+
+    def _interpolant(self, reach: float) -> _Interpolant:
+        return _interpolate(_Ref(self), 2.0 ** max(math.ceil(math.log2(reach)), 4))
+
+    def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
+        if any(map(np.iscomplexobj, (p, q, c))) or not any(self._kinks):
+            return super()._pair(p, q, c)
+        s, t = np.sqrt(p), np.sqrt(q)
+        if (split := _split(_Ref(self), *_range(s, t))).error > _ACCURATE:
+            return self._direct(s, t, c)
+        return split.pair(s, t, c)
+
+    def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap | None:
+        if not any(self._kinks):
+            return super()._dual_map(p, q, tol)
+        split = _split(_Ref(self), *_range(np.sqrt(p), np.sqrt(q)))
+        return piecewise_map(split.terms, p, q) if split.exact else None
+
+
+@lru_cache(maxsize=64)
+def _interpolate(ref: _Ref, reach: float) -> _Interpolant:
+    return _Interpolant(ref.activation, reach)  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=64)
+def _split(ref: _Ref, low: float, high: float) -> _Split:
+    return _Split(ref.activation, low, high)  # type: ignore[arg-type]
+
+
+class _Interpolant:
+    """The piecewise Chebyshev interpolant of a function on [-reach, reach]."""
+
+    def __init__(self, activation: Elementwise, reach: float) -> None:
+        self.kinks = [k for k in activation._kinks if -reach < k < reach]
+        x = np.cos(np.pi * (np.arange(_NODES) + 0.5) / _NODES)
+        fit = np.linalg.inv(chebyshev.chebvander(x, _NODES - 1)).T
+        cuts = np.array([-reach, *self.kinks, reach])
+        parts = [np.linspace(a, b, int(np.ceil(b - a)) + 1) for a, b in pairwise(cuts)]
+        begin = np.concatenate([part[:-1] for part in parts])
+        end = np.concatenate([part[1:] for part in parts])
+        done: list[tuple[Array, Array, Array]] = []
+        while len(begin):
+            half = (end - begin)[:, None] / 2
+            coef = activation._function(begin[:, None] + half * (1 + x)) @ fit
+            size = np.abs(coef).max(axis=1)
+            fine = np.abs(coef[:, -4:]).max(axis=1) <= 1e-14 * size + 1e-300
+            fine |= end - begin < _NARROWEST
+            done.append((begin[fine], end[fine], coef[fine]))
+            middle = (begin + end)[~fine] / 2
+            begin = np.concatenate([begin[~fine], middle])
+            end = np.concatenate([middle, end[~fine]])
+        begin, end, coef = (np.concatenate(part) for part in zip(*done, strict=True))
+        order = np.argsort(begin)
+        self.begin, self.end = begin[order], end[order]
+        self.scale = 2 / (self.end - self.begin)
+        self.series = [coef[order].T]
+        for _ in range(1, _ORDERS):
+            self.series.append(chebyshev.chebder(self.series[-1]) * self.scale)
+        self.tables = [self._tabulate(a, b) for a, b in pairwise(cuts)]
+
+    def _tabulate(self, begin: float, end: float) -> tuple[float, float, Array]:
+        """Return (begin, points per unit, f' there) between two kinks."""
+        count = max(int(np.ceil((end - begin) * _PER_UNIT)), 8)
+        x = np.linspace(begin, end, count + 1)
+        # The panel to the right of a point, but of the last point that to its left.
+        panel = np.searchsorted(self.begin, x, side="right") - 1
+        panel[-1] = panel[-2]
+        t = (x - self.begin[panel]) * self.scale[panel] - 1
+        value = chebyshev.chebval(t, self.series[1][:, panel], tensor=False)
+        return begin, count / (end - begin), np.asarray(value)
+
+    def derivative(self, x: Array) -> Array:
+        """Return f'(x) by cubic interpolation between neighbouring points of fine tables."""
+        if len(self.tables) == 1:
+            return self._cubic(x, *self.tables[0])
+        out = np.empty_like(x)
+        segment = np.searchsorted(self.kinks, x, side="right")
+        for i, table in enumerate(self.tables):
+            inside = segment == i
+            out[inside] = self._cubic(x[inside], *table)
+        return out
+
+    @staticmethod
+    def _cubic(x: Array, begin: float, per_unit: float, value: Array) -> Array:
+        t = (x - begin) * per_unit
+        i = np.clip(t.astype(np.int64), 1, len(value) - 3)
+        t = t - i
+        a, b, c, d = (value[i + k] for k in (-1, 0, 1, 2))
+        inner = b + t * (c - b)
+        return np.asarray(
+            inner - t * (1 - t) / 6 * ((2 - t) * (a - 2 * b + c) + (1 + t) * (b - 2 * c + d))
+        )
+
+    def jump(self, kink: float, order: int) -> float:
+        """Return the jump of a derivative, 0 where it is at rounding level."""
+        right = int(np.searchsorted(self.begin, kink, side="right")) - 1
+        series = self.series[order]
+        above = chebyshev.chebval(-1.0, series[:, right])
+        below = chebyshev.chebval(1.0, series[:, right - 1])
+        size = abs(above) + abs(below) + float(np.abs(self.series[0][:, right]).max())
+        jump = float(above - below)
+        return jump if abs(jump) > _NOISE * size else 0.0
+
+
+class _Split:
+    """f = (truncated powers that carry its kinks) + (rest, whose series is short)."""
+
+    def __init__(self, activation: Elementwise, low: float, high: float) -> None:
+        self.activation = activation
+        self.low, self.high = low, high
+        interpolant = activation._interpolant(16.0 + max(map(abs, activation._kinks)))
+        self.terms = []
+        for kink in activation._kinks:
+            side = 1 if kink >= 0 else -1
+            for order in range(_ORDERS):
+                jump = interpolant.jump(kink, order)
+                if jump:
+                    # (x - b)_+^i / i! adds the jump above b, (b - x)_+^i the opposite below.
+                    coef = jump * (1 if side > 0 else -((-1) ** order)) / math.factorial(order)
+                    self.terms.append(Term(order, side, kink, coef))
+        self._choose_degree()
+        self._absorb_polynomial()
+        if self.exact:
+            self.error = 0.0
+
+    def _rest(self, x: Array) -> Array:
+        return np.asarray(self.activation._function(x) - evaluate(self.terms, x))
+
+    def _choose_degree(self) -> None:
+        ends = np.array([self.low, math.sqrt(self.low * self.high), self.high])
+        for degree in _DEGREES:
+            rest, kinked = self._coefficients(ends, degree)
+            l = 1 + np.arange(degree + 1)
+            mass = l * (2 * np.abs(rest * kinked) + rest**2)
+            total = (l * (rest + kinked) ** 2).sum(axis=1, keepdims=True)
+            tail = np.cumsum(mass[:, ::-1], axis=1)[:, ::-1] / np.maximum(total, 1e-300)
+            share = tail.max(axis=0)
+            if share[3 * degree // 4] <= 1e-12:
+                break
+        self.degree = int(np.argmax(share <= max(1e-12, share[-1] * 1.0001)))
+        self.error = float(share[3 * degree // 4])
+
+    def _absorb_polynomial(self) -> None:
+        """Recognise a piecewise polynomial: what is left is a polynomial of degree up to 3."""
+        x = np.linspace(-1, 1, 41) * (4 + max(map(abs, self.activation._kinks)))
+        coef, *_ = np.linalg.lstsq(np.vander(x, _ORDERS, increasing=True), self._rest(x))
+        scale = np.abs(self.activation._function(x)).max() + 1e-300
+        far = np.linspace(-12, 12, 41) * self.high
+        error = self._rest(far) - np.vander(far, _ORDERS, increasing=True) @ coef
+        limit = np.abs(evaluate(self.terms, far)).max() + np.abs(self._rest(far)).max() + scale
+        self.exact = bool(np.abs(error).max() <= 1e-9 * limit)
+        if self.exact:
+            coef = np.where(np.abs(coef) > 1e-11 * scale, coef, 0)
+            self.terms += [Term(i, 0, 0.0, float(a)) for i, a in enumerate(coef) if a]
+
+    def _coefficients(self, s: Array, degree: int) -> tuple[Array, Array]:
+        kinks = self.activation._kinks
+        rest = hermite_integrals(self._rest, s, degree, kinks)
+        return rest, hermite_integrals(lambda x: evaluate(self.terms, x), s, degree, kinks)
+
+    def _interpolated(self, s: Array) -> tuple[Array, Array]:
+        """Return the coefficients at many deviations, from those at Chebyshev nodes in log s."""
+        from ._interpolation import _chebyshev, _nodes, _to_series
+
+        middle = math.log(self.low * self.high) / 2
+        half = max(math.log(self.high / self.low) / 2, 1e-9)
+        test = np.exp(middle + half * np.array([-0.97, -0.3, 0.4, 0.93]))
+        exact = np.stack(self._coefficients(test, self.degree))
+
+        def at(s: Array, series: Array) -> Array:
+            return np.asarray(_chebyshev((np.log(s) - middle) / half, len(series)) @ series)
+
+        for count in _COUNTS:
+            values = self._coefficients(np.exp(middle + half * _nodes(count)), self.degree)
+            series = [_to_series(value) for value in values]
+            found = np.stack([at(test, part) for part in series])
+            if np.abs(found - exact).max() <= 1e-11 * np.abs(exact).max():
+                break
+        return at(s, series[0]), at(s, series[1])
+
+    def pair(self, s: Array, t: Array, c: Array) -> tuple[Array, Array]:
+        k, slope = piecewise_pair(self.terms, s, t, c)
+        if self.exact:
+            return k, slope
+        tables = []
+        for std in (s, t):
+            distinct, index = np.unique(std, return_inverse=True)
+            zero = distinct == 0
+            inside = np.where(zero, self.low, distinct)
+            many = len(distinct) > _DIRECT
+            rest, kinked = (
+                self._interpolated(inside) if many else self._coefficients(inside, self.degree)
+            )
+            for part, g in ((rest, self._rest), (kinked, lambda x: evaluate(self.terms, x))):
+                part[zero] = 0
+                part[zero, 0] = g(np.zeros(1))[0]
+            tables.append((rest[index.reshape(std.shape)], kinked[index.reshape(std.shape)]))
+        (r, a), (r2, a2) = tables
+        for left, right in ((r, a2 + r2), (a, r2)):
+            more = series_pair(left, right, s, t, c)
+            k, slope = k + more[0], slope + more[1]
+        return k, slope

@@ -1,0 +1,337 @@
+"""Kernels of an activation for a range of standard deviations, from few accurate integrals.
+
+Everything is interpolated in log s by Chebyshev polynomials, relative to the norms
+sqrt(E f(s z)^2), so that small variances are as accurate as large ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nkfast._dualmap import DualMap
+
+from ._base import _inverse
+from ._quadrature import REACH, hermite_integrals, normal_rule, polar_products
+from ._series import series_map, series_pair
+
+Array = NDArray[Any]
+Function = Callable[[Array], Array]
+
+MAX_TERMS = 192  # of a series: beyond, a table is faster
+_NODE_COUNTS = (6, 9, 13, 18, 25, 34, 48, 66)
+_ANGLE_COUNTS = (16, 24, 36, 54, 80, 120, 180, 256)
+_ROWS = 1 << 13  # entries at a time in `Table.pair`
+_NARROW = 0.35  # angles nearer to 0 or pi are left to quadrature in two dimensions
+_DEGREE = 512  # of the series at others: cos(_NARROW)^512 is at rounding
+_LEVELS = (1, 2, 3, 4)  # of fineness of that quadrature
+
+
+class NotResolved(Exception):  # noqa: N818
+    """The representation does not reach the tolerance."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A function with its derivative between kinks, on standard deviations in [low, high]."""
+
+    f: Function
+    derivative: Function
+    kinks: tuple[float, ...]
+    low: float
+    high: float
+    jumps: bool = False  # of f itself
+
+    @property
+    def middle(self) -> float:
+        return float(np.log(self.low) + np.log(self.high)) / 2
+
+    @property
+    def half(self) -> float:
+        return max(float(np.log(self.high) - np.log(self.low)) / 2, 1e-9)
+
+    def points(self, x: Array) -> Array:
+        """Return the standard deviations at Chebyshev coordinates x in [-1, 1]."""
+        return np.asarray(np.exp(self.middle + self.half * x))
+
+    def norms(self, s: Array) -> tuple[Array, Array]:
+        """Return sqrt(E f(s z)^2) and sqrt(E f'(s z)^2), by one-dimensional integrals."""
+        out = np.empty((2, len(s)))
+        for i, std in enumerate(s):
+            width = min(1.0, 0.7 / std)
+            z, w = normal_rule(max(width, REACH / 400), [k / std for k in self.kinks])
+            out[0, i] = np.sqrt(self.f(std * z) ** 2 @ w)
+            out[1, i] = np.sqrt(self.derivative(std * z) ** 2 @ w)
+        return out[0], out[1]
+
+
+def _nodes(count: int) -> Array:
+    return np.asarray(np.cos(np.pi * (np.arange(count) + 0.5) / count))
+
+
+def _chebyshev(x: Array, count: int) -> Array:
+    """Return T_m(x), m = 0..count - 1, on the last axis; x may be complex."""
+    out = np.empty((*x.shape, count), x.dtype)
+    out[..., 0] = 1
+    if count > 1:
+        out[..., 1] = x
+    for m in range(2, count):
+        out[..., m] = 2 * x * out[..., m - 1] - out[..., m - 2]
+    return out
+
+
+def _to_series(values: Array) -> Array:
+    """Return Chebyshev coefficients from values at `_nodes`, along the first axis."""
+    count = len(values)
+    basis = np.cos(np.arange(count)[:, None] * np.pi * (np.arange(count) + 0.5) / count)
+    weights = np.where(np.arange(count) == 0, 1, 2)[:, None] / count
+    return np.asarray(np.tensordot(weights * basis, values, axes=1))
+
+
+class Norms:
+    """log sqrt(E f(s z)^2) and log sqrt(E f'(s z)^2) as Chebyshev series in log s."""
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+        test = np.array([-0.97, -0.6, -0.2, 0.13, 0.55, 0.83, 0.99])
+        exact = np.log(np.maximum(profile.norms(profile.points(test)), 1e-150))
+        for count in _NODE_COUNTS:
+            values = np.log(np.maximum(profile.norms(profile.points(_nodes(count))), 1e-150))
+            self.series = _to_series(values.T)
+            if np.abs(_chebyshev(test, count) @ self.series - exact.T).max() < 2e-14:
+                break
+
+    def basis(self, s: Array, count: int) -> Array:
+        x = (np.log(s) - self.profile.middle) / self.profile.half
+        return _chebyshev(x, count)
+
+    def __call__(self, s: Array) -> tuple[Array, Array]:
+        """Return both norms at s > 0, maybe complex."""
+        value = np.exp(self.basis(s, len(self.series)) @ self.series)
+        return value[..., 0], value[..., 1]
+
+    def diagonal(self, p: Array) -> tuple[Array, Array]:
+        """Return E f(u)^2 and E f'(u)^2 for u ~ N(0, p)."""
+        zero = p == 0
+        n, n1 = self(np.sqrt(np.where(zero, self.profile.low**2, p)))
+        tiny = np.array([-1e-150, 1e-150])
+        k, slope = (np.mean(g(tiny) ** 2) for g in (self.profile.f, self.profile.derivative))
+        return np.where(zero, k, n * n), np.where(zero, slope, n1 * n1)
+
+
+class Series:
+    """k = sum_l a_l(s) a_l(t) rho^l."""
+
+    def __init__(self, norms: Norms, tol: float, max_terms: int = MAX_TERMS) -> None:
+        profile = norms.profile
+        self.norms = norms
+        degree, last = 64, 2 * max_terms
+        while True:
+            at = profile.points(np.array([1.0, 0.0, -1.0]))
+            a = hermite_integrals(profile.f, at, min(degree, last), profile.kinks)
+            tail = np.cumsum(((1 + np.arange(a.shape[1])) * a**2)[:, ::-1], axis=1)[:, ::-1]
+            share = (tail / np.maximum(tail[:, :1], 1e-300)).max(axis=0)
+            # Settled well before the end, or what lies beyond is not known to be small.
+            if share[3 * len(share) // 4] <= tol:
+                break
+            if degree >= last:
+                raise NotResolved
+            degree *= 2
+        self.degree = max(int(np.argmax(share <= tol)), 1)
+        used = np.any(np.abs(a[:, : self.degree]) > 1e-15 * np.sqrt(tail[:, :1]), axis=0)
+        if used.sum() > max_terms:
+            raise NotResolved
+        self.used = used
+        self._fit()
+
+    def _fit(self) -> None:
+        profile = self.norms.profile
+        test = profile.points(np.array([-0.97, -0.6, -0.2, 0.13, 0.55, 0.83, 0.99]))
+        exact = self._relative(test)
+        for count in _NODE_COUNTS:
+            self.series = _to_series(self._relative(profile.points(_nodes(count))))
+            error = self.norms.basis(test, count) @ self.series - exact
+            if np.abs(error).max() < 1e-14 * np.sqrt(self.degree):
+                return
+        if np.abs(error).max() > 1e-10:
+            raise NotResolved
+
+    def _relative(self, s: Array) -> Array:
+        profile = self.norms.profile
+        a = hermite_integrals(profile.f, s, self.degree - 1, profile.kinks)
+        return np.asarray(np.where(self.used, a, 0) / self.norms(s)[0][:, None])
+
+    def coefficients(self, s: Array) -> Array:
+        """Return a_l(s) on the last axis, s >= 0 and maybe complex."""
+        zero = s == 0
+        inside = np.where(zero, self.norms.profile.low, s)
+        a = self.norms.basis(inside, len(self.series)) @ self.series
+        a = a * self.norms(inside)[0][..., None]
+        if np.any(zero):
+            a[zero] = 0
+            a[zero, 0] = self.norms.profile.f(np.zeros(1))[0]
+        return np.asarray(a)
+
+    def pair(self, s: Array, t: Array, c: Array) -> tuple[Array, Array]:
+        return series_pair(self.coefficients(s), self.coefficients(t), s, t, c)
+
+    def dual_map(self, s: Array, t: Array) -> DualMap:
+        return series_map(self.coefficients(s), self.coefficients(t), _inverse(s), _inverse(t))
+
+
+class Products:
+    """E f(s u) f(t v) and E f'(s u) f'(t v) at any angle, for kinks at zero only."""
+
+    def __init__(self, profile: Profile, tol: float) -> None:
+        self.profile = profile
+        ends = profile.points(np.array([1.0, 0.0, -1.0]))
+        scale = [np.outer(n, n) for n in profile.norms(ends)]
+        angles = np.array([0.0, _NARROW, 2.2])
+        found = [polar_products(g, ends, angles, 1) for g in self._functions()]
+        for level in _LEVELS:
+            finer = [polar_products(g, ends, angles, level + 1) for g in self._functions()]
+            error = max(
+                float(np.abs((a - b) / np.where(n > 0, n, 1)).max())
+                for a, b, n in zip(found, finer, scale, strict=True)
+            )
+            if error <= tol:
+                break
+            found = finer
+        else:
+            raise NotResolved
+        self.level = level
+
+    def _functions(self) -> tuple[Function, Function]:
+        return self.profile.f, self.profile.derivative
+
+    def __call__(self, s: Array, angles: Array, which: int) -> Array:
+        """Return the products for all pairs of `s`; shape (A, S, S)."""
+        out = np.empty((len(angles), len(s), len(s)))
+        wide = (angles > _NARROW) & (angles < np.pi - _NARROW)
+        # In the middle the series in rho is short enough, and far cheaper.
+        a = hermite_integrals(self.profile.f, s, _DEGREE, self.profile.kinks)
+        if which:
+            jumps = self.profile.jumps
+            source = self.profile.derivative if jumps else None
+            if source is not None:
+                a = hermite_integrals(source, s, _DEGREE, self.profile.kinks)
+            else:
+                a = a[:, 1:] * np.sqrt(np.arange(1, a.shape[1])) / s[:, None]
+        powers = np.cos(angles[wide])[:, None] ** np.arange(a.shape[1])
+        out[wide] = (a * powers[:, None, :]) @ a.T
+        out[~wide] = polar_products(self._functions()[which], s, angles[~wide], self.level)
+        return out
+
+
+class Table:
+    """k as a Chebyshev series in the angle and in log s, log t, for kinks at zero only."""
+
+    def __init__(self, norms: Norms, tol: float) -> None:
+        profile = norms.profile
+        if any(profile.kinks):
+            raise NotResolved
+        self.norms = norms
+        products = Products(profile, tol)
+
+        def relative(s: Array, angles: Array, which: int) -> Array:
+            scale = norms(s)[which]
+            return np.asarray(products(s, angles, which) / np.outer(scale, scale))
+
+        self.count = self._count_nodes(relative, tol)
+        nodes = profile.points(_nodes(self.count))
+        ends = profile.points(np.array([1.0, 0.2, -1.0]))
+        self.values: list[Array] = []
+        self.bases: list[Array] = []
+        for which in (0, 1):
+            for n_angles in _ANGLE_COUNTS:
+                at = np.pi / 2 * (1 + _nodes(n_angles))
+                few = _to_series(relative(ends, at, which))
+                if np.abs(few[-max(n_angles // 8, 2) :]).max() < tol:
+                    break
+            else:
+                raise NotResolved
+            full = _to_series(relative(nodes, at, which))
+            keep = np.flatnonzero(np.abs(full).max(axis=(1, 2)) > tol / 10)
+            full = full[: keep[-1] + 1 if len(keep) else 1]  # (M, J, J)
+            # Few functions of s carry all J: full = U (U^T full U) U^T.
+            u, size, _ = np.linalg.svd(full.transpose(1, 0, 2).reshape(self.count, -1))
+            u = u[:, : max(int(np.sum(size > tol / 10 * size[0])), 1)]
+            self.values.append(u.T @ full @ u)
+            self.bases.append(_to_series(u))
+
+    def _count_nodes(self, relative: Callable[..., Array], tol: float) -> int:
+        profile = self.norms.profile
+        test = np.array([-0.97, -0.6, 0.13, 0.83])
+        angles = np.array([0.02, 0.5, 2.6])
+        for count in _NODE_COUNTS:
+            both = profile.points(np.concatenate([_nodes(count), test]))
+            basis = _chebyshev(test, count) @ _to_series(np.eye(count))
+            error = 0.0
+            for which in (0, 1):
+                value = relative(both, angles, which)
+                inner, exact = value[:, :count, :count], value[:, count:, count:]
+                error = max(error, float(np.abs(basis @ inner @ basis.T - exact).max()))
+            if error < tol:
+                return count
+        raise NotResolved
+
+    def _basis(self, s: Array, which: int, series: Array | None = None) -> Array:
+        """Return the functions of s (or those of given series), times the norm; shape (n, R)."""
+        series = self.bases[which] if series is None else series
+        zero = s == 0
+        low = self.norms.profile.low
+        inside = np.where(zero, low, s)
+        basis = self.norms.basis(inside, self.count) @ series
+        basis = basis * self.norms(inside)[which][:, None]
+        if np.any(zero):
+            # At right angles the kernel is a product; so is that with u = 0.
+            g = self.norms.profile.derivative if which else self.norms.profile.f
+            z, w = normal_rule(0.5, (0.0,))
+            mean = float(g(low * z) @ w)
+            at_zero = float(np.mean(g(np.array([-1e-150, 1e-150]))))
+            basis[zero] *= at_zero / mean if abs(mean) > 1e-12 * abs(at_zero) else 0.0
+        return np.asarray(basis)
+
+    def _cosine(self, s: Array, t: Array, c: Array) -> Array:
+        rho = np.clip(c * _inverse(s) * _inverse(t), -1, 1)
+        near = 1 - np.abs(rho) <= 32 * np.finfo(np.float64).eps
+        return np.asarray(np.arccos(np.where(near, np.sign(rho), rho)))
+
+    def pair(self, s: Array, t: Array, c: Array) -> tuple[Array, Array]:
+        shape = np.broadcast_shapes(s.shape, t.shape, c.shape)
+        flat = [np.broadcast_to(v, shape).ravel() for v in (s, t, c)]
+        out = np.empty((2, flat[0].size))
+        for i in range(0, flat[0].size, _ROWS):
+            part = slice(i, i + _ROWS)
+            u, v, w = (x[part] for x in flat)
+            x = 2 / np.pi * self._cosine(u, v, w) - 1
+            for which, values in enumerate(self.values):
+                left, right = self._basis(u, which), self._basis(v, which)
+                rows = np.einsum("nj,mjk,nk->nm", left, values, right, optimize=True)
+                out[which, part] = np.sum(rows * _chebyshev(x, len(values)), axis=1)
+        return out[0].reshape(shape), out[1].reshape(shape)
+
+    def dual_map(self, s: Array, t: Array) -> DualMap:
+        # The core takes one right basis: for the functions of both f and f', without norms of
+        # its own. Those come in as a factor of f's, and at the nodes of f''s.
+        nodes = self.norms.profile.points(_nodes(self.count))
+        n, n1 = self.norms(nodes)
+        ratio = n1 / np.where(n > 0, n, 1)
+        at_nodes = [_chebyshev(_nodes(self.count), self.count) @ base for base in self.bases]
+        joint = np.hstack([at_nodes[0], ratio[:, None] * at_nodes[1]])
+        u, size, _ = np.linalg.svd(joint / np.abs(joint).max(axis=0), full_matrices=False)
+        u = u[:, size > 1e-13 * size[0]]
+        right = self._basis(t, 0, _to_series(u))
+        columns = [_inverse(s)[:, None]]
+        for which, (values, own) in enumerate(
+            zip(self.values, (at_nodes[0], ratio[:, None] * at_nodes[1]), strict=True)
+        ):
+            left = self._basis(s, which)
+            rows = np.einsum("nj,mjk,kr->nrm", left, values, own.T @ u, optimize=True)
+            columns.append(np.ascontiguousarray(rows).reshape(len(s), -1))
+        sizes = (float(u.shape[1]), *(float(len(values)) for values in self.values))
+        return DualMap("table", sizes, np.hstack(columns), np.column_stack([_inverse(t), right]))

@@ -1,0 +1,498 @@
+"""Activations whose dual kernels are computed numerically, and any function of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
+from threadpoolctl import threadpool_limits
+
+from nkfast._dualmap import DualMap
+from nkfast._validation import check_real
+
+from ._base import Activation, _inverse
+from ._interpolation import Norms, NotResolved, Profile, Series, Table
+from ._piecewise import Term, derivatives, evaluate, piecewise_pair
+from ._quadrature import direct_products, hermite_integrals
+from ._series import series_pair
+
+Array = NDArray[Any]
+
+_TOL = 1e-12  # of tables, relative to the kernel's scale
+_LOOSE = 1e-9  # where float32 is asked for
+_STEP = 0.35  # ranges of log std are rounded outward to multiples, so that they can be kept
+_FEW = 128  # entries that are integrated one by one where that spares a table
+_MOST_TERMS = 4096  # of a series where nothing else helps
+_CONTINUED = 1024  # most terms of a kernel of complex arguments
+
+
+class Numerical(Activation):
+    """An activation known by its function, its derivative and its kinks only.
+
+    Its kernels are interpolated from accurate integrals: as a series in rho where that is short, by
+    a table in the angle elsewhere.
+    """
+
+    _complex_steps = False
+    _jumps = False  # of the function itself
+
+    def _function(self, x: Array) -> Array:
+        """Return f(x) for float64 x."""
+        raise NotImplementedError
+
+    def _derivative(self, x: Array) -> Array:
+        """Return f'(x) off the kinks for float64 x."""
+        raise NotImplementedError
+
+    def __call__(self, x: ArrayLike) -> Array:
+        x = np.asarray(x)
+        value = np.asarray(self._function(np.asarray(x, np.float64)))
+        return value.astype(x.dtype) if x.dtype.kind == "f" else value
+
+    def _key(self) -> tuple[Any, ...]:
+        return tuple(sorted(self.get_params(deep=False).items()))
+
+    def _hermite(self, std: float, degree: int) -> Array:
+        return np.asarray(
+            hermite_integrals(self._function, np.array([std]), degree, self._kinks)[0]
+        )
+
+    def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
+        if any(map(np.iscomplexobj, (p, q, c))):
+            return self._continued(p, q, c)
+        s, t = np.sqrt(p), np.sqrt(q)
+        if np.broadcast(s, t, c).size <= _FEW and _series(_Ref(self), *_range(s, t), _TOL) is None:
+            return self._direct(s, t, c)
+        return self._representation(s, t, _TOL).pair(s, t, c)
+
+    def _direct(self, s: Array, t: Array, c: Array) -> tuple[Array, Array]:
+        """Return the pair by an integral for each entry."""
+        s, t, c = np.broadcast_arrays(s, t, c)
+        rho = np.clip(c * _inverse(s) * _inverse(t), -1, 1)
+        rho = np.where(1 - np.abs(rho) <= 32 * np.finfo(np.float64).eps, np.sign(rho), rho)
+        # An infinitesimal deviation stands for zero: there a kink at zero still has two sides.
+        entries = zip(*(np.maximum(v, 1e-150).ravel() for v in (s, t)), rho.ravel(), strict=True)
+        functions = (self._function, self._derivative)
+        out = [direct_products(functions, self._kinks, *map(float, entry)) for entry in entries]
+        both = np.array(out).reshape(-1, 2).T
+        return both[0].reshape(s.shape), both[1].reshape(s.shape)
+
+    def _representation(self, s: Array, t: Array, tol: float) -> Series | Table:
+        return _represent(_Ref(self), *_range(s, t), tol)
+
+    def _continued(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
+        """Return the pair for complex arguments by the series in rho."""
+        s, t = np.sqrt(p), np.sqrt(q)
+        series = _long_series(_Ref(self), *_range(s.real, t.real))
+        a, b = series.coefficients(s), series.coefficients(t)
+        size = np.abs(c).max() / max(np.abs(np.sqrt(p) * np.sqrt(q)).max(), 1e-300)
+        largest = np.abs(a).reshape(-1, a.shape[-1]).max(0) * np.abs(b).reshape(
+            -1, b.shape[-1]
+        ).max(0)
+        l = np.arange(len(largest))
+        terms = largest * (1 + l) * min(size, 1.0) ** l
+        needed = np.flatnonzero(terms > 1e-18 * terms.max())
+        count = int(needed[-1]) + 1 if len(needed) else 1
+        return series_pair(a[..., :count], b[..., :count], s, t, c)
+
+    def _diagonal(self, p: Array) -> tuple[Array, Array]:
+        s = np.sqrt(p)
+        return _norms(_Ref(self), *_range(s.real, s.real)).diagonal(p)
+
+    def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap | None:
+        s, t = np.sqrt(p), np.sqrt(q)
+        return self._representation(s, t, _TOL if tol < _LOOSE else _LOOSE).dual_map(s, t)
+
+
+class _Ref:
+    """An activation as a key of caches: equal if type and parameters are."""
+
+    def __init__(self, activation: Numerical) -> None:
+        self.activation = activation
+        self.key = (type(activation), activation._key())
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Ref) and self.key == other.key
+
+
+def _range(s: Array, t: Array) -> tuple[float, float]:
+    """Return a range that holds all positive values, one of few."""
+    positive = [v[v > 0] for v in (s, t)]
+    if not any(v.size for v in positive):
+        return 1.0, 1.0
+    low = min(v.min() for v in positive if v.size)
+    high = max(v.max() for v in positive if v.size)
+    low = np.exp(_STEP * np.floor(np.log(low) / _STEP + 1e-9))
+    return float(low), float(np.exp(_STEP * np.ceil(np.log(high) / _STEP - 1e-9)))
+
+
+@lru_cache(maxsize=256)
+def _norms(ref: _Ref, low: float, high: float) -> Norms:
+    own = ref.activation
+    return Norms(Profile(own._function, own._derivative, own._kinks, low, high, own._jumps))
+
+
+@lru_cache(maxsize=256)
+def _series(ref: _Ref, low: float, high: float, tol: float) -> Series | None:
+    if not ref.activation._jumps:
+        with suppress(NotResolved), threadpool_limits(1, user_api="blas"):
+            return Series(_norms(ref, low, high), tol)
+    return None
+
+
+@lru_cache(maxsize=64)
+def _represent(ref: _Ref, low: float, high: float, tol: float) -> Series | Table:
+    if (series := _series(ref, low, high, tol)) is not None:
+        return series
+    norms = _norms(ref, low, high)
+    # The products are many and small: threads of BLAS would only wait for each other.
+    with threadpool_limits(1, user_api="blas"):
+        with suppress(NotResolved):
+            return Table(norms, tol)
+        with suppress(NotResolved):
+            return Series(norms, tol, _MOST_TERMS)
+    raise ValueError(
+        f"{ref.activation!r}: its kernels for variances up to {high**2:.3g} cannot be resolved; "
+        "expected a function that is smooth on the scale 0.01 between its breakpoints"
+    )
+
+
+@lru_cache(maxsize=64)
+def _long_series(ref: _Ref, low: float, high: float) -> Series:
+    return Series(_norms(ref, low, high), 0.0, _CONTINUED)
+
+
+class _Smooth(Numerical):
+    """No kinks."""
+
+
+class Tanh(_Smooth):
+    """The hyperbolic tangent.
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> float(nk.Tanh().dual(1.0, 1.0, 0.5).round(6))
+    0.187137
+    """
+
+    def _function(self, x: Array) -> Array:
+        return np.tanh(x)
+
+    def _derivative(self, x: Array) -> Array:
+        return np.asarray(1 / np.cosh(np.clip(x, -350, 350)) ** 2)
+
+
+class Sigmoid(_Smooth):
+    """The logistic function 1 / (1 + exp(-x)).
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> nk.Sigmoid()([0.0]).tolist()
+    [0.5]
+    """
+
+    def _function(self, x: Array) -> Array:
+        return np.asarray(expit(x))
+
+    def _derivative(self, x: Array) -> Array:
+        return np.asarray(expit(x) * expit(-x))
+
+
+class Softplus(_Smooth):
+    """log(1 + exp(beta x)) / beta.
+
+    Parameters
+    ----------
+    beta : float, default=1
+        Sharpness, > 0.
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> nk.Softplus()([0.0]).round(4).tolist()
+    [0.6931]
+    """
+
+    def __init__(self, beta: float = 1.0) -> None:
+        check_real(beta, "beta", low=0, open_low=True)
+        self.beta = beta
+
+    def _function(self, x: Array) -> Array:
+        return np.asarray(np.logaddexp(0, self.beta * x) / self.beta)
+
+    def _derivative(self, x: Array) -> Array:
+        return np.asarray(expit(self.beta * x))
+
+
+class SiLU(_Smooth):
+    """x / (1 + exp(-x)), also known as swish.
+
+    References
+    ----------
+    Elfwing, Uchibe & Doya, Neural Networks 107 (2018).
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> nk.SiLU()([1.0]).round(4).tolist()
+    [0.7311]
+    """
+
+    def _function(self, x: Array) -> Array:
+        return np.asarray(x * expit(x))
+
+    def _derivative(self, x: Array) -> Array:
+        return np.asarray(expit(x) * (1 + x * expit(-x)))
+
+
+class Mish(_Smooth):
+    """x tanh(log(1 + exp(x))).
+
+    References
+    ----------
+    Misra, "Mish: a self regularized non-monotonic activation function", BMVC 2020.
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> nk.Mish()([1.0]).round(4).tolist()
+    [0.8651]
+    """
+
+    def _function(self, x: Array) -> Array:
+        return np.asarray(x * np.tanh(np.logaddexp(0, x)))
+
+    def _derivative(self, x: Array) -> Array:
+        t = np.tanh(np.logaddexp(0, x))
+        return np.asarray(t + x * (1 - t) * (1 + t) * expit(x))
+
+
+class _KinkAtZero(Numerical):
+    _kinks = (0.0,)
+
+
+class ELU(_KinkAtZero):
+    """x for x > 0, alpha (exp(x) - 1) for x < 0.
+
+    Parameters
+    ----------
+    alpha : float, default=1
+
+    References
+    ----------
+    Clevert, Unterthiner & Hochreiter, ICLR 2016.
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> nk.ELU()([-1.0, 2.0]).round(4).tolist()
+    [-0.6321, 2.0]
+    """
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        check_real(alpha, "alpha")
+        self.alpha = alpha
+
+    def _constants(self) -> tuple[float, float, float]:
+        """Return (scale of x > 0, size and length of the exponential)."""
+        return 1.0, self.alpha, 1.0
+
+    def _function(self, x: Array) -> Array:
+        scale, size, length = self._constants()
+        return np.where(x > 0, scale * x, size * np.expm1(np.minimum(x, 0) / length))
+
+    def _derivative(self, x: Array) -> Array:
+        scale, size, length = self._constants()
+        return np.where(x > 0, scale, size / length * np.exp(np.minimum(x, 0) / length))
+
+
+class SELU(ELU):
+    """1.0507 ELU(x) with alpha = 1.6733: the scaled exponential linear unit.
+
+    References
+    ----------
+    Klambauer et al., "Self-normalizing neural networks", NIPS 2017.
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> nk.SELU()([1.0]).round(4).tolist()
+    [1.0507]
+    """
+
+    def __init__(self) -> None:
+        super().__init__(1.6732632423543772848170429916717)
+
+    def _constants(self) -> tuple[float, float, float]:
+        scale = 1.0507009873554804934193349852946
+        return scale, scale * self.alpha, 1.0
+
+
+class CELU(ELU):
+    """x for x > 0, alpha (exp(x / alpha) - 1) for x < 0.
+
+    Parameters
+    ----------
+    alpha : float, default=1
+        > 0.
+
+    References
+    ----------
+    Barron, "Continuously differentiable exponential linear units", arXiv:1704.07483.
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> nk.CELU(2.0)([-2.0]).round(4).tolist()
+    [-1.2642]
+    """
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        check_real(alpha, "alpha", low=0, open_low=True)
+        self.alpha = alpha
+
+    def _constants(self) -> tuple[float, float, float]:
+        return 1.0, self.alpha, self.alpha
+
+
+class Softsign(_KinkAtZero):
+    """x / (1 + |x|).
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> nk.Softsign()([-1.0, 3.0]).tolist()
+    [-0.5, 0.75]
+    """
+
+    def _function(self, x: Array) -> Array:
+        return np.asarray(x / (1 + np.abs(x)))
+
+    def _derivative(self, x: Array) -> Array:
+        return np.asarray(1 / np.square(1 + np.abs(x)))
+
+
+class _PiecewisePolynomial(Numerical):
+    """Kernels by moments of the bivariate normal distribution."""
+
+    def _terms(self) -> list[Term]:
+        raise NotImplementedError
+
+    @property
+    def _kinks(self) -> tuple[float, ...]:
+        return tuple(sorted({term.at for term in self._terms() if term.side}))
+
+    def _derivative(self, x: Array) -> Array:
+        return evaluate(derivatives(self._terms()), x)
+
+    def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
+        if any(map(np.iscomplexobj, (p, q, c))):
+            return self._continued(p, q, c)
+        return piecewise_pair(self._terms(), np.sqrt(p), np.sqrt(q), c)
+
+    def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap | None:  # noqa: ARG002
+        return piecewise_map(self._terms(), p, q)
+
+
+def piecewise_map(terms: Sequence[Term], p: Array, q: Array) -> DualMap:
+    """Return the core's form of `piecewise_pair`."""
+    from ._base import _scaled
+
+    params = [float(len(terms))]
+    for term in terms:
+        params += [float(term.power), float(term.side), term.at, term.coef]
+    return DualMap("piecewise", tuple(params), _scaled(p), _scaled(q))
+
+
+class HardTanh(_PiecewisePolynomial):
+    """x kept within [-1, 1].
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> nk.HardTanh()([-3.0, 0.5]).tolist()
+    [-1.0, 0.5]
+    """
+
+    def _terms(self) -> list[Term]:
+        return [Term(1, 0, 0.0, 1.0), Term(1, 1, 1.0, -1.0), Term(1, -1, -1.0, 1.0)]
+
+    def _function(self, x: Array) -> Array:
+        return np.clip(x, -1, 1)
+
+
+class HardSigmoid(_PiecewisePolynomial):
+    """x / 6 + 1 / 2 kept within [0, 1].
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> nk.HardSigmoid()([-9.0, 0.0, 9.0]).tolist()
+    [0.0, 0.5, 1.0]
+    """
+
+    def _terms(self) -> list[Term]:
+        return [
+            Term(0, 0, 0.0, 0.5),
+            Term(1, 0, 0.0, 1 / 6),
+            Term(1, 1, 3.0, -1 / 6),
+            Term(1, -1, -3.0, 1 / 6),
+        ]
+
+    def _function(self, x: Array) -> Array:
+        return np.clip(x / 6 + 0.5, 0, 1)
+
+
+class HardSwish(_PiecewisePolynomial):
+    """x times HardSigmoid(x).
+
+    References
+    ----------
+    Howard et al., "Searching for MobileNetV3", ICCV 2019.
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> nk.HardSwish()([-9.0, 3.0, 9.0]).tolist()
+    [0.0, 3.0, 9.0]
+    """
+
+    def _terms(self) -> list[Term]:
+        return [
+            Term(1, 0, 0.0, 0.5),
+            Term(2, 0, 0.0, 1 / 6),
+            Term(1, 1, 3.0, -0.5),
+            Term(2, 1, 3.0, -1 / 6),
+            Term(1, -1, -3.0, -0.5),
+            Term(2, -1, -3.0, -1 / 6),
+        ]
+
+    def _function(self, x: Array) -> Array:
+        return np.asarray(x * np.clip(x / 6 + 0.5, 0, 1))
+
+
+class ReLU6(_PiecewisePolynomial):
+    """x kept within [0, 6].
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> nk.ReLU6()([-1.0, 5.0, 7.0]).tolist()
+    [0.0, 5.0, 6.0]
+    """
+
+    def _terms(self) -> list[Term]:
+        return [Term(1, 1, 0.0, 1.0), Term(1, 1, 6.0, -1.0)]
+
+    def _function(self, x: Array) -> Array:
+        return np.clip(x, 0, 6)

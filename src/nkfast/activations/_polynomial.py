@@ -1,0 +1,151 @@
+"""Polynomial activations: their kernels are finite series."""
+
+from __future__ import annotations
+
+from math import factorial
+from typing import Any
+
+import numpy as np
+from numpy.polynomial import hermite_e
+from numpy.polynomial import polynomial as poly
+from numpy.typing import ArrayLike, NDArray
+
+from nkfast._dualmap import DualMap
+from nkfast._validation import check_count, check_real
+
+from ._base import Activation, _inverse
+from ._series import series_map, series_pair
+
+Array = NDArray[Any]
+_MAX_DEGREE = 50
+
+
+class _Polynomial(Activation):
+    """sum_j coef_j x^j."""
+
+    def _coefficients(self) -> Array:
+        raise NotImplementedError
+
+    def __call__(self, x: ArrayLike) -> Array:
+        x = np.asarray(x)
+        coef = self._coefficients()
+        return np.asarray(poly.polyval(x, coef.astype(x.dtype) if x.dtype.kind == "f" else coef))
+
+    def _series(self, p: Array) -> Array:
+        """Return r_l(p), l = 0..degree, on the last axis: the Hermite coefficients at sqrt(p).
+
+        r_l(p) = sum_i coef_{l+2i} (l+2i)! / (i! 2^i sqrt(l!)) p^((l+2i)/2).
+        """
+        coef = self._coefficients()
+        s = np.sqrt(p)
+        out = []
+        for l in range(len(coef)):
+            inner = np.zeros(len(coef))
+            for i in range((len(coef) - 1 - l) // 2 + 1):
+                j = l + 2 * i
+                inner[j] = coef[j] * (factorial(j) / (factorial(i) * 2**i)) / factorial(l) ** 0.5
+            out.append(poly.polyval(s, inner))
+        return np.stack(out, axis=-1)
+
+    def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
+        return series_pair(self._series(p), self._series(q), np.sqrt(p), np.sqrt(q), c)
+
+    def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap:  # noqa: ARG002
+        left, right = np.sqrt(p), np.sqrt(q)
+        return series_map(self._series(p), self._series(q), _inverse(left), _inverse(right))
+
+    def _hermite(self, std: float, degree: int) -> Array:
+        out = np.zeros(degree + 1)
+        own = self._series(np.array(std**2))[: degree + 1]
+        out[: len(own)] = own
+        return out
+
+
+class Monomial(_Polynomial):
+    """x^degree.
+
+    Parameters
+    ----------
+    degree : int
+        The power, in [0, 50].
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> float(nk.Monomial(2).dual(1.0, 1.0, 0.5))
+    1.5
+    """
+
+    def __init__(self, degree: int) -> None:
+        check_count(degree, "degree", high=_MAX_DEGREE)
+        self.degree = degree
+
+    @property
+    def _homogeneity(self) -> float | None:  # type: ignore[override]
+        return float(self.degree) if self.degree > 0 else None
+
+    def _coefficients(self) -> Array:
+        return np.asarray(np.eye(1, self.degree + 1, self.degree)[0])
+
+
+class Polynomial(_Polynomial):
+    """sum_j coef[j] x^j.
+
+    Parameters
+    ----------
+    coef : sequence of float
+        Coefficients in ascending order; the degree is at most 50.
+
+    Notes
+    -----
+    The dual is sum_l r_l(p) r_l(q) rho^l with polynomials r_l in sqrt(p), exact at any variance.
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> nk.Polynomial([1.0, 0.0, 2.0])([3.0]).tolist()
+    [19.0]
+    """
+
+    def __init__(self, coef: ArrayLike) -> None:
+        if isinstance(coef, str) or not np.iterable(coef):
+            raise TypeError(f"coef: expected a sequence of numbers, got {coef!r}")
+        values = [float(check_real(value, "coef")) for value in np.asarray(coef).tolist()]
+        if not 1 <= len(values) <= _MAX_DEGREE + 1:
+            raise ValueError(
+                f"coef: expected between 1 and {_MAX_DEGREE + 1} numbers, got {len(values)}"
+            )
+        self.coef = values
+
+    def _coefficients(self) -> Array:
+        return np.array(self.coef)
+
+
+class Hermite(_Polynomial):
+    """The normalised Hermite polynomial h_n = He_n / sqrt(n!).
+
+    Parameters
+    ----------
+    degree : int
+        n, in [0, 50].
+
+    Notes
+    -----
+    At unit variances the dual is c^n; at others it is that of the polynomial.
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> float(nk.Hermite(3).dual(1.0, 1.0, 0.5).round(6))
+    0.125
+    """
+
+    def __init__(self, degree: int) -> None:
+        check_count(degree, "degree", high=_MAX_DEGREE)
+        self.degree = degree
+
+    def _coefficients(self) -> Array:
+        return np.asarray(
+            hermite_e.herme2poly(np.eye(1, self.degree + 1, self.degree)[0])
+            / factorial(self.degree) ** 0.5
+        )

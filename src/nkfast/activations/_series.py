@@ -1,0 +1,50 @@
+"""Kernels as series in the correlation: sum_l A_l(p) A_l(q) rho^l (Mehler)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nkfast._dualmap import DualMap
+
+from ._base import _inverse
+
+Array = NDArray[Any]
+
+
+def series_pair(a: Array, b: Array, s: Array, t: Array, c: Array) -> tuple[Array, Array]:
+    """Return (k, kdot) of k = sum_l a_l b_l rho^l, rho = c / (s t).
+
+    Parameters
+    ----------
+    a, b : ndarray of shape (..., L + 1)
+        Hermite coefficients of the left and the right points.
+    s, t : ndarray
+        Their standard deviations.
+    c : ndarray
+        Covariances, maybe complex.
+    """
+    inverse = _inverse(s) * _inverse(t)
+    rho = c * inverse
+    if not np.iscomplexobj(rho):
+        rho = np.clip(rho, -1, 1)
+    k: Any = 0.0
+    slope: Any = 0.0
+    for l in reversed(range(a.shape[-1])):
+        slope = slope * rho + k
+        k = k * rho + a[..., l] * b[..., l]
+    return np.asarray(k), np.asarray(slope * inverse)
+
+
+def series_map(a: Array, b: Array, inverse_s: Array, inverse_t: Array) -> DualMap:
+    """Return the core's form of `series_pair`, without the degrees of a missing parity."""
+    used = np.flatnonzero(np.any(a, axis=0) & np.any(b, axis=0))
+    stride = 2 if len(used) == 0 or np.all(used % 2 == used[0] % 2) else 1
+    offset = int(used[0] % 2) if len(used) and stride == 2 else 0
+    last = int(used[-1]) if len(used) else offset
+    terms = slice(offset, last + 1, stride)
+    left = np.column_stack([inverse_s, a[:, terms]])
+    right = np.column_stack([inverse_t, b[:, terms]])
+    return DualMap("series", (float(offset), float(stride), float(left.shape[1] - 1)), left, right)
