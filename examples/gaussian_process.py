@@ -36,12 +36,14 @@ Task = tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def kernels(n_features: int) -> dict[str, Any]:
-    """Neural kernels, and the usual ones; each with noise of a variance to be found."""
+    """Neural kernels of two hidden layers, and the usual ones; each with noise of a variance to be found."""
     net = nk.mlp(depth=2, activation="relu", w_std=1.4, b_std=0.5)
+    smooth = nk.mlp(depth=2, activation="erf", w_std=1.4, b_std=0.5)
     noise = WhiteKernel(0.1, (1e-3, 1e1))
     return {
-        "NNGP, two layers": nk.gp.NeuralKernel(net, get="nngp") + noise,
-        "NTK, two layers": nk.gp.NeuralKernel(net, get="ntk") + noise,
+        "NNGP, ReLU": nk.gp.NeuralKernel(net, get="nngp") + noise,
+        "NTK, ReLU": nk.gp.NeuralKernel(net, get="ntk") + noise,
+        "NNGP, erf": nk.gp.NeuralKernel(smooth, get="nngp") + noise,
         "RBF": ConstantKernel() * RBF(1.0) + noise,
         "RBF, a scale per feature": ConstantKernel() * RBF(np.ones(n_features)) + noise,
     }
@@ -96,7 +98,7 @@ def report(task: Task, most: int) -> list[dict[str, Any]]:
         )
         lines.append(line)
     print("\nfound:")
-    for line in lines[:2]:
+    for line in lines[:3]:
         net, noise = line["kernel"].k1.net, line["kernel"].k2.noise_level
         print(
             f"  {line['name']}: w_std = {net.w_std:.3g}, b_std = {net.b_std:.3g}, "

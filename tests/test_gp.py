@@ -204,7 +204,7 @@ def test_hyperparameters_of_mlp():
     assert names == ["w_std", "b_std", "Erf.a", "Erf.b", "Erf.c"]
     assert [h.fixed for h in kernel.hyperparameters] == [False] * 4 + [True]  # c = 0
     assert_allclose(np.exp(kernel.theta), [1.4, 0.1, 1.5, 0.5], 1e-15)
-    assert_allclose(np.exp(kernel.bounds), [(0.2, 20)] + [(0.01, 100)] * 3)
+    assert_allclose(np.exp(kernel.bounds), [(0.2, 20), (0.01, 100), (0.1, 10), (0.1, 10)])
     tuned = kernel.clone_with_theta(np.log([2.0, 0.5, 1.0, 0.25]))
     assert_allclose(np.exp(tuned.theta), [2.0, 0.5, 1.0, 0.25], 1e-15)
     assert tuned.net.depth == 2

@@ -43,10 +43,11 @@ class NeuralKernel(Kernel):  # type: ignore[misc]  # scikit-learn has no types
         changed copy in its place.
     get : {"ntk", "nngp"}, default="ntk"
         Which kernel. "nngp" is the prior of a wide network that is Bayesian in all its layers.
-    w_std_bounds : pair of numbers or "fixed", default=(0.1, 10.0)
-        Limits of the standard deviation of the weights; "fixed" keeps the network's values.
-    b_std_bounds, activation_bounds : pair of numbers or "fixed", default=(1e-2, 1e2)
-        The same of the biases, and of every parameter of the activation.
+    w_std_bounds, activation_bounds : pair of numbers or "fixed", default=(0.1, 10.0)
+        Limits of the standard deviation of the weights, and of every parameter of the activation;
+        "fixed" keeps the network's values.
+    b_std_bounds : pair of numbers or "fixed", default=(1e-2, 1e2)
+        The same of the biases.
 
     Notes
     -----
@@ -102,7 +103,7 @@ class NeuralKernel(Kernel):  # type: ignore[misc]  # scikit-learn has no types
         *,
         w_std_bounds: Bounds = (0.1, 10.0),
         b_std_bounds: Bounds = (1e-2, 1e2),
-        activation_bounds: Bounds = (1e-2, 1e2),
+        activation_bounds: Bounds = (0.1, 10.0),
     ) -> None:
         self.net = net
         self.get = get
