@@ -36,7 +36,7 @@ Task = tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def kernels(n_features: int) -> dict[str, Any]:
-    """Neural kernels of two hidden layers, and the usual ones; each with noise of a variance to be found."""
+    """Neural kernels of two hidden layers and the usual ones, each with noise of any variance."""
     net = nk.mlp(depth=2, activation="relu", w_std=1.4, b_std=0.5)
     smooth = nk.mlp(depth=2, activation="erf", w_std=1.4, b_std=0.5)
     noise = WhiteKernel(0.1, (1e-3, 1e1))
