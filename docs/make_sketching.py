@@ -1,20 +1,27 @@
-"""Measure the sketches: writes docs/sketching.png and the table in docs/sketching.md.
+"""Measure the sketches: writes the pictures and the tables of docs/sketching.md.
 
-python docs/make_sketching.py
+python docs/make_sketching.py          # errors, then cost
+python docs/make_sketching.py cost     # only one of them
 """
 
 from __future__ import annotations
 
 import re
+import statistics
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import scipy.sparse as sp
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
+import nkfast as nk
 from nkfast.sketch import OSNAP, SRHT, CountSketch, PolySketch, TensorSketch
 
 HERE = Path(__file__).parent
@@ -159,9 +166,83 @@ def embeddings(axis: Any, d: int = 4096, k: int = 32) -> str:
     return "".join(lines)
 
 
-def main() -> None:
-    """Draw the picture and fill in the table."""
-    plt.rcParams.update({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
+# The sketches of the cost curves, all to 1024 components.
+WIDTH = 1024
+SKETCHES: dict[str, Callable[[], Any]] = {
+    "CountSketch": lambda: CountSketch(WIDTH, random_state=0),
+    "OSNAP": lambda: OSNAP(WIDTH, 4, random_state=0),
+    "TensorSketch": lambda: TensorSketch(2, WIDTH, random_state=0),
+    "PolySketch": lambda: PolySketch(3, WIDTH, random_state=0),
+}
+NAMES = {
+    "OSNAP": "OSNAP, s = 4",
+    "TensorSketch": "TensorSketch, q = 2",
+    "PolySketch": "PolySketch, q = 3",
+}
+
+
+def sparse_rows(n: int, d: int, nnz: int) -> sp.csr_array:
+    """Rows of nnz nonzeros each, in random columns (some twice: those are added up)."""
+    rng = np.random.default_rng(0)
+    columns = rng.integers(0, d, n * nnz).astype(np.int32)
+    starts = np.arange(n + 1, dtype=np.int32) * nnz
+    X = sp.csr_array((rng.standard_normal(n * nnz), columns, starts), shape=(n, d))
+    X.sum_duplicates()
+    return X
+
+
+def microseconds(name: str, n: int, d: int, nnz: int) -> float:
+    """Time of one thread per row: the median of some calls, in time of the process."""
+    X = sparse_rows(n, d, nnz)
+    sketch = SKETCHES[name]().fit(X)
+    times = []
+    for _ in range(3 + 2000 // n + 10):
+        start = process_time()
+        sketch.transform(X)
+        times.append(process_time() - start)
+    return statistics.median(times[3:]) / n * 1e6
+
+
+def cost(batches: tuple[int, ...] = (64, 2048)) -> str:
+    """Draw time against nonzeros and against features; returns the table."""
+    nonzeros, features = (10, 30, 100, 300, 1000), (10**3, 10**4, 10**5, 10**6)
+    curves = {
+        (name, n): (
+            [microseconds(name, n, 10**5, nnz) for nnz in nonzeros],
+            [microseconds(name, n, d, 100) for d in features],
+        )
+        for name in SKETCHES
+        for n in batches
+    }
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained", sharey=True)
+    for (name, n), times in curves.items():
+        for axis, x, y in zip(axes, (nonzeros, features), times, strict=True):
+            label = f"{NAMES.get(name, name)}: {n} rows"
+            style = "o-" if n == max(batches) else "o:"
+            axis.plot(x, y, style, color=COLOURS[name], ms=4, label=label)
+    axes[0].set_xlabel("nonzeros of a row, d = 100 000")
+    axes[1].set_xlabel("features d, 100 nonzeros of a row")
+    axes[0].set_ylabel("microseconds a row, one thread")
+    for axis in axes:
+        axis.set_xscale("log")
+        axis.set_yscale("log")
+        axis.grid(alpha=0.25)
+    axes[1].legend(frameon=False, fontsize=8, ncols=2, loc="upper left")
+    axes[1].set_ylim(0.1, 60)
+    figure.savefig(HERE / "sketching_cost.png", dpi=110)
+
+    heads = [f"nnz = {k}" for k in nonzeros] + [
+        f"d = {d:.0e}".replace("e+0", "e") for d in features
+    ]
+    lines = [f"| | rows | {' | '.join(heads)} |\n", "|---|---|" + "---|" * len(heads) + "\n"]
+    for (name, n), times in curves.items():
+        numbers = " | ".join(f"{t:.2g}" for part in times for t in part)
+        lines.append(f"| {NAMES.get(name, name)} | {n} | {numbers} |\n")
+    return "".join(lines)
+
+
+def errors() -> str:
+    """Draw the picture of errors; returns the table."""
     figure, axes = plt.subplots(1, 3, figsize=(14, 4.4), layout="constrained")
     inner_products(axes[0])
     polynomial(axes[1])
@@ -176,11 +257,21 @@ def main() -> None:
     axes[1].set_ylabel(r"relative Frobenius error of $Z Z^T$")
     axes[2].set_ylabel(r"$\|(SU)^T SU - I\|_2$, 90th percentile")
     figure.savefig(HERE / "sketching.png", dpi=110)
+    return table
+
+
+def main() -> None:
+    """Draw the pictures and fill in the tables."""
+    plt.rcParams.update({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
     page = HERE / "sketching.md"
-    mark = r"(<!-- table -->\n).*?(<!-- end of table -->)"
-    text = re.sub(mark, lambda m: m[1] + table + m[2], page.read_text(), flags=re.DOTALL)
-    page.write_text(text)
-    print(table)
+    for name, measure in (("errors", errors), ("cost", cost)):
+        if name in (sys.argv[1:] or [name]):
+            with nk.num_threads(1):
+                table = measure()
+            mark = rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)"
+            text = page.read_text()
+            page.write_text(re.sub(mark, lambda m, t=table: m[1] + t + m[2], text, flags=re.DOTALL))
+            print(table)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@
 // of 2^{k-1} values first and their imaginary parts after. Products of spectra are cyclic
 // convolutions; the squared norm is (first two + 2 * the others) / n.
 //
-// Twiddles: level t of the complex tree has 2^t nodes; node j splits at w = twiddles[2 (2^t - 1 +
-// j)] + i twiddles[2 (2^t - 1 + j) + 1]. They do not depend on n.
+// The complex tree goes two levels at a time. Level t (even) has 2^t nodes; node j splits at w1,
+// its even child at w2 and its odd child at i w2; so four quarters need w1, w2 and w3 = w1 w2,
+// which are the six reals from twiddles[2 (2^t - 1) + 6 j] on. They do not depend on n.
 
 // A complex vector, and its product with the number w (or its conjugate).
 template <class T> struct Complex {
@@ -22,123 +23,181 @@ template <class T> inline Complex<T> operator+(Complex<T> a, Complex<T> b) {
 template <class T> inline Complex<T> operator-(Complex<T> a, Complex<T> b) {
   return {a.re - b.re, a.im - b.im};
 }
-template <class T> inline Complex<T> times(Complex<T> a, T re, T im) {
-  return {a.re * re - a.im * im, a.im * re + a.re * im};
+template <class T> inline Complex<T> times(Complex<T> a, const T* w) {
+  return {a.re * w[0] - a.im * w[1], a.im * w[0] + a.re * w[1]};
 }
-template <class T> inline Complex<T> times_i(Complex<T> a) { return {-a.im, a.re}; }
+template <class T> inline Complex<T> times_conjugate(Complex<T> a, const T* w) {
+  return {a.re * w[0] + a.im * w[1], a.im * w[0] - a.re * w[1]};
+}
+template <class T> inline Complex<T> add_i(Complex<T> a, Complex<T> b) { // a + i b
+  return {a.re - b.im, a.im + b.re};
+}
+template <class T> inline Complex<T> subtract_i(Complex<T> a, Complex<T> b) { // a - i b
+  return {a.re + b.im, a.im - b.re};
+}
 
-// The complex tree over n vectors, in place. Two levels at a time: the odd child of a node splits
-// at i times where the even one does, so four quarters need two twiddles.
-template <class T> void fft_tree(Vec<T>* re, Vec<T>* im, std::size_t n, const T* twiddles) {
-  const auto get = [=](std::size_t j) { return Complex<T>{re[j], im[j]}; };
-  const auto put = [=](std::size_t j, Complex<T> v) {
+// Real and imaginary parts of vectors, at some distance.
+template <class T> struct Parts {
+  Vec<T>* re;
+  Vec<T>* im;
+  Complex<T> get(std::size_t j) const { return {re[j], im[j]}; }
+  void put(std::size_t j, Complex<T> v) const {
     re[j] = v.re;
     im[j] = v.im;
-  };
-  std::size_t nodes = 1;
+  }
+  Parts operator+(std::size_t j) const { return {re + j, im + j}; }
+};
+
+// Two levels of a node of 4 q vectors; and 4 times the inverse.
+template <class T> inline void split(Parts<T> x, std::size_t q, const T* twiddles) {
+  const T w[6] = {twiddles[0], twiddles[1], twiddles[2], twiddles[3], twiddles[4], twiddles[5]};
+  for (std::size_t j = 0; j < q; ++j) {
+    const Complex<T> a0 = x.get(j), a1 = times(x.get(j + q), w + 2);
+    const Complex<T> a2 = times(x.get(j + 2 * q), w), a3 = times(x.get(j + 3 * q), w + 4);
+    const Complex<T> b0 = a0 + a2, b1 = a1 + a3, b2 = a0 - a2, b3 = a1 - a3;
+    x.put(j, b0 + b1);
+    x.put(j + q, b0 - b1);
+    x.put(j + 2 * q, add_i(b2, b3));
+    x.put(j + 3 * q, subtract_i(b2, b3));
+  }
+}
+template <class T> inline void join(Parts<T> x, std::size_t q, const T* twiddles) {
+  const T w[6] = {twiddles[0], twiddles[1], twiddles[2], twiddles[3], twiddles[4], twiddles[5]};
+  for (std::size_t j = 0; j < q; ++j) {
+    const Complex<T> a0 = x.get(j), a1 = x.get(j + q);
+    const Complex<T> a2 = x.get(j + 2 * q), a3 = x.get(j + 3 * q);
+    const Complex<T> b0 = a0 + a1, b1 = a0 - a1, b2 = a2 + a3, b3 = a2 - a3;
+    x.put(j, b0 + b2);
+    x.put(j + q, times_conjugate(subtract_i(b1, b3), w + 2));
+    x.put(j + 2 * q, times_conjugate(b0 - b2, w));
+    x.put(j + 3 * q, times_conjugate(add_i(b1, b3), w + 4));
+  }
+}
+
+// The complex tree below node `node` of `nodes`, which holds n vectors, in place: what does not fit
+// into the first-level cache part by part, so that it comes from the second only once.
+template <class T>
+void fft_tree(Parts<T> x, std::size_t n, const T* twiddles, std::size_t nodes, std::size_t node) {
+  if (n > kLeaf / 2) {
+    const std::size_t q = n / 4;
+    split(x, q, twiddles + 2 * (nodes - 1) + 6 * node);
+    for (std::size_t k = 0; k < 4; ++k) {
+      fft_tree(x + k * q, q, twiddles, 4 * nodes, 4 * node + k);
+    }
+    return;
+  }
   std::size_t size = n;
-  for (; size >= 4; size /= 4, nodes *= 4) {
-    const std::size_t q = size / 4;
-    const T* first = twiddles + 2 * (nodes - 1);
-    const T* second = twiddles + 2 * (2 * nodes - 1);
-    for (std::size_t node = 0; node < nodes; ++node) {
-      const T r1 = first[2 * node], i1 = first[2 * node + 1];
-      const T r2 = second[4 * node], i2 = second[4 * node + 1];
-      for (std::size_t j = node * size; j < node * size + q; ++j) {
-        const Complex<T> a0 = get(j), a1 = get(j + q);
-        const Complex<T> a2 = times(get(j + 2 * q), r1, i1), a3 = times(get(j + 3 * q), r1, i1);
-        const Complex<T> b0 = a0 + a2, b2 = a0 - a2;
-        const Complex<T> b1 = times(a1 + a3, r2, i2), b3 = times_i(times(a1 - a3, r2, i2));
-        put(j, b0 + b1);
-        put(j + q, b0 - b1);
-        put(j + 2 * q, b2 + b3);
-        put(j + 3 * q, b2 - b3);
-      }
+  std::size_t count = 1; // nodes of this size
+  for (; size > 4; size /= 4, count *= 4) {
+    const T* w = twiddles + 2 * (nodes * count - 1) + 6 * node * count;
+    for (std::size_t k = 0; k < count; ++k) {
+      split(x + k * size, size / 4, w + 6 * k);
     }
   }
-  if (size == 2) {
-    const T* w = twiddles + 2 * (nodes - 1);
-    for (std::size_t node = 0; node < nodes; ++node) {
-      const Complex<T> a = get(2 * node);
-      const Complex<T> b = times(get(2 * node + 1), w[2 * node], w[2 * node + 1]);
-      put(2 * node, a + b);
-      put(2 * node + 1, a - b);
+  const T* w = twiddles + 2 * (nodes * count - 1) + 6 * node * count;
+  if (size == 4) {
+    for (std::size_t k = 0; k < count; ++k) {
+      split(x + 4 * k, 1, w + 6 * k);
+    }
+  } else if (size == 2) {
+    for (std::size_t k = 0; k < count; ++k) {
+      const Complex<T> a = x.get(2 * k), b = times(x.get(2 * k + 1), w + 6 * k);
+      x.put(2 * k, a + b);
+      x.put(2 * k + 1, a - b);
     }
   }
 }
 
 // n times the inverse of fft_tree.
-template <class T> void ifft_tree(Vec<T>* re, Vec<T>* im, std::size_t n, const T* twiddles) {
-  const auto get = [=](std::size_t j) { return Complex<T>{re[j], im[j]}; };
-  const auto put = [=](std::size_t j, Complex<T> v) {
-    re[j] = v.re;
-    im[j] = v.im;
-  };
-  std::size_t levels = 0;
-  while (std::size_t{1} << levels < n) {
-    ++levels;
+template <class T>
+void ifft_tree(Parts<T> x, std::size_t n, const T* twiddles, std::size_t nodes, std::size_t node) {
+  if (n > kLeaf / 2) {
+    const std::size_t q = n / 4;
+    for (std::size_t k = 0; k < 4; ++k) {
+      ifft_tree(x + k * q, q, twiddles, 4 * nodes, 4 * node + k);
+    }
+    join(x, q, twiddles + 2 * (nodes - 1) + 6 * node);
+    return;
   }
   std::size_t size = 4;
-  if (levels % 2 == 1) {
-    const T* w = twiddles + 2 * (n / 2 - 1);
-    for (std::size_t node = 0; node < n / 2; ++node) {
-      const Complex<T> a = get(2 * node), b = get(2 * node + 1);
-      put(2 * node, a + b);
-      put(2 * node + 1, times(a - b, w[2 * node], -w[2 * node + 1]));
+  if (__builtin_ctzll(n) % 2 == 1) {
+    const std::size_t count = n / 2;
+    const T* w = twiddles + 2 * (nodes * count - 1) + 6 * node * count;
+    for (std::size_t k = 0; k < count; ++k) {
+      const Complex<T> a = x.get(2 * k), b = x.get(2 * k + 1);
+      x.put(2 * k, a + b);
+      x.put(2 * k + 1, times_conjugate(a - b, w + 6 * k));
     }
     size = 8;
+  } else if (n >= 4) {
+    const std::size_t count = n / 4;
+    const T* w = twiddles + 2 * (nodes * count - 1) + 6 * node * count;
+    for (std::size_t k = 0; k < count; ++k) {
+      join(x + 4 * k, 1, w + 6 * k);
+    }
+    size = 16;
   }
   for (; size <= n; size *= 4) {
-    const std::size_t q = size / 4;
-    const std::size_t nodes = n / size;
-    const T* first = twiddles + 2 * (nodes - 1);
-    const T* second = twiddles + 2 * (2 * nodes - 1);
-    for (std::size_t node = 0; node < nodes; ++node) {
-      const T r1 = first[2 * node], i1 = -first[2 * node + 1];
-      const T r2 = second[4 * node], i2 = -second[4 * node + 1];
-      for (std::size_t j = node * size; j < node * size + q; ++j) {
-        const Complex<T> c0 = get(j), c1 = get(j + q), c2 = get(j + 2 * q), c3 = get(j + 3 * q);
-        const Complex<T> b0 = c0 + c1, b1 = times(c0 - c1, r2, i2);
-        const Complex<T> b2 = c2 + c3, b3 = times_i(times(c3 - c2, r2, i2)); // -i = i * -1
-        put(j, b0 + b2);
-        put(j + q, b1 + b3);
-        put(j + 2 * q, times(b0 - b2, r1, i1));
-        put(j + 3 * q, times(b1 - b3, r1, i1));
-      }
+    const std::size_t count = n / size;
+    const T* w = twiddles + 2 * (nodes * count - 1) + 6 * node * count;
+    for (std::size_t k = 0; k < count; ++k) {
+      join(x + k * size, size / 4, w + 6 * k);
     }
   }
 }
 
-template <class T> void fft_block(T* block, std::size_t n, const T* twiddles) {
+// The real levels, two at a time, and the trees of what they split off. If `folded`, n >= 4 and the
+// first two levels are done.
+template <class T> void fft_block(T* block, std::size_t n, const T* twiddles, bool folded) {
   Vec<T>* x = reinterpret_cast<Vec<T>*>(block);
-  for (std::size_t size = n; size > 1; size /= 2) {
-    const std::size_t half = size / 2;
-    for (std::size_t j = 0; j < half; ++j) {
-      const Vec<T> a = x[j];
-      const Vec<T> b = x[half + j];
-      x[j] = a + b;
-      x[half + j] = a - b;
+  std::size_t size = n;
+  for (; size >= 4; size /= 4) {
+    const std::size_t q = size / 4;
+    for (std::size_t j = folded ? q : 0; j < q; ++j) {
+      const Vec<T> a0 = x[j], a1 = x[j + q], a2 = x[j + 2 * q], a3 = x[j + 3 * q];
+      const Vec<T> b0 = a0 + a2, b1 = a1 + a3;
+      x[j] = b0 + b1;
+      x[j + q] = b0 - b1;
+      x[j + 2 * q] = a0 - a2;
+      x[j + 3 * q] = a1 - a3;
     }
-    if (half > 1) {
-      fft_tree<T>(x + half, x + half + half / 2, half / 2, twiddles);
+    folded = false;
+    fft_tree<T>({x + 2 * q, x + 3 * q}, q, twiddles, 1, 0);
+    if (q > 1) {
+      fft_tree<T>({x + q, x + q + q / 2}, q / 2, twiddles, 1, 0);
     }
+  }
+  if (size == 2) {
+    const Vec<T> a = x[0], b = x[1];
+    x[0] = a + b;
+    x[1] = a - b;
   }
 }
 
 template <class T> void ifft_block(T* block, std::size_t n, const T* twiddles) {
   Vec<T>* x = reinterpret_cast<Vec<T>*>(block);
-  for (std::size_t size = 2; size <= n; size *= 2) {
-    const std::size_t half = size / 2;
-    T factor = 1;
-    if (half > 1) {
-      ifft_tree<T>(x + half, x + half + half / 2, half / 2, twiddles);
-      factor = 2; // only one of each conjugate pair was carried
+  std::size_t size = 4;
+  if (__builtin_ctzll(n) % 2 == 1) {
+    const Vec<T> a = x[0], b = x[1];
+    x[0] = a + b;
+    x[1] = a - b;
+    size = 8;
+  }
+  for (; size <= n; size *= 4) {
+    const std::size_t q = size / 4;
+    ifft_tree<T>({x + 2 * q, x + 3 * q}, q, twiddles, 1, 0);
+    // Of what was split off only one of each conjugate pair was carried: twice, but of one alone.
+    const T factor = q > 1 ? 2 : 1;
+    if (q > 1) {
+      ifft_tree<T>({x + q, x + q + q / 2}, q / 2, twiddles, 1, 0);
     }
-    for (std::size_t j = 0; j < half; ++j) {
-      const Vec<T> a = x[j];
-      const Vec<T> b = x[half + j] * factor;
-      x[j] = a + b;
-      x[half + j] = a - b;
+    for (std::size_t j = 0; j < q; ++j) {
+      const Vec<T> a = x[j], b = x[j + q] * factor;
+      const Vec<T> b0 = a + b, b1 = a - b, b2 = x[j + 2 * q] * T{2}, b3 = x[j + 3 * q] * T{2};
+      x[j] = b0 + b2;
+      x[j + q] = b1 + b3;
+      x[j + 2 * q] = b0 - b2;
+      x[j + 3 * q] = b1 - b3;
     }
   }
 }

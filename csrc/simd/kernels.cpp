@@ -38,7 +38,6 @@ template <class T> constexpr Table<T> table() {
       .gather = gather<T>,
       .square_sums = square_sums<T>,
       .scale_lanes = scale_lanes<T>,
-      .stream = stream<T>,
   };
 }
 

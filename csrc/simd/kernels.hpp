@@ -25,8 +25,8 @@ template <class T> struct Table {
 
   // Real Fourier transforms of a lane block of n features (n a power of two), in place, in the
   // order that fft.inl.hpp describes; the inverse is n times the inverse. Twiddles from
-  // sketch/twiddles.hpp.
-  void (*fft_block)(T* block, std::size_t n, const T* twiddles);
+  // make_twiddles in sketch/program.cpp. If `folded`, n >= 4 and the first two levels are done.
+  void (*fft_block)(T* block, std::size_t n, const T* twiddles, bool folded);
   void (*ifft_block)(T* block, std::size_t n, const T* twiddles);
 
   // dst *= src, entry by entry, of two spectra in that order.
@@ -58,9 +58,6 @@ template <class T> struct Table {
 
   // block[j * W + r] *= scale[r] for j < n.
   void (*scale_lanes)(T* block, std::size_t n, const T* scale);
-
-  // dst[j] = src[j] for j < n, written past the caches; ranges do not overlap.
-  void (*stream)(const T* src, std::size_t n, T* dst);
 };
 
 struct Kernels {

@@ -46,12 +46,14 @@ template <class T> double norm(const T* x, std::size_t n) {
 
 template <class T> void row_norms(const Rows<T>& rows, double* out, std::size_t n_threads) {
   const std::size_t work = std::max<std::size_t>(rows.n_features, 1);
-  parallel_for(rows.n_rows, n_threads, 2 * kLeastNanoseconds / work + 1, [&](std::size_t begin, std::size_t end) {
-    for (std::size_t i = begin; i < end; ++i) {
-      out[i] = rows.sparse() ? norm(rows.data + rows.start(i), rows.start(i + 1) - rows.start(i))
-                             : norm(rows.data + i * rows.n_features, rows.n_features);
-    }
-  });
+  parallel_for(rows.n_rows, n_threads, 2 * kLeastNanoseconds / work + 1,
+               [&](std::size_t begin, std::size_t end) {
+                 for (std::size_t i = begin; i < end; ++i) {
+                   out[i] = rows.sparse()
+                                ? norm(rows.data + rows.start(i), rows.start(i + 1) - rows.start(i))
+                                : norm(rows.data + i * rows.n_features, rows.n_features);
+                 }
+               });
 }
 
 // out[i * n_weights + c] = norms[i]^power * sum_k coefficients[c * n_terms + k] T_k(t) with

@@ -37,12 +37,13 @@ void check_size(std::size_t got, std::size_t expected, const char* name) {
   }
 }
 
-// Splitting points of the complex tree, level after level, for transforms of up to n reals: node j
-// of level t splits at exp(i phi), phi = pi/4 / 2^t + pi/2 * (the bits of j read backwards as a
-// binary fraction, times 2). See simd/fft.inl.hpp.
+// Splitting points of the complex tree for transforms of up to n reals, every other level: node j
+// of level t splits at w1 = exp(i phi), phi = pi/4 / 2^t + pi/2 * (the bits of j read backwards as
+// a binary fraction, times 2); with it come w2 = exp(i phi / 2) and w3 = w1 w2. See
+// simd/fft.inl.hpp.
 std::vector<double> make_twiddles(std::size_t n) {
   std::vector<double> w;
-  for (std::size_t nodes = 1; 8 * nodes <= n; nodes *= 2) {
+  for (std::size_t nodes = 1; 8 * nodes <= n; nodes *= 4) {
     for (std::size_t j = 0; j < nodes; ++j) {
       double reversed = 0;
       for (std::size_t bit = 1, value = nodes; value > 1; bit *= 2, value /= 2) {
@@ -50,8 +51,10 @@ std::vector<double> make_twiddles(std::size_t n) {
       }
       const double phi =
           std::numbers::pi / 4 / static_cast<double>(nodes) + std::numbers::pi / 2 * reversed;
-      w.push_back(std::cos(phi));
-      w.push_back(std::sin(phi));
+      for (const double angle : {phi, phi / 2, phi * 1.5}) {
+        w.push_back(std::cos(angle));
+        w.push_back(std::sin(angle));
+      }
     }
   }
   return w;
@@ -60,6 +63,8 @@ std::vector<double> make_twiddles(std::size_t n) {
 } // namespace
 
 // --- building ---
+
+constexpr std::size_t kFold = 8; // buckets per feature from which on folding pays
 
 Program::Program(std::size_t n_features) : n_features_(n_features) { define(0, n_features); }
 
@@ -127,7 +132,7 @@ void Program::hadamard(std::size_t buffer) {
   push({.op = Op::Hadamard, .dst = buffer, .n = n});
 }
 
-void Program::fourier(std::size_t buffer) {
+std::size_t Program::prepare_fourier(std::size_t buffer) {
   const std::size_t n = size_of(buffer, "buffer");
   if (!power_of_two(n)) {
     fail("buffer: expected a power of two of features, got " + std::to_string(n));
@@ -138,12 +143,69 @@ void Program::fourier(std::size_t buffer) {
     twiddles32_.assign(twiddles64_.begin(), twiddles64_.end());
   }
   dense_input_ = dense_input_ || buffer == 0;
-  push({.op = Op::Fourier, .dst = buffer, .n = n});
+  return n;
+}
+
+void Program::fourier(std::size_t buffer) {
+  const std::size_t n = prepare_fourier(buffer);
+  const bool folded = fold(buffer, n);
+  push({.op = Op::Fourier, .dst = buffer, .n = n, .folded = folded});
+}
+
+// Where few features are hashed into a long buffer, hashing each to the three places where it is
+// after two levels of the transform costs less than those levels. Looks for the hashing among the
+// last steps.
+bool Program::fold(std::size_t buffer, std::size_t n) {
+  std::size_t first = steps_.size();
+  while (first > 0 && steps_[first - 1].op == Op::AddConstant && steps_[first - 1].dst == buffer) {
+    --first;
+  }
+  if (first == 0 || steps_[first - 1].op != Op::CountSketch || steps_[first - 1].dst != buffer ||
+      n < 4 || steps_[first - 1].n > n / kFold) {
+    return false;
+  }
+  const std::size_t quarter = n / 4;
+  struct Place {
+    std::size_t index;
+    double sign;
+  };
+  const auto place = [quarter](std::size_t index, std::size_t k) {
+    const std::size_t part = index / quarter;
+    const std::size_t odd = part % 2;
+    const std::size_t start = k == 0 ? 0 : k == 1 ? quarter : (2 + odd) * quarter;
+    const bool minus = (k == 1 && odd == 1) || (k == 2 && part >= 2);
+    return Place{start + index % quarter, minus ? -1.0 : 1.0};
+  };
+
+  Step& hash = steps_[first - 1];
+  hash.repeats = 3;
+  const Ints hashes = std::move(hash.i);
+  const Reals signs = std::move(hash.reals64);
+  hash.i.clear();
+  hash.reals64.clear();
+  std::vector<Step> constants;
+  for (std::size_t k = 0; k < hash.repeats; ++k) {
+    for (std::size_t j = 0; j < hash.n; ++j) {
+      const Place to = place(static_cast<std::size_t>(hashes[j]), k);
+      hash.i.push_back(static_cast<std::int32_t>(to.index));
+      hash.reals64.push_back(signs[j] * to.sign);
+    }
+    for (std::size_t s = first; s < steps_.size(); ++s) {
+      const Place to = place(steps_[s].a, k);
+      constants.push_back(steps_[s]);
+      constants.back().a = to.index;
+      constants.back().scale *= to.sign;
+    }
+  }
+  hash.reals32.assign(hash.reals64.begin(), hash.reals64.end());
+  steps_.erase(steps_.begin() + static_cast<std::ptrdiff_t>(first), steps_.end());
+  steps_.insert(steps_.end(), constants.begin(), constants.end());
+  return true;
 }
 
 void Program::inverse_fourier(std::size_t buffer) {
-  fourier(buffer); // the same demands
-  steps_.back().op = Op::InverseFourier;
+  prepare_fourier(buffer);
+  push({.op = Op::InverseFourier, .dst = buffer, .n = sizes_[buffer]});
 }
 
 void Program::multiply_spectra(std::size_t dst, std::size_t src) {
@@ -250,7 +312,7 @@ public:
       total += (b == 0 && !loads_input() ? 0 : program.capacity_[b]) * lanes_ + 7 * kAlignment;
     }
     memory_.reset(static_cast<T*>(::operator new(total * sizeof(T), std::align_val_t(kAlignment))));
-    spare_.resize(std::max(program.n_outputs_, program.n_features_));
+    spare_.resize(program.n_outputs_);
     if constexpr (std::is_same_v<T, float>) {
       twiddles_ = program.twiddles32_.data();
     } else {
@@ -307,13 +369,15 @@ private:
     loops_.load(pointers, d, scale_, x);
   }
 
-  void hash_sparse(const Step& step, T* dst) {
-    const T* signs = reals(step);
+  void hash_sparse(const Step& step, const std::int32_t* hash, const T* signs, T* dst) {
+    const std::size_t last = std::max<std::size_t>(rows_.start(rows_.n_rows), 1) - 1;
     for (std::size_t r = 0; r < count_; ++r) {
       for (std::size_t k = rows_.start(first_ + r); k < rows_.start(first_ + r + 1); ++k) {
+        const std::size_t soon = rows_.column(std::min(k + kAhead, last));
+        __builtin_prefetch(hash + soon);
+        __builtin_prefetch(signs + soon);
         const std::size_t j = rows_.column(k);
-        dst[static_cast<std::size_t>(step.i[j]) * lanes_ + r] +=
-            rows_.data[k] * scale_[r] * signs[j];
+        dst[static_cast<std::size_t>(hash[j]) * lanes_ + r] += rows_.data[k] * scale_[r] * signs[j];
       }
     }
   }
@@ -350,10 +414,14 @@ private:
     switch (step.op) {
     case Op::CountSketch:
       std::fill(dst, dst + step.width * lanes_, T{0});
-      if (step.a == 0 && !loads_input()) {
-        hash_sparse(step, dst);
-      } else {
-        loops_.count_sketch(buffer(step.a), step.n, step.i.data(), reals(step), dst);
+      for (std::size_t k = 0; k < step.repeats; ++k) {
+        const std::int32_t* hash = step.i.data() + k * step.n;
+        const T* signs = reals(step) + k * step.n;
+        if (step.a == 0 && !loads_input()) {
+          hash_sparse(step, hash, signs, dst);
+        } else {
+          loops_.count_sketch(buffer(step.a), step.n, hash, signs, dst);
+        }
       }
       break;
     case Op::AddConstant:
@@ -365,7 +433,7 @@ private:
       loops_.wht_block(dst, step.n);
       break;
     case Op::Fourier:
-      loops_.fft_block(dst, step.n, twiddles_);
+      loops_.fft_block(dst, step.n, twiddles_, step.folded);
       break;
     case Op::InverseFourier:
       loops_.ifft_block(dst, step.n, twiddles_);

@@ -89,7 +89,9 @@ private:
     Ints i{}, j{};
     std::vector<float> reals32{};
     Reals reals64{};
-    std::size_t width = 0; // features of dst, for CountSketch
+    std::size_t width = 0;   // features of dst, for CountSketch
+    std::size_t repeats = 1; // places that CountSketch adds each feature to, n after n
+    bool folded = false;     // Fourier: CountSketch has done the first two levels
     double scale = 1;
     std::int64_t weight = -1;
     bool unit = false;
@@ -100,6 +102,8 @@ private:
   std::size_t size_of(std::size_t buffer, const char* name) const;
   void define(std::size_t buffer, std::size_t n);
   void push(Step step);
+  std::size_t prepare_fourier(std::size_t buffer);
+  bool fold(std::size_t buffer, std::size_t n);
 
   std::size_t n_features_;
   std::size_t n_outputs_ = 0;

@@ -19,8 +19,6 @@ namespace {
 constexpr std::size_t kAlignment = 64;
 // Operations that are worth a thread, at about a quarter of a nanosecond each.
 constexpr std::size_t kWork = 4 * kLeastNanoseconds;
-// An output beyond this is not read again soon: written past the caches, it costs no read first.
-constexpr std::size_t kStreamBytes = std::size_t{16} << 20;
 
 template <class T> class Buffer {
 public:
@@ -34,25 +32,6 @@ private:
     void operator()(T* p) const { ::operator delete(p, std::align_val_t(kAlignment)); }
   };
   std::unique_ptr<T, Free> data_;
-};
-
-// Writes finished rows of n numbers to `out`, around the caches if there are many.
-template <class T> class Writer {
-public:
-  Writer(T* out, std::size_t n_rows, std::size_t n)
-      : out_(out), n_(n), stream_(n_rows * n * sizeof(T) > kStreamBytes) {}
-  void write(std::size_t row, const T* x) const {
-    if (stream_) {
-      table<T>().stream(x, n_, out_ + row * n_);
-    } else {
-      std::memcpy(out_ + row * n_, x, n_ * sizeof(T));
-    }
-  }
-
-private:
-  T* out_;
-  std::size_t n_;
-  bool stream_;
 };
 
 void check(bool sound, const char* message) {
@@ -101,21 +80,24 @@ template <class T> void HashMap::rows(const Rows<T>& rows, T* out, std::size_t n
   const std::size_t s = n_nonzeros_;
   const std::int32_t* hashes = hashes_.data();
   const T* values = values_.data<T>();
+  const std::size_t last =
+      rows.sparse() ? std::max<std::size_t>(rows.start(rows.n_rows), 1) - 1 : 0;
   const std::size_t work = mean_nonzeros(rows) * s + n_components_;
-  const Writer<T> writer(out, rows.n_rows, n_components_);
   parallel_for(rows.n_rows, n_threads, rows_per_thread(work),
                [&](std::size_t begin, std::size_t end) {
-                 const Buffer<T> buffer(n_components_);
-                 T* y = buffer.get();
-                 const auto add = [&](std::size_t j, T value) {
-                   for (std::size_t k = j * s; k < (j + 1) * s; ++k) {
-                     y[hashes[k]] += values[k] * value;
-                   }
-                 };
                  for (std::size_t i = begin; i < end; ++i) {
+                   T* y = out + i * n_components_;
+                   const auto add = [&](std::size_t j, T value) {
+                     for (std::size_t k = j * s; k < (j + 1) * s; ++k) {
+                       y[hashes[k]] += values[k] * value;
+                     }
+                   };
                    std::fill(y, y + n_components_, T{0});
                    if (rows.sparse()) {
                      for (std::size_t k = rows.start(i); k < rows.start(i + 1); ++k) {
+                       const std::size_t soon = rows.column(std::min(k + kAhead, last));
+                       __builtin_prefetch(hashes + soon * s);
+                       __builtin_prefetch(values + soon * s);
                        add(rows.column(k), rows.data[k]);
                      }
                    } else if (s == 1) {
@@ -129,7 +111,6 @@ template <class T> void HashMap::rows(const Rows<T>& rows, T* out, std::size_t n
                        add(j, x[j]);
                      }
                    }
-                   writer.write(i, y);
                  }
                });
 }
@@ -184,19 +165,16 @@ void HadamardMap::rows(const Rows<T>& rows, T* out, std::size_t n_threads) const
   const std::size_t levels = static_cast<std::size_t>(std::bit_width(length_));
   const T scale = static_cast<T>(scale_);
   const std::size_t dense_work = counts_.size() * length_ * levels / 8 + n_components();
-  const Writer<T> writer(out, rows.n_rows, n_components());
   parallel_for(
       rows.n_rows, n_threads, rows_per_thread(dense_work), [&](std::size_t begin, std::size_t end) {
         const Buffer<T> transform(length_);
-        const Buffer<T> sketch(n_components());
         T* x = transform.get();
-        T* y = sketch.get();
         for (std::size_t i = begin; i < end; ++i) {
           const std::size_t first = rows.sparse() ? rows.start(i) : 0;
           const std::size_t last = rows.sparse() ? rows.start(i + 1) : 0;
           const bool direct = rows.sparse() && (last - first) * n_components() < dense_work;
           const std::int32_t* sample = samples_.data();
-          T* to = y;
+          T* to = out + i * n_components();
           for (std::size_t b = 0; b < counts_.size(); ++b) {
             const T* signs = signs_.data<T>() + b * n_features_;
             const auto count = static_cast<std::size_t>(counts_[b]);
@@ -232,7 +210,6 @@ void HadamardMap::rows(const Rows<T>& rows, T* out, std::size_t n_threads) const
             sample += count;
             to += count;
           }
-          writer.write(i, y);
         }
       });
 }

@@ -1,8 +1,9 @@
 // Linear sketches of single rows: hashing (CountSketch, OSNAP) and subsampled Hadamard transforms.
 //
 // Unlike the programs of program.hpp these work on one row at a time, row-major: a row's sketch is
-// built in a buffer that stays in cache and then written out once. That moves the least memory
-// where there is only one linear map, and no product of several, to compute.
+// built where it belongs. That moves the least memory where there is only one linear map, and no
+// product of several, to compute. (Writing it past the caches would not pay: a large output is
+// fresh memory, which the kernel has just cleared, through the caches.)
 #pragma once
 
 #include "sketch/rows.hpp"

@@ -6,6 +6,10 @@
 
 namespace nkfast {
 
+// How many nonzeros ahead the hashes of a feature are fetched: tables of many features are not in
+// the caches.
+constexpr std::size_t kAhead = 16;
+
 template <class T> struct Rows {
   std::size_t n_rows = 0;
   std::size_t n_features = 0;

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from nkfast._dualmap import DualMap
 from nkfast._validation import check_real
 
+from ._interpolation import Profile, _chebyshev, _nodes, _to_series
 from ._numerical import Numerical, _range, _Ref, piecewise_map
 from ._piecewise import Term, evaluate, piecewise_pair
 from ._quadrature import hermite_integrals
@@ -26,7 +27,8 @@ _NODES = 24  # of a panel of the interpolant
 _NARROWEST = 1e-3
 _PER_UNIT = 512  # points of the table of the derivative
 _ORDERS = 4  # jumps of the derivatives 0..3 are taken out exactly
-_ACCURATE = 1e-8  # error of the series that is accepted
+_ACCURATE = 1e-7  # error of the series that is accepted
+_SETTLED = 1e-9  # error at which no more terms are tried
 _NOISE = 1e-6  # jumps below are rounding errors of the interpolant
 _DEGREES = (64, 256, 1024, 4096)
 _DIRECT = 256  # so many distinct deviations are integrated one by one
@@ -138,6 +140,18 @@ class Elementwise(Numerical):
             return self._direct(s, t, c)
         return split.pair(s, t, c)
 
+    def _diagonal(self, p: Array) -> tuple[Array, Array]:
+        if np.iscomplexobj(p) or not any(self._kinks):
+            return super()._diagonal(p)
+        s = np.sqrt(p)
+        if (split := _split(_Ref(self), *_range(s, s))).exact:
+            return piecewise_pair(split.terms, s, s, p)
+        # Norms bend where a kink leaves the range of the Gaussian: no few nodes would do.
+        distinct, index = np.unique(np.maximum(s, 1e-150), return_inverse=True)
+        profile = Profile(self._function, self._derivative, self._kinks, 1.0, 1.0)
+        k, slope = (n[index.reshape(p.shape)] ** 2 for n in profile.norms(distinct))
+        return k, slope
+
     def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap | None:
         if not any(self._kinks):
             return super()._dual_map(p, q, tol)
@@ -225,7 +239,7 @@ class _Interpolant:
         series = self.series[order]
         above = chebyshev.chebval(-1.0, series[:, right])
         below = chebyshev.chebval(1.0, series[:, right - 1])
-        size = abs(above) + abs(below) + float(np.abs(self.series[0][:, right]).max())
+        size = abs(above) + abs(below) + float(np.abs(self.series[0][:, [right - 1, right]]).max())
         jump = float(above - below)
         return jump if abs(jump) > _NOISE * size else 0.0
 
@@ -263,9 +277,9 @@ class _Split:
             total = (l * (rest + kinked) ** 2).sum(axis=1, keepdims=True)
             tail = np.cumsum(mass[:, ::-1], axis=1)[:, ::-1] / np.maximum(total, 1e-300)
             share = tail.max(axis=0)
-            if share[3 * degree // 4] <= 1e-12:
+            if share[3 * degree // 4] <= _SETTLED:
                 break
-        self.degree = int(np.argmax(share <= max(1e-12, share[-1] * 1.0001)))
+        self.degree = int(np.argmax(share <= max(_SETTLED / 100, share[-1] * 1.0001)))
         self.error = float(share[3 * degree // 4])
 
     def _absorb_polynomial(self) -> None:
@@ -288,8 +302,6 @@ class _Split:
 
     def _interpolated(self, s: Array) -> tuple[Array, Array]:
         """Return the coefficients at many deviations, from those at Chebyshev nodes in log s."""
-        from ._interpolation import _chebyshev, _nodes, _to_series
-
         middle = math.log(self.low * self.high) / 2
         half = max(math.log(self.high / self.low) / 2, 1e-9)
         test = np.exp(middle + half * np.array([-0.97, -0.3, 0.4, 0.93]))

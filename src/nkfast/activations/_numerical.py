@@ -400,6 +400,11 @@ class _PiecewisePolynomial(Numerical):
             return self._continued(p, q, c)
         return piecewise_pair(self._terms(), np.sqrt(p), np.sqrt(q), c)
 
+    def _diagonal(self, p: Array) -> tuple[Array, Array]:
+        if np.iscomplexobj(p):
+            return super()._diagonal(p)
+        return piecewise_pair(self._terms(), np.sqrt(p), np.sqrt(p), p)
+
     def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap | None:  # noqa: ARG002
         return piecewise_map(self._terms(), p, q)
 
