@@ -1,6 +1,6 @@
 """Neural kernels at scale: exact NNGP and NTK kernels, and feature maps that approximate them."""
 
-from nkfast import sketch
+from nkfast import gp, sketch
 from nkfast._config import get_num_threads, num_threads, set_num_threads, show_config
 from nkfast._core import __version__
 from nkfast.activations import (
@@ -41,6 +41,7 @@ from nkfast.activations import (
 from nkfast.features import NNGPFeatures, NTKFeatures
 from nkfast.layers import Dense, Residual, Sequential, mlp
 from nkfast.learn import NTKClassifier, NTKRegressor
+from nkfast.nystroem import Nystroem
 from nkfast.sketch import fwht
 
 __all__ = [
@@ -70,6 +71,7 @@ __all__ = [
     "NTKClassifier",
     "NTKFeatures",
     "NTKRegressor",
+    "Nystroem",
     "Polynomial",
     "ReLU",
     "ReLU6",
@@ -87,6 +89,7 @@ __all__ = [
     "__version__",
     "fwht",
     "get_num_threads",
+    "gp",
     "mlp",
     "num_threads",
     "set_num_threads",

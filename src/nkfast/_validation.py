@@ -122,6 +122,13 @@ def check_count(value: Any, name: str, *, low: int = 0, high: int | None = None)
     return result
 
 
+def check_choice(value: Any, name: str, choices: tuple[str, ...]) -> str:
+    """Return `value` if it is one of the names in `choices`."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name}: expected one of {choices}, got {value!r}")
+    return value
+
+
 def check_targets(y: Any, n: int) -> FloatArray:
     """Return `y` as float64 of shape (n,) or (n, k), refusing NaN and infinity."""
     if y is None:

@@ -38,6 +38,7 @@ class Numerical(Activation):
     a table in the angle elsewhere.
     """
 
+    _complex_steps = False
     _jumps = False  # of the function itself
 
     def _function(self, x: Array) -> Array:
