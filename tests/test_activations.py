@@ -101,11 +101,13 @@ def test_diagonal_is_the_dual_at_equal_points(name):
     k, slope = act._diagonal(p)
     assert np.all(np.isfinite(k))
     assert np.all(np.isfinite(slope))
+    if name == "own step cosine":
+        p, k, slope = p[1:], k[1:], slope[1:]  # at zero it has two values
     assert_allclose(k, act.dual(p, p, p), rtol=1e-10, atol=1e-14)
     assert_allclose(slope[1:], act.dual_derivative(p, p, p)[1:], rtol=1e-10, atol=1e-14)
     for f, found in ((act, k), (derivative, slope)):
-        expected = [reference.adapted_dual(f, v, v, 1.0, kinks) for v in p[1:]]
-        assert_allclose(found[1:], expected, rtol=1e-9, atol=1e-14)
+        expected = [reference.adapted_dual(f, v, v, 1.0, kinks) for v in p[p > 0]]
+        assert_allclose(found[p > 0], expected, rtol=1e-9, atol=1e-14)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -118,7 +120,7 @@ def test_zero_variance(name):
         if name in ("step", "sign", "relu"):
             mean = 0.0  # there the angle decides
         if q == 0 and name == "own step cosine":
-            continue  # 0 on one side or the other
+            continue  # there it has two values
         for p, r in ((0.0, q), (q, 0.0)):
             assert_allclose(act.dual(p, r, 0.0), at_zero * mean, rtol=1e-9, atol=1e-13)
             assert np.isfinite(act.dual_derivative(p, r, 0.0))
@@ -156,14 +158,16 @@ def test_mehler_sum_is_the_dual(name):
 def test_complex_arguments_continue_the_dual(name):
     """As `expansion` needs it: complex c; and as `gp` does: tiny imaginary parts anywhere."""
     act = CASES[name][0]
-    if isinstance(act, nk.Elementwise) and name in JUMPS:
-        return  # its series has the jump's share of the derivative
     p, q, c = np.array([1.3, 0.8]), np.array([0.9, 1.1]), np.array([0.5, -0.3])
     k, slope = act._pair(p, q, c.astype(complex))
     assert_allclose(k, act.dual(p, q, c), rtol=1e-9, atol=1e-10)
     assert_allclose(slope, act.dual_derivative(p, q, c), rtol=1e-9, atol=1e-10)
+    if not act._complex_steps:
+        return
     h = 1e-25
-    assert_allclose(act._pair(p, q, c + h * 1j)[0].imag / h, slope.real, rtol=1e-8, atol=1e-9)
+    if name not in JUMPS:
+        steep = act._pair(p, q, c + h * 1j)[0].imag / h
+        assert_allclose(steep, slope.real, rtol=1e-8, atol=1e-9)
     eps = 1e-5
     for which in range(2):
         arguments = [p, q]

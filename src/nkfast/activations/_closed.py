@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -192,7 +193,7 @@ class Cos(Sin):
     [1.0]
     """
 
-    _phase = np.pi / 2
+    _phase = math.pi / 2
 
 
 class RBF(Activation):
@@ -219,8 +220,8 @@ class RBF(Activation):
         self.gamma = gamma
 
     def __call__(self, x: ArrayLike) -> Array:
-        angle = np.sqrt(2 * self.gamma) * np.asarray(x) + np.pi / 4
-        return np.asarray(np.sqrt(2) * np.sin(angle))
+        angle = math.sqrt(2 * self.gamma) * np.asarray(x) + math.pi / 4
+        return np.asarray(math.sqrt(2) * np.sin(angle))
 
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
         k = np.exp(self.gamma * (2 * c - p - q))
@@ -362,7 +363,7 @@ class ExpNormalized(Activation):
 
     def __call__(self, x: ArrayLike) -> Array:
         g = self.gamma
-        return np.asarray(np.exp(np.sqrt(g) * np.asarray(x) + g * (self.shift - 1) / 2))
+        return np.asarray(np.exp(math.sqrt(g) * np.asarray(x) + g * (self.shift - 1) / 2))
 
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
         s = np.sqrt(p) * np.sqrt(q)

@@ -132,6 +132,10 @@ class Elementwise(Numerical):
     def _interpolant(self, reach: float) -> _Interpolant:
         return _interpolate(_Ref(self), 2.0 ** max(math.ceil(math.log2(reach)), 4))
 
+    @property
+    def _complex_steps(self) -> bool:  # type: ignore[override]
+        return not any(self._kinks)
+
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
         if any(map(np.iscomplexobj, (p, q, c))) or not any(self._kinks):
             return super()._pair(p, q, c)

@@ -297,14 +297,14 @@ class Table:
         return np.asarray(basis)
 
     def _cosine(self, s: Array, t: Array, c: Array) -> Array:
-        rho = np.clip(c * _inverse(s) * _inverse(t), -1, 1)
-        near = 1 - np.abs(rho) <= 32 * np.finfo(np.float64).eps
-        return np.asarray(np.arccos(np.where(near, np.sign(rho), rho)))
+        rho = c * _inverse(s) * _inverse(t)
+        near = 1 - np.abs(rho.real) <= 32 * np.finfo(np.float64).eps
+        return np.asarray(np.arccos(np.where(near, np.sign(rho.real), rho)))
 
     def pair(self, s: Array, t: Array, c: Array) -> tuple[Array, Array]:
         shape = np.broadcast_shapes(s.shape, t.shape, c.shape)
         flat = [np.broadcast_to(v, shape).ravel() for v in (s, t, c)]
-        out = np.empty((2, flat[0].size))
+        out = np.empty((2, flat[0].size), np.result_type(*flat))
         for i in range(0, flat[0].size, _ROWS):
             part = slice(i, i + _ROWS)
             u, v, w = (x[part] for x in flat)

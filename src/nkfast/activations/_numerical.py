@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
@@ -38,7 +38,6 @@ class Numerical(Activation):
     a table in the angle elsewhere.
     """
 
-    _complex_steps = False
     _jumps = False  # of the function itself
 
     def _function(self, x: Array) -> Array:
@@ -64,6 +63,9 @@ class Numerical(Activation):
 
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
         if any(map(np.iscomplexobj, (p, q, c))):
+            if _is_step(p, q, c) and self._complex_steps:
+                s, t = np.sqrt(p), np.sqrt(q)
+                return self._representation(s.real, t.real, _TOL).pair(s, t, c)
             return self._continued(p, q, c)
         s, t = np.sqrt(p), np.sqrt(q)
         if np.broadcast(s, t, c).size <= _FEW and _series(_Ref(self), *_range(s, t), _TOL) is None:
@@ -86,19 +88,24 @@ class Numerical(Activation):
         return _represent(_Ref(self), *_range(s, t), tol)
 
     def _continued(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
-        """Return the pair for complex arguments by the series in rho."""
-        s, t = np.sqrt(p), np.sqrt(q)
-        series = _long_series(_Ref(self), *_range(s.real, t.real))
-        a, b = series.coefficients(s), series.coefficients(t)
-        size = np.abs(c).max() / max(np.abs(np.sqrt(p) * np.sqrt(q)).max(), 1e-300)
-        largest = np.abs(a).reshape(-1, a.shape[-1]).max(0) * np.abs(b).reshape(
-            -1, b.shape[-1]
-        ).max(0)
-        l = np.arange(len(largest))
-        terms = largest * (1 + l) * min(size, 1.0) ** l
-        needed = np.flatnonzero(terms > 1e-18 * terms.max())
-        count = int(needed[-1]) + 1 if len(needed) else 1
-        return series_pair(a[..., :count], b[..., :count], s, t, c)
+        """Return the pair for complex c, |rho| < 1, by the series in rho."""
+        s, t = np.sqrt(p.real), np.sqrt(q.real)
+        rho = np.abs(c) * _inverse(s) * _inverse(t)
+        # Whatever the function, its coefficients are bounded: rho^count is at rounding.
+        largest = min(float(rho.max(initial=0.0)), 1.0)
+        count = int(np.clip(38 / -np.log(min(largest, 1 - 1e-9) + 1e-300) + 8, 16, _CONTINUED))
+        a, b = (self._coefficients(v, count, self._function) for v in (s, t))
+        k, slope = series_pair(a, b, s, t, c)
+        if self._jumps:  # which are in the series of the derivative, too
+            a, b = (self._coefficients(v, count, self._derivative) for v in (s, t))
+            slope, _ = series_pair(a, b, s, t, c)
+        return k, slope
+
+    def _coefficients(self, s: Array, count: int, g: Callable[[Array], Array]) -> Array:
+        distinct, index = np.unique(s, return_inverse=True)
+        with threadpool_limits(1, user_api="blas"):
+            a = hermite_integrals(g, distinct, count - 1, self._kinks)
+        return np.asarray(a[index.reshape(s.shape)])
 
     def _diagonal(self, p: Array) -> tuple[Array, Array]:
         s = np.sqrt(p)
@@ -114,13 +121,23 @@ class _Ref:
 
     def __init__(self, activation: Numerical) -> None:
         self.activation = activation
-        self.key = (type(activation), activation._key())
+        key = activation._key()
+        # What cannot be hashed is known by its identity, which `activation` keeps alive.
+        self.key = (type(activation), tuple(v if _hashable(v) else id(v) for v in key))
 
     def __hash__(self) -> int:
         return hash(self.key)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Ref) and self.key == other.key
+
+
+def _hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
 
 
 def _range(s: Array, t: Array) -> tuple[float, float]:
@@ -165,9 +182,9 @@ def _represent(ref: _Ref, low: float, high: float, tol: float) -> Series | Table
     )
 
 
-@lru_cache(maxsize=64)
-def _long_series(ref: _Ref, low: float, high: float) -> Series:
-    return Series(_norms(ref, low, high), 0.0, _CONTINUED)
+def _is_step(*values: Array) -> bool:
+    """Return whether imaginary parts are the tiny ones of derivatives by complex steps."""
+    return all(np.abs(np.imag(v)).max(initial=0.0) < 1e-15 for v in values)
 
 
 class _Smooth(Numerical):
@@ -384,6 +401,8 @@ class Softsign(_KinkAtZero):
 
 class _PiecewisePolynomial(Numerical):
     """Kernels by moments of the bivariate normal distribution."""
+
+    _complex_steps = False
 
     def _terms(self) -> list[Term]:
         raise NotImplementedError
