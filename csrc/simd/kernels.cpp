@@ -20,6 +20,7 @@ namespace {
 #include "simd/wht.inl.hpp"
 #include "simd/fft.inl.hpp"
 #include "simd/block.inl.hpp"
+#include "simd/dual.inl.hpp"
 // clang-format on
 
 template <class T> constexpr Table<T> table() {
@@ -39,12 +40,15 @@ template <class T> constexpr Table<T> table() {
       .square_sums = square_sums<T>,
       .scale_lanes = scale_lanes<T>,
       .stream = stream<T>,
+      .narrow = narrow<T>,
+      .transpose_tile = transpose_tile<T>,
   };
 }
 
 } // namespace
 
 extern const Kernels kernels;
-constinit const Kernels kernels{.f32 = table<float>(), .f64 = table<double>()};
+constinit const Kernels kernels{
+    .f32 = table<float>(), .f64 = table<double>(), .dual = dual_table()};
 
 } // namespace nkfast::NKFAST_LEVEL
