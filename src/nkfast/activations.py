@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln
 
+from ._dualmap import DualMap
 from ._parameters import Parameters
 from ._validation import check_count, check_real
 
@@ -63,6 +64,15 @@ class Activation(Parameters):
         0.5
         """
         return self._pair(*_covariance(p, q, c))[1]
+
+    def _dual_map(
+        self,
+        p_left: Array,  # noqa: ARG002
+        p_right: Array,  # noqa: ARG002
+        tol: float,  # noqa: ARG002
+    ) -> DualMap | None:
+        """Return the compiled map between points of these variances; None if there is none."""
+        return None
 
     def _diagonal(self, p: Array) -> tuple[Array, Array]:
         """Return (E f(u)^2, E f'(u)^2) for u ~ N(0, p): the pair at c = p = q."""
@@ -124,6 +134,12 @@ def _angle(p: Array, q: Array, c: Array) -> tuple[Array, Array]:
     return root, np.arctan2(root, c)
 
 
+def _deviations(p: Array) -> Array:
+    """Return the columns sqrt(p) and 1 / sqrt(p), 0 where p is 0."""
+    s = np.sqrt(p)
+    return np.stack([s, np.divide(1, s, out=np.zeros_like(s), where=s > 0)], axis=-1)
+
+
 class _Rectifier(Activation):
     """a min(x, 0) + b max(x, 0): the family of ReLU, leaky ReLU and the absolute value."""
 
@@ -143,6 +159,10 @@ class _Rectifier(Activation):
         root, theta = _angle(p, q, c)
         slope = ((a * a + b * b) * (np.pi - theta) + 2 * a * b * theta) / (2 * np.pi)
         return (a - b) ** 2 / (2 * np.pi) * root + c * slope, slope
+
+    def _dual_map(self, p_left: Array, p_right: Array, tol: float) -> DualMap:  # noqa: ARG002
+        left, right = _deviations(p_left), _deviations(p_right)
+        return DualMap("rectifier", self._slopes(), left, right)
 
     def _diagonal(self, p: Array) -> tuple[Array, Array]:
         a, b = self._slopes()
