@@ -365,7 +365,12 @@ void normalised_exponential(const DualRow& row) {
       });
 }
 
+// |c / G| <= 1/4, so that e^(c/G) -+ e^(-c/G) are short series, which do not cancel.
 void gabor(const DualRow& row) {
+  constexpr double sinh_series[] = {1.0,          1.0 / 6,        1.0 / 120,       1.0 / 5040,
+                                    1.0 / 362880, 1.0 / 39916800, 1.0 / 6227020800};
+  constexpr double cosh_series[] = {1.0,         1.0 / 2,       1.0 / 24,       1.0 / 720,
+                                    1.0 / 40320, 1.0 / 3628800, 1.0 / 479001600};
   const Real p = splat(row.left[0]);
   const Real* q2 = column(row, 0);
   each(
@@ -378,13 +383,14 @@ void gabor(const DualRow& row) {
         const Real d4 = 4.0 * d;
         const Real sum = p + q;
         const Real g = 1.0 / (d4 + 2.0 * sum + 1.0);
-        const Real y = 0.5 * (sum + d4) * g;
-        const Real plus = exponential(c * g - y);
-        const Real minus = exponential(-(c * g) - y);
-        const Real half = 0.5 * root(g);
+        const Real x = c * g;
+        const Real x2 = x * x;
+        const Real e = exponential(-0.5 * (sum + d4) * g) * root(g);
+        const Real odd = e * (x * polynomial(x2, sinh_series));
+        const Real even = e * polynomial(x2, cosh_series);
         const Real s = (1.0 + 2.0 * sum + 4.0 * (cc + pq)) * g;
         const Real t = (4.0 * c) * ((d4 + 3.0 * sum + 2.0) * g);
-        return {(plus - minus) * half, ((s - t) * minus + (s + t) * plus) * (half * g)};
+        return {odd, (s * even + t * odd) * g};
       });
 }
 

@@ -300,7 +300,7 @@ class _Pairs:
         """Return the inner products, in float64 whatever the input: see `_fill_in_numpy`."""
         X, Z = (A.astype(np.float64, copy=False) for A in (self.X[rows], self.Z[cols]))
         product = X @ Z.T
-        return product.toarray(order="C") if sp.issparse(product) else np.asarray(product)
+        return np.ascontiguousarray(product.toarray() if sp.issparse(product) else product)
 
     def _fill_in_numpy(
         self,
