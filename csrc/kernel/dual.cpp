@@ -4,8 +4,10 @@
 #include "simd/dispatch.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <iterator>
+#include <numeric>
 #include <stdexcept>
 #include <utility>
 
@@ -102,6 +104,13 @@ DualMap::DualMap(const std::string& kind, std::vector<double> params, const doub
   for (std::size_t j = 0; j < n_right; ++j) {
     for (std::size_t t = 0; t < right_width; ++t) {
       right_.data()[t * ld_ + j] = right[j * right_width + t];
+    }
+  }
+  if (kind_ == kSeries) { // the largest coefficients tell how many terms a row needs
+    for (std::size_t t = 1; t < right_width; ++t) {
+      const double* a = right_.data() + t * ld_;
+      params_.push_back(std::accumulate(
+          a, a + n_right, 0.0, [](double most, double x) { return std::max(most, std::abs(x)); }));
     }
   }
 }

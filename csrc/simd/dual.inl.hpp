@@ -436,11 +436,56 @@ constexpr std::size_t kChains = 4;
 constexpr std::size_t kChains = 2;
 #endif
 
+// How many terms matter for the row: those left out are below a rounding of the sum of sizes, of k
+// and of its derivative, at the largest |rho| of the row. Behind the parameters lie the columns'
+// largest coefficients.
+inline std::size_t terms_that_matter(const DualRow& row, std::size_t n_terms, double stride) {
+  constexpr std::size_t W = kLanes<double>;
+  constexpr std::size_t kMost = 256;
+  if (n_terms > kMost) {
+    return n_terms;
+  }
+  Lane largest{};
+  for (std::size_t j = 0; j < row.n; j += W) {
+    const Lane rho = absolute(load_any(row.k + j) * load_any(row.right + j));
+    largest = pick(rho > largest, rho, largest);
+  }
+  double y = 0;
+  for (std::size_t l = 0; l < W; ++l) {
+    y = largest[l] > y ? largest[l] : y;
+  }
+  y *= row.left[0];
+  if (!(y < 1)) {
+    return n_terms;
+  }
+  y = stride == 2 ? y * y : y;
+  double power[kMost], size[kMost], total = 0;
+  double now = 1;
+  for (std::size_t t = 0; t < n_terms; ++t) {
+    power[t] = now;
+    now *= y;
+    const double a = row.left[1 + t] * row.params[3 + t];
+    size[t] = (a < 0 ? -a : a) * (row.params[0] + stride * static_cast<double>(t) + 1);
+    total += size[t];
+  }
+  double rest = 0;
+  while (n_terms > 1) {
+    rest += size[n_terms - 1];
+    // The derivative has one power of y less.
+    if (!(rest * power[n_terms - 2] <= kEps / 32 * total)) {
+      break;
+    }
+    --n_terms;
+  }
+  return n_terms;
+}
+
 template <bool kSlope> inline void series_row(const DualRow& row) {
   constexpr std::size_t W = kLanes<double>;
   const auto offset = static_cast<int>(row.params[0]);
   const auto stride = static_cast<int>(row.params[1]);
-  const auto n_terms = static_cast<std::size_t>(row.params[2]);
+  const std::size_t n_terms =
+      terms_that_matter(row, static_cast<std::size_t>(row.params[2]), row.params[1]);
   const Lane is = splat(row.left[0]);
   const double* a = row.left + 1;
   for (std::size_t j = 0; j < row.n; j += kChains * W) {
