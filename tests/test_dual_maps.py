@@ -279,6 +279,102 @@ def test_table(rank, n, n_slope):
             assert np.all(abs(found[i] - expected) <= 1e-11 * bound)
 
 
+# --- piecewise polynomials: (power, side, b, coefficient) ---
+
+PIECEWISE = {
+    "hard tanh": [(0, 0, 0, -1), (1, 1, -1, 1), (1, 1, 1, -1)],
+    "other side": [(1, -1, 0.3, 0.7), (2, -1, -0.5, 1.0), (0, 1, 0.2, 1.0)],
+    "cubic": [(3, 0, 0, 0.2), (1, 0, 0, 1), (3, 1, 0.5, -0.3), (2, 1, 0.5, 1), (0, -1, -2, 0.4)],
+    "polynomial": [(2, 0, 0, 1), (3, 0, 0, 0.5), (0, 0, 0, 2)],
+    "relu6": [(1, 1, 0, 1), (1, 1, 6, -1)],
+}
+
+
+def piecewise_value(terms, x):
+    total = 0 * x
+    for power, side, b, c in terms:
+        inside = np.where(side * (x - b) > 0, 1.0, np.where(x == b, 0.5, 0.0)) if side else 1.0
+        total = total + c * inside * ((side * (x - b)) if side else x) ** power
+    return total
+
+
+def piecewise_slope(terms):
+    return [
+        (power - 1, side, b, c * power * (side or 1)) for power, side, b, c in terms if power > 0
+    ]
+
+
+def expectation(terms, s, s2, rho):
+    """E f(s X) f(s2 Y) by Gauss-Legendre rules between the kinks, the inner one rotated."""
+    nodes, weights = np.polynomial.legendre.leggauss(24)
+
+    def rule(kinks):
+        """Points and weights of the normal density; one rule for each row of kinks."""
+        grid = np.broadcast_to(np.arange(-10.0, 10.5, 2), (*kinks.shape[:-1], 11))
+        cuts = np.sort(np.clip(np.concatenate([grid, kinks], axis=-1), -10, 10), axis=-1)
+        mid, half = (cuts[..., 1:] + cuts[..., :-1]) / 2, np.diff(cuts) / 2
+        z = (mid[..., None] + half[..., None] * nodes).reshape(*kinks.shape[:-1], -1)
+        w = (half[..., None] * weights).reshape(z.shape)
+        return z, w * np.exp(-z * z / 2) / np.sqrt(2 * np.pi)
+
+    kinks = np.array([b for _, side, b, _ in terms if side])
+    tau = np.sqrt((1 - rho) * (1 + rho))
+    at = [kinks / t for t in (s, s2 * rho) if t]  # where v's mean crosses a kink, it is steep
+    x, wx = rule(np.concatenate([*at, [0]]))
+    fx = piecewise_value(terms, s * x)
+    if tau == 0 or s2 == 0:
+        return np.sum(wx * fx * piecewise_value(terms, s2 * rho * x))
+    y, wy = rule((kinks / s2 - rho * x[:, None]) / tau)
+    inner = np.sum(wy * piecewise_value(terms, s2 * (rho * x[:, None] + tau * y)), axis=1)
+    return np.sum(wx * fx * inner)
+
+
+@pytest.mark.parametrize("name", PIECEWISE)
+def test_piecewise(name):
+    terms = PIECEWISE[name]
+    s = np.array([0.0, 0.3, 1.0, 1.7])
+    s2 = np.array([0.0, 0.8, 1.0])
+    columns = [deviations(t * t) for t in (s, s2)]
+    params = (len(terms), *np.ravel(terms))
+    for rho in (-1.0, -0.96, -0.5, 0.0, 0.2, 0.6, 0.93, 1.0):
+        c = rho * np.outer(s, s2)
+        k, slope = run("piecewise", params, *columns, c, np.ones_like(c))
+        for i, j in np.ndindex(c.shape):
+            rho_ij = rho if s[i] * s2[j] else 0.0
+            expected = expectation(terms, s[i], s2[j], rho_ij)
+            assert abs(k[i, j] - expected) <= 2e-12, (s[i], s2[j], rho)
+            expected = expectation(piecewise_slope(terms), s[i], s2[j], rho_ij)
+            assert abs(slope[i, j] - expected) <= 2e-12, (s[i], s2[j], rho)
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e-3, 1.0, 1e3, 1e100])
+def test_piecewise_relu_is_the_rectifier(scale):
+    """Also as the difference of its halves, whose kinks lie apart; for points of any size."""
+    rng = np.random.default_rng(0)
+    p, q = (rng.random(12) + 0.5) * scale, (rng.random(40) + 0.5) * scale
+    rho = np.concatenate(
+        [2 * rng.random((12, 36)) - 1, np.resize([1, -1, 0.925, -0.999], (12, 4))], 1
+    )
+    c = rho * np.sqrt(p)[:, None] * np.sqrt(q)
+    left, right = deviations(p), deviations(q)
+    theta = np.ones_like(c)
+    k, slope = run("rectifier", (0.25, 1.0), left, right, c, theta)
+    terms = [(1, 1, 0, 1.0), (1, -1, 0, -0.25)]
+    found = run("piecewise", (2, *np.ravel(terms)), left, right, c, theta)
+    assert np.all(abs(found[0] - k) <= 1e-14 * np.sqrt(p)[:, None] * np.sqrt(q))
+    assert np.all(abs(found[1] - slope) <= 1e-13)
+
+
+def test_piecewise_small_points_meet_no_kink():
+    """Hard tanh is the identity there, exactly."""
+    terms = PIECEWISE["hard tanh"]
+    left = deviations(np.array([1e-200, 1e-20, 1e-6]))
+    c = np.outer(left[:, 0], left[:, 0]) * 0.3
+    k, slope = run("piecewise", (3, *np.ravel(terms)), left, left, c, np.ones((3, 3)))
+    assert np.all(abs(k - c) <= 1e-14 * c)
+    assert np.all(abs(slope - 1) <= 1e-14)
+
+
 # --- what is refused ---
 
 

@@ -74,7 +74,7 @@ private:
 
 inline std::size_t whole_panels(std::size_t n) { return (n + kDualPad - 1) / kDualPad * kDualPad; }
 
-// The map that has no vector loop yet; see piecewise.cpp.
+// The map that has no vector loop; see piecewise.cpp.
 void piecewise(const DualRow& row);
 
 } // namespace nkfast
