@@ -163,7 +163,7 @@ public:
       mend(rows, r0);
     }
     for (std::size_t i = 0; i < rows; ++i) {
-      std::copy_n(tile_.data() + i * ld_, c1 - c0, at(r0 + i, c0));
+      table<T>().stream(tile_.data() + i * ld_, c1 - c0, at(r0 + i, c0));
     }
     T* mirror = target_.mirror + static_cast<std::ptrdiff_t>(c0 + past) * target_.mirror_ld +
                 static_cast<std::ptrdiff_t>(r0);
