@@ -20,7 +20,9 @@ namespace {
 #include "simd/wht.inl.hpp"
 #include "simd/fft.inl.hpp"
 #include "simd/block.inl.hpp"
+#include "simd/maths.inl.hpp"
 #include "simd/dual.inl.hpp"
+#include "simd/gram.inl.hpp"
 // clang-format on
 
 template <class T> constexpr Table<T> table() {
@@ -42,6 +44,15 @@ template <class T> constexpr Table<T> table() {
       .stream = stream<T>,
       .narrow = narrow<T>,
       .transpose_tile = transpose_tile<T>,
+  };
+}
+
+constexpr DualTable dual_table() {
+  return {
+      .map = {rectifier, sign, rectified_power, asin, gelu, exponential_kernel, sine, gaussian,
+              normalised_exponential, gabor, series, table_map},
+      .affine = affine,
+      .gram = gram,
   };
 }
 

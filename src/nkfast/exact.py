@@ -33,8 +33,8 @@ NAMES = ("nngp", "ntk")
 _BLOCK_ENTRIES = 1 << 18  # entries of a block that NumPy computes: a few MB of temporaries
 _PRODUCT_ENTRIES = 1 << 20  # entries of a block of inner products from BLAS or scipy.sparse
 _BOUNDED_ENTRIES = 1 << 22  # entries of a block that is buffered, or whose pages are let go
-_TABLE_BYTES = 64 << 20  # tables of the rows, or of the columns, of a block
-_TILED_FEATURES = 2048  # up to here the core computes the inner products, in cache
+_TABLE_BYTES = 32 << 20  # tables of the rows, or of the columns, of a block
+_TILED_FEATURES = 16384  # up to here the core computes the inner products, in cache
 
 
 class Diagonal(NamedTuple):
