@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "kernel/dense.hpp"
 #include "simd/dispatch.hpp"
 #include "sketch/norms.hpp"
 #include "sketch/program.hpp"
@@ -19,6 +20,7 @@ namespace py = pybind11;
 using namespace pybind11::literals;
 using nkfast::HadamardMap;
 using nkfast::HashMap;
+using nkfast::KernelProgram;
 using nkfast::Program;
 using nkfast::Rows;
 
@@ -272,6 +274,167 @@ Array<double> radial_weights(const Array<double>& norms, const Array<double>& co
   return out;
 }
 
+using Reals = Array<double>;
+
+nkfast::DualMap dual_map(const std::string& kind, std::vector<double> params, const Reals& left,
+                         const Reals& right) {
+  if (left.ndim() != 2 || right.ndim() != 2) {
+    throw std::invalid_argument("left, right: expected 2-D arrays");
+  }
+  return {kind,
+          std::move(params),
+          left.data(),
+          static_cast<std::size_t>(left.shape(0)),
+          static_cast<std::size_t>(left.shape(1)),
+          right.data(),
+          static_cast<std::size_t>(right.shape(0)),
+          static_cast<std::size_t>(right.shape(1))};
+}
+
+using MaybeArray = std::optional<py::array>;
+
+// The memory of a writable (rows, cols) array whose rows may be any distance apart.
+template <class T>
+T* place(py::array& out, py::ssize_t rows, py::ssize_t cols, const char* name, std::ptrdiff_t& ld) {
+  constexpr auto size = static_cast<py::ssize_t>(sizeof(T));
+  check_shape(out, {rows, cols}, name);
+  if (!py::isinstance<py::array_t<T>>(out) || (cols > 1 && out.strides(1) != size) ||
+      out.strides(0) % size != 0 || reinterpret_cast<std::uintptr_t>(out.data()) % sizeof(T) != 0) {
+    throw std::invalid_argument(std::string(name) +
+                                ": expected aligned rows of contiguous entries, of one dtype");
+  }
+  ld = out.strides(0) / size;
+  return static_cast<T*>(out.mutable_data()); // raises if read-only
+}
+
+template <class T>
+nkfast::Target<T> target(MaybeArray& out, MaybeArray& mirror, const std::optional<Reals>& diagonal,
+                         py::ssize_t rows, py::ssize_t cols, bool symmetric) {
+  nkfast::Target<T> to;
+  if (!out) {
+    return to;
+  }
+  to.out = place<T>(*out, rows, cols, "out", to.ld);
+  if (symmetric) {
+    to.mirror = to.out;
+    to.mirror_ld = to.ld;
+  } else if (mirror) {
+    to.mirror = place<T>(*mirror, cols, rows, "mirror", to.mirror_ld);
+  }
+  if (diagonal) {
+    check_shape(*diagonal, {rows}, "diagonal");
+    to.diagonal = diagonal->data();
+  }
+  return to;
+}
+
+// Kernels of a program into arrays of one dtype: where each goes, its mirror image, its diagonal.
+struct Destination {
+  MaybeArray nngp, ntk, nngp_mirror, ntk_mirror;
+  std::optional<Reals> nngp_diagonal, ntk_diagonal;
+  bool symmetric;
+};
+
+template <class T, class Source>
+void run_into(const KernelProgram& program, const Source& source, double scale, py::ssize_t rows,
+              py::ssize_t cols, Destination& to, std::size_t n_threads) {
+  const auto nngp = target<T>(to.nngp, to.nngp_mirror, to.nngp_diagonal, rows, cols, to.symmetric);
+  const auto ntk = target<T>(to.ntk, to.ntk_mirror, to.ntk_diagonal, rows, cols, to.symmetric);
+  const nkfast::Extent extent{static_cast<std::size_t>(rows), static_cast<std::size_t>(cols),
+                              to.symmetric};
+  py::gil_scoped_release released;
+  program.run(source, scale, extent, nngp, ntk, n_threads);
+}
+
+template <class Source>
+void run_kernels(const KernelProgram& program, const Source& source, double scale, py::ssize_t rows,
+                 py::ssize_t cols, Destination& to, std::size_t n_threads) {
+  if (to.symmetric && rows != cols) {
+    throw std::invalid_argument("symmetric: expected as many rows as columns");
+  }
+  const MaybeArray& any = to.nngp ? to.nngp : to.ntk;
+  if (any && py::isinstance<py::array_t<float>>(*any)) {
+    run_into<float>(program, source, scale, rows, cols, to, n_threads);
+  } else {
+    run_into<double>(program, source, scale, rows, cols, to, n_threads);
+  }
+}
+
+template <class X> void bind_points(py::class_<KernelProgram>& program) {
+  program.def(
+      "run_points",
+      [](const KernelProgram& self, const Array<X>& x, const Array<X>& z, double scale,
+         Destination& to, std::size_t n_threads) {
+        if (x.ndim() != 2 || z.ndim() != 2 || x.shape(1) != z.shape(1)) {
+          throw std::invalid_argument("X, Z: expected 2-D arrays of as many columns");
+        }
+        const nkfast::Points<X> points{x.data(), z.data(), static_cast<std::size_t>(x.shape(1))};
+        run_kernels(self, points, scale, x.shape(0), z.shape(0), to, n_threads);
+      },
+      "X"_a.noconvert(), "Z"_a.noconvert(), "scale"_a, "to"_a, "n_threads"_a);
+}
+
+void bind_kernels(py::module_& m) {
+  m.def(
+      "dual_map",
+      [](const std::string& kind, std::vector<double> params, const Reals& left, const Reals& right,
+         Reals& k, std::optional<Reals>& theta, std::size_t n_threads) {
+        const nkfast::DualMap map = dual_map(kind, std::move(params), left, right);
+        check_shape(k, {left.shape(0), right.shape(0)}, "k");
+        if (theta) {
+          check_shape(*theta, {left.shape(0), right.shape(0)}, "theta");
+        }
+        double* to_k = k.mutable_data();
+        double* to_theta = theta ? theta->mutable_data() : nullptr;
+        py::gil_scoped_release released;
+        map.apply_all(to_k, to_theta, n_threads);
+      },
+      "kind"_a, "params"_a, "left"_a.noconvert(), "right"_a.noconvert(), "k"_a.noconvert(),
+      "theta"_a.noconvert().none(true), "n_threads"_a);
+
+  py::class_<Destination>(m, "Destination", "Where kernels go.")
+      .def(py::init([](MaybeArray nngp, MaybeArray ntk, MaybeArray nngp_mirror,
+                       MaybeArray ntk_mirror, std::optional<Reals> nngp_diagonal,
+                       std::optional<Reals> ntk_diagonal, bool symmetric) {
+             return Destination{std::move(nngp),
+                                std::move(ntk),
+                                std::move(nngp_mirror),
+                                std::move(ntk_mirror),
+                                std::move(nngp_diagonal),
+                                std::move(ntk_diagonal),
+                                symmetric};
+           }),
+           "nngp"_a.none(true), "ntk"_a.none(true), "nngp_mirror"_a.none(true) = py::none(),
+           "ntk_mirror"_a.none(true) = py::none(), "nngp_diagonal"_a.none(true) = py::none(),
+           "ntk_diagonal"_a.none(true) = py::none(), "symmetric"_a = false);
+
+  py::class_<KernelProgram> program(m, "KernelProgram", "The layers of a network, for kernels.");
+  program.def(py::init<>())
+      .def("affine", &KernelProgram::affine, "w2"_a, "b2"_a)
+      .def(
+          "activation",
+          [](KernelProgram& self, const std::string& kind, std::vector<double> params,
+             const Reals& left, const Reals& right) {
+            self.activation(dual_map(kind, std::move(params), left, right));
+          },
+          "kind"_a, "params"_a, "left"_a.noconvert(), "right"_a.noconvert())
+      .def("push", &KernelProgram::push)
+      .def("add", &KernelProgram::add)
+      .def(
+          "run_products",
+          [](const KernelProgram& self, const Reals& products, double scale, Destination& to,
+             std::size_t n_threads) {
+            if (products.ndim() != 2) {
+              throw std::invalid_argument("products: expected a 2-D array");
+            }
+            const nkfast::GivenProducts given{products.data(), products.shape(1)};
+            run_kernels(self, given, scale, products.shape(0), products.shape(1), to, n_threads);
+          },
+          "products"_a.noconvert(), "scale"_a, "to"_a, "n_threads"_a);
+  bind_points<float>(program);
+  bind_points<double>(program);
+}
+
 } // namespace
 
 // The core keeps no state that changes after import, so it needs no GIL to guard it.
@@ -338,6 +501,8 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
       "length"_a, "counts"_a.noconvert(), "samples"_a.noconvert(), "signs"_a.noconvert(),
       "scale"_a);
   bind_all(hadamard_map);
+
+  bind_kernels(m);
 
   m.def("radial_weights", &radial_weights, "norms"_a.noconvert(), "coefficients"_a.noconvert(),
         "at_zero"_a.noconvert(), "middle"_a, "half"_a, "power"_a, "n_threads"_a);

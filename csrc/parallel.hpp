@@ -72,6 +72,8 @@ struct alignas(64) Worker {
     for (;;) {
       signal.wait_until(1);
       call(context, block);
+      // Numbers written past the caches (Table::stream) are not ordered by the store in set().
+      std::atomic_thread_fence(std::memory_order_seq_cst);
       signal.set(0);
     }
   }

@@ -13,7 +13,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import nkfast as nk
 import reference
-from nkfast import exact
 
 # Values of neural-tangents 0.6 in float64; key "mlp|activation|depth=..|w_std=..|b_std=..|kernel".
 ORACLE = np.load(Path(__file__).parent / "data" / "kernels.npz")
@@ -92,12 +91,12 @@ def test_bad_get_is_refused(get):
         NET.kernel(np.eye(2), get=get)
 
 
-def test_blocks_of_rows_are_seamless(rng, monkeypatch):
+def test_blocks_are_seamless(rng):
     X, Z = rng.standard_normal((23, 4)), rng.standard_normal((9, 4))
     whole = [*NET.kernel(X), *NET.kernel(X, Z)]
-    for entries in (1, 50, 100):
-        monkeypatch.setattr(exact, "_BLOCK_ENTRIES", entries)
-        for found, expected in zip([*NET.kernel(X), *NET.kernel(X, Z)], whole, strict=True):
+    for block in (1, 5, 22, 23, 1000):
+        blocks = [*NET.kernel(X, block=block), *NET.kernel(X, Z, block=block)]
+        for found, expected in zip(blocks, whole, strict=True):
             assert_allclose(found, expected, rtol=1e-13)
             if found.shape == (23, 23):
                 assert_array_equal(found, found.T)

@@ -37,7 +37,8 @@ def main() -> None:
     kernel = jax.jit(lambda x: tuple(kernel_fn(x, None, ("nngp", "ntk"))))
 
     def run() -> tuple[jax.Array, ...]:
-        return jax.block_until_ready(kernel(x))
+        kernels: tuple[jax.Array, ...] = jax.block_until_ready(kernel(x))
+        return kernels
 
     np.savez(job["result"], *(np.asarray(k) for k in run()))
     run()

@@ -20,6 +20,9 @@ namespace {
 #include "simd/wht.inl.hpp"
 #include "simd/fft.inl.hpp"
 #include "simd/block.inl.hpp"
+#include "simd/maths.inl.hpp"
+#include "simd/dual.inl.hpp"
+#include "simd/gram.inl.hpp"
 // clang-format on
 
 template <class T> constexpr Table<T> table() {
@@ -38,12 +41,25 @@ template <class T> constexpr Table<T> table() {
       .gather = gather<T>,
       .square_sums = square_sums<T>,
       .scale_lanes = scale_lanes<T>,
+      .stream = stream<T>,
+      .narrow = narrow<T>,
+      .transpose_tile = transpose_tile<T>,
+  };
+}
+
+constexpr DualTable dual_table() {
+  return {
+      .map = {rectifier, sign, rectified_power, asin, gelu, exponential_kernel, sine, gaussian,
+              normalised_exponential, gabor, series, table_map},
+      .affine = affine,
+      .gram = gram,
   };
 }
 
 } // namespace
 
 extern const Kernels kernels;
-constinit const Kernels kernels{.f32 = table<float>(), .f64 = table<double>()};
+constinit const Kernels kernels{
+    .f32 = table<float>(), .f64 = table<double>(), .dual = dual_table()};
 
 } // namespace nkfast::NKFAST_LEVEL

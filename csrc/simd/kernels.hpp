@@ -58,11 +58,68 @@ template <class T> struct Table {
 
   // block[j * W + r] *= scale[r] for j < n.
   void (*scale_lanes)(T* block, std::size_t n, const T* scale);
+
+  // dst[j] = src[j] for j < n, written past the caches; ranges do not overlap.
+  void (*stream)(const T* src, std::size_t n, T* dst);
+
+  // dst[j] = src[j] for j < n, rounded to T.
+  void (*narrow)(const double* src, std::size_t n, T* dst);
+
+  // dst[j * dst_ld + i] = src[i * src_ld + j] for i < rows, j < cols.
+  void (*transpose_tile)(const T* src, std::size_t src_ld, std::size_t rows, std::size_t cols,
+                         T* dst, std::ptrdiff_t dst_ld);
+};
+
+// Columns of the exact kernels come in whole panels of this many.
+constexpr std::size_t kDualPad = 32;
+
+// One row of pairs on its way through an activation: covariances in, kernels out. Pointers but left
+// and params are aligned to 64 bytes; the tables of the maps are described in kernel/dual.hpp.
+struct DualRow {
+  const double* params;
+  const double* left;  // the row's table
+  const double* right; // the columns' table: entry t of column j lies at right[t * ld + j]
+  std::size_t ld;
+  std::size_t n; // columns, a multiple of kDualPad
+  double* k;
+  double* theta; // null: not wanted
+};
+
+// Maps that have a loop, in the order of the table below; piecewise comes after them.
+enum DualKind {
+  kRectifier,
+  kSign,
+  kRectifiedPower,
+  kAsin,
+  kGelu,
+  kExp,
+  kSin,
+  kGaussian,
+  kExpNormalized,
+  kGabor,
+  kSeries,
+  kTable,
+  kLoopKinds,
+  kPiecewise = kLoopKinds,
+  kDualKinds
+};
+
+struct DualTable {
+  void (*map[kLoopKinds])(const DualRow& row);
+
+  // k = w2 k + b2, then theta = w2 theta + k (theta null: not wanted; first: it counts as zero).
+  void (*affine)(double w2, double b2, std::size_t n, double* k, double* theta, bool first);
+
+  // out[r * ld + j] = scale (out[..] if add + sum over t < depth of x[r * x_ld + t] panel[t, j])
+  // for j < kDualPad; a panel holds kDualPad columns as (depth, column).
+  void (*gram)(const double* x, std::size_t x_ld, std::size_t rows, const double* panel,
+               std::size_t depth, double* out, std::size_t ld, double scale, bool add);
 };
 
 struct Kernels {
   Table<float> f32;
   Table<double> f64;
+  DualTable dual;
 };
 
 } // namespace nkfast

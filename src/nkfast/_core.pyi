@@ -107,3 +107,44 @@ class Program:
         out: NDArray[Any],
         n_threads: int,
     ) -> None: ...
+
+def dual_map(
+    kind: str,
+    params: Sequence[float],
+    left: NDArray[np.float64],
+    right: NDArray[np.float64],
+    k: NDArray[np.float64],
+    theta: NDArray[np.float64] | None,
+    n_threads: int,
+) -> None: ...
+
+class Destination:
+    def __init__(
+        self,
+        nngp: NDArray[Any] | None,
+        ntk: NDArray[Any] | None,
+        nngp_mirror: NDArray[Any] | None = None,
+        ntk_mirror: NDArray[Any] | None = None,
+        nngp_diagonal: NDArray[np.float64] | None = None,
+        ntk_diagonal: NDArray[np.float64] | None = None,
+        symmetric: bool = False,
+    ) -> None: ...
+
+class KernelProgram:
+    def __init__(self) -> None: ...
+    def affine(self, w2: float, b2: float) -> None: ...
+    def activation(
+        self,
+        kind: str,
+        params: Sequence[float],
+        left: NDArray[np.float64],
+        right: NDArray[np.float64],
+    ) -> None: ...
+    def push(self) -> None: ...
+    def add(self) -> None: ...
+    def run_points(
+        self, X: NDArray[Any], Z: NDArray[Any], scale: float, to: Destination, n_threads: int
+    ) -> None: ...
+    def run_products(
+        self, products: NDArray[np.float64], scale: float, to: Destination, n_threads: int
+    ) -> None: ...

@@ -1,24 +1,40 @@
-"""Exact NNGP and NTK kernels of dense networks."""
+"""Exact NNGP and NTK kernels of dense networks.
+
+The core takes each row of a tile of inner products through all layers while it is in cache
+(csrc/kernel). This file cuts the kernel into blocks, so that what is known of each point alone (the
+tables of `_dualmap`) stays small, and walks the blocks. Networks with an activation that has no
+compiled map go through the same blocks in NumPy.
+"""
 
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from ._validation import check_rows
-from .layers import Diagonals, Moments
+from . import _core
+from ._config import get_num_threads
+from ._dualmap import DualMap
+from ._results import Result, given_results, new_results
+from ._validation import check_count, check_rows
+from .activations import Activation
+from .layers import Dense, Diagonals, Layer, Moments, Residual, _Activated
 
 if TYPE_CHECKING:
     from .layers import Sequential
 
 Array = NDArray[Any]
 NAMES = ("nngp", "ntk")
-_BLOCK_ENTRIES = 1 << 18  # entries of a block of kernel rows: a few MB of temporaries
+_BLOCK_ENTRIES = 1 << 18  # entries of a block that NumPy computes: a few MB of temporaries
+_PRODUCT_ENTRIES = 1 << 20  # entries of a block of inner products from BLAS or scipy.sparse
+_BOUNDED_ENTRIES = 1 << 22  # entries of a block that is buffered, or whose pages are let go
+_TABLE_BYTES = 32 << 20  # tables of the rows, or of the columns, of a block
+_TILED_FEATURES = 16384  # up to here the core computes the inner products, in cache
 
 
 class Diagonal(NamedTuple):
@@ -37,18 +53,6 @@ def squared_norms(X: Any) -> Array:
     return np.asarray(np.einsum("ij,ij->i", X, X, dtype=np.float64))
 
 
-def _names(get: str | Iterable[str]) -> tuple[str, ...]:
-    names = (get,) if isinstance(get, str) else tuple(get)
-    if not names or any(name not in NAMES for name in names) or len(set(names)) < len(names):
-        raise ValueError(f"get: expected one or both of {NAMES}, got {get!r}")
-    return names
-
-
-def _gram(X: Any, Z: Any) -> Array:
-    product = X @ Z.T
-    return product.toarray() if sp.issparse(product) else np.asarray(product)
-
-
 def diag(net: Sequential, X: Any) -> Diagonal:
     """Return the diagonals of the kernels of `X` with itself; see `Sequential.diag`."""
     X = check_rows(X)
@@ -57,45 +61,281 @@ def diag(net: Sequential, X: Any) -> Diagonal:
     return Diagonal(end.k.astype(X.dtype), end.theta.astype(X.dtype))
 
 
-def kernel(net: Sequential, X: Any, Z: Any, get: str | Iterable[str]) -> Any:
+def kernel(
+    net: Sequential,
+    X: Any,
+    Z: Any,
+    get: str | Iterable[str],
+    out: Any = None,
+    block: int | None = None,
+) -> Any:
     """Return exact kernels; see `Sequential.kernel`."""
+    get = get if isinstance(get, str) else tuple(get)
     names = _names(get)
-    X = check_rows(X, "X")
-    symmetric = Z is None or Z is X
-    Z = X if symmetric else check_rows(Z, "Z")
-    n, d = X.shape
-    m = Z.shape[0]
-    if Z.shape[1] != d:
-        raise ValueError(f"Z: expected {d} features as in X, got {Z.shape[1]}")
-    dtype = np.result_type(X.dtype, Z.dtype)
-    out = {name: np.empty((n, m), dtype) for name in names}
+    pairs = _Pairs(net, X, Z)
+    if out is None:
+        results = new_results(names, pairs.shape, pairs.dtype)
+    else:
+        results = given_results(out, get, names, pairs.shape, (pairs.X, pairs.Z))
+    if block is not None:
+        block = check_count(block, "block", low=1)
+    bounded = any(result.bounded for result in results)
+    height, width = (block, block) if block else pairs.block_shape(bounded)
+    whole = dict(zip(names, results, strict=True))
+    for rows in _slices(0, pairs.shape[0], height):
+        if pairs.symmetric:
+            pairs.fill(whole, rows, rows, "symmetric")
+        how = "mirrored" if pairs.symmetric else "plain"
+        for cols in _slices(rows.stop if pairs.symmetric else 0, pairs.shape[1], width):
+            pairs.fill(whole, rows, cols, how)
+    return _named(get, names, [result.out for result in results])
 
-    # The recursion runs in float64 whatever the input: near rho = 1 float32 covariances would
-    # lose half of their digits in p q - c^2.
-    X64 = X.astype(np.float64, copy=False)
-    Z64 = X64 if symmetric else Z.astype(np.float64, copy=False)
-    p = squared_norms(X64) / d
-    q = p if symmetric else squared_norms(Z64) / d
-    step = max(1, _BLOCK_ENTRIES // max(m, 1))
-    for i in range(0, n, step):
-        rows = slice(i, min(i + step, n))
-        first = i if symmetric else 0  # the lower triangle is mirrored
-        k = _gram(X64[rows], Z64[first:]) / d
-        end = net._propagate(
-            Moments(k, np.zeros_like(k), p[rows, None], np.ascontiguousarray(q[first:])[None, :])
+
+def kernel_blocks(
+    net: Sequential, X: Any, Z: Any, get: str | Iterable[str], rows: int
+) -> Iterator[tuple[slice, Any]]:
+    """Yield blocks of rows; see `Sequential.kernel_blocks`."""
+    get = get if isinstance(get, str) else tuple(get)
+    names = _names(get)
+    height = check_count(rows, "rows", low=1)
+    return _blocks(_Pairs(net, X, Z), get, names, height)
+
+
+def _blocks(
+    pairs: _Pairs, get: str | tuple[str, ...], names: tuple[str, ...], height: int
+) -> Iterator[tuple[slice, Any]]:
+    n, m = pairs.shape
+    tall, width = pairs.block_shape(False)
+    for rows in _slices(0, n, height):
+        results = new_results(names, (rows.stop - rows.start, m), pairs.dtype)
+        whole = dict(zip(names, results, strict=True))
+        for part in _slices(rows.start, rows.stop, tall):
+            for cols in _slices(0, m, width):
+                pairs.fill(whole, part, cols, "plain", rows.start)
+        if pairs.symmetric:
+            at = np.arange(rows.start, rows.stop)
+            for name, result in whole.items():
+                result.out[at - rows.start, at] = pairs.ends[name][at]
+        yield rows, _named(get, names, [result.out for result in results])
+
+
+def _names(get: str | tuple[str, ...]) -> tuple[str, ...]:
+    names = (get,) if isinstance(get, str) else get
+    if not names or any(name not in NAMES for name in names) or len(set(names)) < len(names):
+        raise ValueError(f"get: expected one or both of {NAMES}, got {get!r}")
+    return names
+
+
+def _named(get: str | tuple[str, ...], names: tuple[str, ...], arrays: list[Any]) -> Any:
+    return arrays[0] if isinstance(get, str) else namedtuple("Kernels", names)(*arrays)
+
+
+def _slices(start: int, stop: int, step: int) -> Iterator[slice]:
+    for i in range(start, stop, step):
+        yield slice(i, min(i + step, stop))
+
+
+# --- a network as the core's steps ---
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A step of the core: "affine" (of `layer`), "activation", "push" or "add"."""
+
+    name: str
+    layer: Dense | None = None
+    activation: Activation | None = None
+
+
+def _steps_of(layers: Iterable[Layer]) -> list[_Step] | None:
+    """Return the core's steps, None if it does not know one of the layers."""
+    steps: list[_Step] = []
+    for layer in layers:
+        if isinstance(layer, Dense):
+            steps.append(_Step("affine", layer=layer))
+        elif isinstance(layer, _Activated):
+            steps.append(_Step("activation", activation=layer.activation))
+        elif isinstance(layer, Residual) and (inner := _steps_of(layer._steps())) is not None:
+            steps += [_Step("push"), *inner, _Step("add")]
+        else:
+            return None
+    return steps
+
+
+def _variances(steps: list[_Step], p: Array) -> list[Array]:
+    """Return the variances that enter each activation, from those of the points."""
+    found, kept = [], []
+    for step in steps:
+        if step.layer is not None:
+            p = step.layer.w_std**2 * p + step.layer.b_std**2
+        elif step.activation is not None:
+            found.append(p)
+            p = step.activation._diagonal(p)[0]
+        elif step.name == "push":
+            kept.append(p)
+        else:
+            p = p + kept.pop()
+    return found
+
+
+def _span(p: Array, q: Array) -> tuple[float, float]:
+    """Return the least positive and the largest variance of all points."""
+    low = min(v.min(where=v > 0, initial=np.inf) for v in (p, q))
+    high = max(v.max(initial=0) for v in (p, q))
+    return (float(low), float(high)) if high > 0 else (1.0, 1.0)
+
+
+class _Pairs:
+    """All pairs of a row of X and a row of Z, and what each point brings along."""
+
+    def __init__(self, net: Sequential, X: Any, Z: Any) -> None:
+        self.X = check_rows(X, "X")
+        self.symmetric = Z is None or Z is X
+        self.Z = self.X if self.symmetric else check_rows(Z, "Z")
+        d = self.X.shape[1]
+        if self.Z.shape[1] != d:
+            raise ValueError(f"Z: expected {d} features as in X, got {self.Z.shape[1]}")
+        self.shape = (self.X.shape[0], self.Z.shape[0])
+        self.dtype = np.result_type(self.X.dtype, self.Z.dtype)
+        # Maps that are series stop where they are good enough for the dtype of the result.
+        self._tol = 1e-8 if self.dtype == np.float32 else 1e-14
+        self._net = net
+        self._steps = _steps_of(net._steps())
+        self._p = squared_norms(self.X) / d
+        self._q = self._p if self.symmetric else squared_norms(self.Z) / d
+        self.ends: dict[str, Array] = {}
+        if self.symmetric:
+            # The exact diagonal: from c = p = q, not from a rounded inner product.
+            ends = net._propagate_diagonal(Diagonals(self._p, np.zeros_like(self._p)))
+            self.ends = {"nngp": ends.k, "ntk": ends.theta}
+        self._left: list[Array] = []
+        self._right: list[Array] = []
+        if self._steps is not None:
+            self._left = _variances(self._steps, self._p)
+            self._right = self._left if self.symmetric else _variances(self._steps, self._q)
+        self._tiled = not sp.issparse(self.X) and not sp.issparse(self.Z) and d <= _TILED_FEATURES
+
+    def block_shape(self, bounded: bool) -> tuple[int, int]:
+        """Return the rows and columns of a block that keep extra memory small."""
+        maps = self._probe() if min(self.shape) > 0 else None
+        if maps is None:
+            return _square(_BLOCK_ENTRIES)
+        height = max(64, _TABLE_BYTES // (8 * max(1, sum(x.left.shape[1] for x in maps))))
+        width = max(64, _TABLE_BYTES // (8 * max(1, sum(x.right.shape[1] for x in maps))))
+        limit = _BOUNDED_ENTRIES if bounded else None
+        limit = limit if self._tiled else _PRODUCT_ENTRIES
+        if limit is not None:
+            tall, wide = _square(limit)
+            height, width = min(height, tall), min(width, wide)
+        return height, width
+
+    def _probe(self) -> list[DualMap] | None:
+        """Return the maps of the extreme points: their widths are those of all."""
+        ends = [[int(p.argmin()), int(p.argmax())] for p in (self._p, self._q)]
+        return self._maps(np.array(ends[0]), np.array(ends[1]))
+
+    def _maps(self, rows: Any, cols: Any) -> list[DualMap] | None:
+        """Return the activations' maps between these points, None if the core cannot do it."""
+        if self._steps is None:
+            return None
+        activations = [step.activation for step in self._steps if step.activation is not None]
+        maps = []
+        for activation, p, q in zip(activations, self._left, self._right, strict=True):
+            dual = activation._dual_map(p[rows], q[cols], self._tol, _span(p, q))
+            if dual is None:
+                return None
+            maps.append(dual)
+        return maps
+
+    def fill(
+        self, results: dict[str, Result], rows: slice, cols: slice, how: str, first: int = 0
+    ) -> None:
+        """Compute the pairs (rows, cols); row `first` of X is the first row of the results.
+
+        how: "plain"; "mirrored", the transpose is written too; or "symmetric", rows and cols are
+        the same points.
+        """
+        at = slice(rows.start - first, rows.stop - first)
+        blocks = {name: result.block(at, cols) for name, result in results.items()}
+        mirrors = {}
+        if how == "mirrored":
+            mirrors = {name: result.mirror(at, cols) for name, result in results.items()}
+        maps = self._maps(rows, cols)
+        if maps is None:
+            self._fill_in_numpy(blocks, mirrors, rows, cols, how)
+        else:
+            ends = self.ends if how == "symmetric" else {}
+            to = _core.Destination(
+                blocks.get("nngp"),
+                blocks.get("ntk"),
+                nngp_mirror=mirrors.get("nngp"),
+                ntk_mirror=mirrors.get("ntk"),
+                nngp_diagonal=ends["nngp"][rows] if ends else None,
+                ntk_diagonal=ends["ntk"][rows] if ends else None,
+                symmetric=how == "symmetric",
+            )
+            program = self._program(maps)
+            scale, n_threads = 1 / self.X.shape[1], get_num_threads()
+            if self._tiled:
+                X, Z = self._points(self.X[rows]), self._points(self.Z[cols])
+                program.run_points(X, Z, scale, to, n_threads)
+            else:
+                program.run_products(self._products(rows, cols), scale, to, n_threads)
+        for result in results.values():
+            result.done()
+
+    def _program(self, maps: list[DualMap]) -> _core.KernelProgram:
+        program = _core.KernelProgram()
+        left = iter(maps)
+        for step in self._steps or ():
+            if step.layer is not None:
+                program.affine(step.layer.w_std**2, step.layer.b_std**2)
+            elif step.activation is not None:
+                dual = next(left)
+                program.activation(dual.kind, dual.params, dual.left, dual.right)
+            elif step.name == "push":
+                program.push()
+            else:
+                program.add()
+        return program
+
+    def _points(self, X: Array) -> Array:
+        return X if self.X.dtype == self.Z.dtype else X.astype(np.float64)
+
+    def _products(self, rows: slice, cols: slice) -> Array:
+        """Return the inner products, in float64 whatever the input: see `_fill_in_numpy`."""
+        X, Z = (A.astype(np.float64, copy=False) for A in (self.X[rows], self.Z[cols]))
+        product = X @ Z.T
+        return np.ascontiguousarray(product.toarray() if sp.issparse(product) else product)
+
+    def _fill_in_numpy(
+        self,
+        blocks: dict[str, Array],
+        mirrors: dict[str, Array | None],
+        rows: slice,
+        cols: slice,
+        how: str,
+    ) -> None:
+        # In float64 whatever the input: near rho = 1 float32 covariances would lose half of their
+        # digits in p q - c^2.
+        k = self._products(rows, cols) / self.X.shape[1]
+        end = self._net._propagate(
+            Moments(k, np.zeros_like(k), self._p[rows, None], self._q[None, cols])
         )
         for name, value in zip(NAMES, (end.k, end.theta), strict=True):
-            if name in out:
-                out[name][rows, first:] = value
-                if symmetric:
-                    block = out[name][rows, rows]
-                    out[name][rows, rows] = np.triu(block) + np.triu(block, 1).T
-                    out[name][rows.stop :, rows] = out[name][rows, rows.stop :].T
-    if symmetric:
-        ends = net._propagate_diagonal(Diagonals(p, np.zeros_like(p)))
-        for name, value in zip(NAMES, (ends.k, ends.theta), strict=True):
-            if name in out:
-                np.fill_diagonal(out[name], value)
-    if isinstance(get, str):
-        return out[get]
-    return namedtuple("Kernels", names)(*(out[name] for name in names))
+            if name not in blocks:
+                continue
+            if how == "symmetric":
+                value = np.triu(value, 1)
+                value += value.T
+                np.fill_diagonal(value, self.ends[name][rows])
+            blocks[name][...] = value
+            mirror = mirrors.get(name)
+            if mirror is not None:
+                mirror[...] = value.T
+
+
+def _square(entries: int) -> tuple[int, int]:
+    """Return the sides of a block of so many entries, twice as wide as high."""
+    height = max(1, int((entries / 2) ** 0.5))
+    return height, max(1, entries // height)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ._parameters import Parameters
@@ -286,7 +285,15 @@ class Sequential(_Row):
         check_layers(found, gaussian=False)
         return found
 
-    def kernel(self, X: Any, Z: Any = None, get: str | Iterable[str] = ("nngp", "ntk")) -> Any:
+    def kernel(
+        self,
+        X: Any,
+        Z: Any = None,
+        get: str | Iterable[str] = ("nngp", "ntk"),
+        *,
+        out: Any = None,
+        block: int | None = None,
+    ) -> Any:
         """Return exact kernels of the rows of `X` with the rows of `Z` (default: `X`).
 
         Parameters
@@ -295,16 +302,34 @@ class Sequential(_Row):
         Z : array_like or CSR matrix of shape (m, d), optional
         get : str or tuple of str, default=("nngp", "ntk")
             Which kernels. One name returns the array itself.
+        out : array of shape (n, m), or sequence or namedtuple of them, optional
+            Where to write: one array if `get` is one name, else one for each name, in that order
+            or, of a namedtuple, by name. float32 or float64, apart from `X` and `Z`. Rows of
+            contiguous entries are written in place, also those of a slice or of a `np.memmap`;
+            any other array, or thing that takes ``out[rows, cols] = block`` (an HDF5 data set),
+            gets blocks. Pages of a `np.memmap` are let go as they are written, so that the kernel
+            may be larger than the memory.
+        block : int, optional
+            Rows and columns that are computed at a time. Default: as many as keep the extra
+            memory below about 200 MB. The values do not depend on it, up to rounding.
 
         Returns
         -------
         ndarray of shape (n, m), or namedtuple of them with the names in `get`
-            float32 if both inputs are float32, else float64. K(X, X) is exactly symmetric.
+            `out` if given; else float32 if both inputs are float32, otherwise float64. K(X, X) is
+            exactly symmetric.
 
         Raises
         ------
         ValueError
-            On NaN or infinity, on different numbers of features, on an unknown name.
+            On NaN or infinity, on different numbers of features, on an unknown name, on an `out`
+            of another shape, and if the result cannot fit into memory.
+        TypeError
+            If `out` is no array of float32 or float64.
+
+        Notes
+        -----
+        Everything is computed in float64 and rounded once.
 
         Examples
         --------
@@ -312,18 +337,62 @@ class Sequential(_Row):
         >>> k = nk.mlp(depth=1).kernel(np.eye(3))
         >>> k.nngp.shape, k.ntk.shape
         ((3, 3), (3, 3))
+        >>> half = np.empty((3, 3), np.float32)
+        >>> nk.mlp(depth=1).kernel(np.eye(3), get="ntk", out=half) is half
+        True
         """
         from .exact import kernel
 
-        return kernel(self, X, Z, get)
+        return kernel(self, X, Z, get, out, block)
 
-    def nngp(self, X: Any, Z: Any = None) -> Array:
+    def kernel_blocks(
+        self, X: Any, Z: Any = None, get: str | Iterable[str] = "ntk", rows: int = 1024
+    ) -> Iterator[tuple[slice, Any]]:
+        """Iterate over blocks of rows of exact kernels, for solvers that never hold a whole one.
+
+        Parameters
+        ----------
+        X, Z, get
+            As in `kernel`.
+        rows : int, default=1024
+            Rows of a block, at least 1; the last block has what is left.
+
+        Yields
+        ------
+        which : slice
+            The rows of `X` that the block belongs to.
+        block : ndarray of shape (rows, m), or namedtuple of them
+            What ``kernel(X, Z, get)`` holds in these rows, up to rounding; a new array each time.
+
+        Raises
+        ------
+        ValueError
+            As `kernel`, at once and not with the first block.
+
+        Examples
+        --------
+        A product with the kernel in little memory:
+
+        >>> import numpy as np, nkfast as nk
+        >>> X, v = np.eye(5), np.ones(5)
+        >>> net = nk.mlp(depth=1)
+        >>> Kv = np.empty(5)
+        >>> for which, block in net.kernel_blocks(X, rows=2):
+        ...     Kv[which] = block @ v
+        >>> np.allclose(Kv, net.ntk(X) @ v)
+        True
+        """
+        from .exact import kernel_blocks
+
+        return kernel_blocks(self, X, Z, get, rows)
+
+    def nngp(self, X: Any, Z: Any = None, *, out: Any = None, block: int | None = None) -> Any:
         """Return the exact NNGP kernel, (n, m); parameters as in `kernel`."""
-        return np.asarray(self.kernel(X, Z, get="nngp"))
+        return self.kernel(X, Z, "nngp", out=out, block=block)
 
-    def ntk(self, X: Any, Z: Any = None) -> Array:
+    def ntk(self, X: Any, Z: Any = None, *, out: Any = None, block: int | None = None) -> Any:
         """Return the exact neural tangent kernel, (n, m); parameters as in `kernel`."""
-        return np.asarray(self.kernel(X, Z, get="ntk"))
+        return self.kernel(X, Z, "ntk", out=out, block=block)
 
     def diag(self, X: Any) -> Diagonal:
         """Return the diagonals of the kernels of `X` with itself in O(n).

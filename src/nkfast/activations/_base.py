@@ -5,7 +5,7 @@ k(p, q, c) = E f(u) f(v) and kdot(p, q, c) = E f'(u) f'(v) for (u, v) ~ N(0, [[p
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +17,7 @@ from nkfast._validation import check_count, check_real
 from ._quadrature import hermite_integrals
 
 Array = NDArray[Any]
+Span: TypeAlias = tuple[float, float]
 
 
 class Activation(Parameters):
@@ -46,7 +47,7 @@ class Activation(Parameters):
         """
         raise NotImplementedError
 
-    def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap | None:  # noqa: ARG002
+    def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap | None:  # noqa: ARG002
         """Return the core's form of `_pair` for left and right variances, if there is one.
 
         Parameters
@@ -55,6 +56,8 @@ class Activation(Parameters):
             Float64 variances of the left and right points.
         tol : float
             Error that may be made, relative to the kernel's scale.
+        span : tuple of float
+            The least and the largest variance of all blocks, whose maps are to be alike.
         """
         return None
 

@@ -12,7 +12,7 @@ from scipy.special import erf, gammaln, ndtr
 from nkfast._dualmap import DualMap
 from nkfast._validation import check_real
 
-from ._base import Activation, _inverse, _scaled
+from ._base import Activation, Span, _inverse, _scaled
 
 Array = NDArray[Any]
 
@@ -45,7 +45,7 @@ class _Erf(Activation):
         k = 2 * a * a / np.pi * np.arctan(t / np.sqrt(1 + 2 * t)) + shift**2
         return k, 4 * a * a * b * b / np.pi / np.sqrt(1 + 2 * t)
 
-    def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap:  # noqa: ARG002
+    def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         a, b, shift = self._constants()
         params = (2 * a * a / np.pi, 2 * b * b, shift**2, 4 * a * a * b * b / np.pi)
         left, right = (_column(1 / np.sqrt(1 + 2 * b * b * v)) for v in (p, q))
@@ -127,7 +127,7 @@ class GELU(Activation):
         slope = slope + x / root * (r * r / gap + (1 - p * q) * r * r + 1) / (2 * np.pi)
         return k, slope
 
-    def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap:  # noqa: ARG002
+    def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         left, right = (np.column_stack([1 / np.sqrt(1 + v), v]) for v in (p, q))
         return DualMap("gelu", (), left, right)
 
@@ -167,7 +167,7 @@ class Sin(Activation):
         scale = self.a**2 / 2
         return scale * (near - cosine * far), scale * b2 * (near + cosine * far)
 
-    def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap:  # noqa: ARG002
+    def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         b2 = self.b**2
         params = (self.a**2 / 2, b2, float(np.cos(2 * (self.c + self._phase))))
         return DualMap("sin", params, _column(b2 * p / 2), _column(b2 * q / 2))
@@ -227,7 +227,7 @@ class RBF(Activation):
         k = np.exp(self.gamma * (2 * c - p - q))
         return k, 2 * self.gamma * k
 
-    def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap:  # noqa: ARG002
+    def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         g = self.gamma
         return DualMap("exp", (1.0, 2 * g), _column(-g * p), _column(-g * q))
 
@@ -268,7 +268,7 @@ class Exp(Activation):
         k = self.a**2 * np.exp(b2 * ((p + q) / 2 + c))
         return k, b2 * k
 
-    def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap:  # noqa: ARG002
+    def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         b2 = self.b**2
         return DualMap("exp", (self.a**2, b2), _column(b2 * p / 2), _column(b2 * q / 2))
 
@@ -311,7 +311,7 @@ class Gaussian(Activation):
         k = self.a**2 * r / np.sqrt(gap)
         return k, 4 * self.b**2 * c * k * r * r / gap
 
-    def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap:  # noqa: ARG002
+    def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         left, right = (_column(1 / np.sqrt(1 - 2 * self.b * v)) for v in (p, q))
         return DualMap("gaussian", (self.a**2, self.b), left, right)
 
@@ -374,7 +374,7 @@ class ExpNormalized(Activation):
         value = np.exp(self.gamma * (1 + self.shift))
         return p * value, self.gamma * value * np.ones_like(p)
 
-    def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap:  # noqa: ARG002
+    def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         return DualMap("exp_normalized", (self.gamma, self.shift), _scaled(p), _scaled(q))
 
     def _hermite(self, std: float, degree: int) -> Array:
@@ -407,7 +407,7 @@ class Gabor(Activation):
         k = np.exp(-y) * np.sinh(c / g) / np.sqrt(g)
         return k, ((s - t) * far + (s + t) * near) / (2 * g * g * np.sqrt(g))
 
-    def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap:  # noqa: ARG002
+    def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         return DualMap("gabor", (), _column(p), _column(q))
 
 

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from nkfast._dualmap import DualMap
 from nkfast._validation import check_real
 
+from ._base import Span
 from ._interpolation import Profile, _chebyshev, _nodes, _to_series
 from ._numerical import Numerical, _range, _Ref, piecewise_map
 from ._piecewise import Term, evaluate, piecewise_pair
@@ -157,10 +158,11 @@ class Elementwise(Numerical):
         k, slope = (n[index.reshape(p.shape)] ** 2 for n in profile.norms(distinct))
         return k, slope
 
-    def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap | None:
+    def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap | None:
         if not any(self._kinks):
-            return super()._dual_map(p, q, tol)
-        split = _split(_Ref(self), *_range(np.sqrt(p), np.sqrt(q)))
+            return super()._dual_map(p, q, tol, span)
+        ends = np.sqrt(np.array(span))
+        split = _split(_Ref(self), *_range(ends, ends))
         return piecewise_map(split.terms, p, q) if split.exact else None
 
 

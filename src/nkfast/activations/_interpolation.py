@@ -129,6 +129,7 @@ class Series:
     def __init__(self, norms: Norms, tol: float, max_terms: int = MAX_TERMS) -> None:
         profile = norms.profile
         self.norms = norms
+        self.tol = tol
         degree, last = 64, 2 * max_terms
         while True:
             at = profile.points(np.array([1.0, 0.0, -1.0]))
@@ -169,8 +170,11 @@ class Series:
         """Return a_l(s) on the last axis, s >= 0 and maybe complex."""
         zero = s == 0
         inside = np.where(zero, self.norms.profile.low, s)
-        a = self.norms.basis(inside, len(self.series)) @ self.series
-        a = a * self.norms(inside)[0][..., None]
+        # Half of the degrees are missing in odd functions; the others scale as the norm does.
+        basis = self.norms.basis(inside, len(self.series)) * self.norms(inside)[0][..., None]
+        kept = basis @ self.series[:, self.used[: self.degree]]
+        a = np.zeros((*s.shape, self.degree), kept.dtype)
+        a[..., self.used[: self.degree]] = kept
         if np.any(zero):
             a[zero] = 0
             a[zero, 0] = self.norms.profile.f(np.zeros(1))[0]
@@ -180,7 +184,9 @@ class Series:
         return series_pair(self.coefficients(s), self.coefficients(t), s, t, c)
 
     def dual_map(self, s: Array, t: Array) -> DualMap:
-        return series_map(self.coefficients(s), self.coefficients(t), _inverse(s), _inverse(t))
+        a = self.coefficients(s)
+        b = a if t is s else self.coefficients(t)
+        return series_map(a, b, _inverse(s), _inverse(t), self.tol / 10)
 
 
 class Products:

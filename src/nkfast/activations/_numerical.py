@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from nkfast._dualmap import DualMap
 from nkfast._validation import check_real
 
-from ._base import Activation, _inverse
+from ._base import Activation, Span, _inverse
 from ._interpolation import Norms, NotResolved, Profile, Series, Table
 from ._piecewise import Term, derivatives, evaluate, piecewise_pair
 from ._quadrature import direct_products, hermite_integrals
@@ -24,7 +24,7 @@ from ._series import series_pair
 Array = NDArray[Any]
 
 _TOL = 1e-12  # of tables, relative to the kernel's scale
-_LOOSE = 1e-9  # where float32 is asked for
+_LOOSE = 1e-8  # where float32 is asked for
 _STEP = 0.35  # ranges of log std are rounded outward to multiples, so that they can be kept
 _FEW = 128  # entries that are integrated one by one where that spares a table
 _MOST_TERMS = 4096  # of a series where nothing else helps
@@ -111,9 +111,12 @@ class Numerical(Activation):
         s = np.sqrt(p)
         return _norms(_Ref(self), *_range(s.real, s.real)).diagonal(p)
 
-    def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap | None:
-        s, t = np.sqrt(p), np.sqrt(q)
-        return self._representation(s, t, _TOL if tol < _LOOSE else _LOOSE).dual_map(s, t)
+    def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap | None:
+        ends = np.sqrt(np.array(span))
+        tol = _TOL if tol < _LOOSE else _LOOSE
+        s = np.sqrt(p)
+        t = s if q is p else np.sqrt(q)
+        return self._representation(ends, ends, tol).dual_map(s, t)
 
 
 class _Ref:
@@ -424,7 +427,7 @@ class _PiecewisePolynomial(Numerical):
             return super()._diagonal(p)
         return piecewise_pair(self._terms(), np.sqrt(p), np.sqrt(p), p)
 
-    def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap | None:  # noqa: ARG002
+    def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap | None:  # noqa: ARG002
         return piecewise_map(self._terms(), p, q)
 
 

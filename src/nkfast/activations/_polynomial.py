@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from nkfast._dualmap import DualMap
 from nkfast._validation import check_count, check_real
 
-from ._base import Activation, _inverse
+from ._base import Activation, Span, _inverse
 from ._series import series_map, series_pair
 
 Array = NDArray[Any]
@@ -50,7 +50,7 @@ class _Polynomial(Activation):
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
         return series_pair(self._series(p), self._series(q), np.sqrt(p), np.sqrt(q), c)
 
-    def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap:  # noqa: ARG002
+    def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         left, right = np.sqrt(p), np.sqrt(q)
         return series_map(self._series(p), self._series(q), _inverse(left), _inverse(right))
 

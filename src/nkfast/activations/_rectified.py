@@ -12,7 +12,7 @@ from scipy.special import gammaln
 from nkfast._dualmap import DualMap
 from nkfast._validation import check_count, check_real
 
-from ._base import Activation, _angle, _inverse, _scaled
+from ._base import Activation, Span, _angle, _inverse, _scaled
 
 Array = NDArray[Any]
 
@@ -43,7 +43,7 @@ class _Rectifier(Activation):
         slope = (a * a + b * b) / 2
         return slope * p, np.full_like(p, slope)
 
-    def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap:  # noqa: ARG002
+    def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         return DualMap("rectifier", self._slopes(), _scaled(p), _scaled(q))
 
     def _hermite(self, std: float, degree: int) -> Array:
@@ -183,7 +183,7 @@ class Sign(Activation):
     def _diagonal(self, p: Array) -> tuple[Array, Array]:
         return np.where(p == 0, 0, np.ones_like(p)), np.zeros_like(p)
 
-    def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap:  # noqa: ARG002
+    def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         return DualMap("sign", (), _scaled(p), _scaled(q))
 
 
@@ -245,7 +245,7 @@ class RectifiedMonomial(Activation):
             return k, np.zeros_like(k)
         return k, n * n * half / (2 * n - 1) * p ** (n - 1)
 
-    def _dual_map(self, p: Array, q: Array, tol: float) -> DualMap:  # noqa: ARG002
+    def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         n = self.degree
         parts = [*_numerators(n), *_numerators(max(n - 1, 0))]
         params = [float(n)]

@@ -38,13 +38,17 @@ def series_pair(a: Array, b: Array, s: Array, t: Array, c: Array) -> tuple[Array
     return np.asarray(k), np.asarray(slope * inverse)
 
 
-def series_map(a: Array, b: Array, inverse_s: Array, inverse_t: Array) -> DualMap:
-    """Return the core's form of `series_pair`, without the degrees of a missing parity."""
+def series_map(a: Array, b: Array, inverse_s: Array, inverse_t: Array, tol: float = 0.0) -> DualMap:
+    """Return the core's form of `series_pair`, without the degrees of a missing parity.
+
+    Rows stop at terms that cannot change their values by more than `tol` of the kernel's scale.
+    """
     used = np.flatnonzero(np.any(a, axis=0) & np.any(b, axis=0))
     stride = 2 if len(used) == 0 or np.all(used % 2 == used[0] % 2) else 1
     offset = int(used[0] % 2) if len(used) and stride == 2 else 0
     last = int(used[-1]) if len(used) else offset
     terms = slice(offset, last + 1, stride)
     left = np.column_stack([inverse_s, a[:, terms]])
-    right = np.column_stack([inverse_t, b[:, terms]])
-    return DualMap("series", (float(offset), float(stride), float(left.shape[1] - 1)), left, right)
+    right = left if b is a else np.column_stack([inverse_t, b[:, terms]])
+    params = (float(offset), float(stride), float(left.shape[1] - 1), tol)
+    return DualMap("series", params, left, right)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
 from typing import Any, Self
 
 import numpy as np
@@ -23,6 +21,8 @@ from nkfast._validation import (
     check_estimator_rows,
     check_rows,
     csr_arrays,
+    refuse_bytes,
+    refuse_excess,
 )
 
 Array = NDArray[Any]
@@ -222,19 +222,3 @@ def run(program: _core.Program, X: Any, out: Array) -> None:
 def allocate(n: int, m: int, dtype: np.dtype[Any], name: str = "X") -> Array:
     refuse_excess((n, m), dtype, name)
     return np.empty((n, m), dtype)
-
-
-def refuse_excess(shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> None:
-    """Refuse an array that this machine cannot hold, before it is allocated."""
-    refuse_bytes(math.prod(shape) * dtype.itemsize, name, f"a result of shape {shape}")
-
-
-def refuse_bytes(size: int, name: str, what: str) -> None:
-    try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not on this system
-        total = 2**47
-    if size > total:
-        raise ValueError(
-            f"{name}: expected what fits into memory, got {what}, {size / 2**30:.0f} GiB"
-        )

@@ -1,0 +1,152 @@
+#include "kernel/dual.hpp"
+
+#include "parallel.hpp"
+#include "simd/dispatch.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <iterator>
+#include <numeric>
+#include <stdexcept>
+#include <utility>
+
+namespace nkfast {
+namespace {
+
+constexpr const char* kNames[] = {
+    "rectifier", "sign",           "rectified_power", "asin",   "gelu",  "exp",      "sin",
+    "gaussian",  "exp_normalized", "gabor",           "series", "table", "piecewise"};
+static_assert(std::size(kNames) == kDualKinds);
+
+int kind_of(const std::string& name) {
+  const auto* found = std::find(std::begin(kNames), std::end(kNames), name);
+  if (found == std::end(kNames)) {
+    throw std::invalid_argument("kind: expected the name of a dual map, got '" + name + "'");
+  }
+  return static_cast<int>(found - kNames);
+}
+
+void expect(std::size_t expected, std::size_t got, const char* what) {
+  if (expected != got) {
+    throw std::invalid_argument(std::string(what) + ": expected " + std::to_string(expected) +
+                                ", got " + std::to_string(got));
+  }
+}
+
+// A count among the parameters: a whole number within bounds that no product can overflow.
+std::size_t count(const std::vector<double>& params, std::size_t at, double most) {
+  if (at >= params.size() || !(params[at] >= 0) || params[at] > most ||
+      params[at] != static_cast<double>(static_cast<std::size_t>(params[at]))) {
+    throw std::invalid_argument("params: expected a count at index " + std::to_string(at));
+  }
+  return static_cast<std::size_t>(params[at]);
+}
+
+struct Widths {
+  std::size_t params;
+  std::size_t left;
+  std::size_t right;
+};
+
+Widths widths_of(int kind, const std::vector<double>& params) {
+  switch (kind) {
+  case kRectifier:
+  case kExpNormalized:
+    return {2, 2, 2};
+  case kSign:
+    return {0, 2, 2};
+  case kRectifiedPower: {
+    std::size_t n = 1;
+    for (int t = 0; t < 4; ++t) {
+      n += 1 + count(params, n, 1e4);
+    }
+    return {n, 3, 3};
+  }
+  case kAsin:
+    return {4, 1, 1};
+  case kGelu:
+    return {0, 2, 2};
+  case kExp:
+  case kGaussian:
+    return {2, 1, 1};
+  case kSin:
+    return {3, 1, 1};
+  case kGabor:
+    return {0, 1, 1};
+  case kSeries: {
+    count(params, 0, 1e4);
+    count(params, 1, 2);
+    const std::size_t n = 1 + count(params, 2, 1e6);
+    return {4, n, n};
+  }
+  case kTable: {
+    const std::size_t rank = count(params, 0, 1e4);
+    return {3, 1 + rank * (count(params, 1, 1e6) + count(params, 2, 1e6)), 1 + rank};
+  }
+  default:
+    return {1 + 4 * count(params, 0, 1e4), 2, 2};
+  }
+}
+
+} // namespace
+
+DualMap::DualMap(const std::string& kind, std::vector<double> params, const double* left,
+                 std::size_t n_left, std::size_t left_width, const double* right,
+                 std::size_t n_right, std::size_t right_width)
+    : kind_(kind_of(kind)), params_(std::move(params)), n_left_(n_left), n_right_(n_right),
+      left_width_(left_width), right_width_(right_width), ld_(whole_panels(n_right)),
+      left_(left, left + n_left * left_width), right_(right_width * ld_) {
+  const Widths widths = widths_of(kind_, params_);
+  expect(widths.params, params_.size(), "params: number of parameters");
+  expect(widths.left, left_width, "left: number of columns");
+  expect(widths.right, right_width, "right: number of columns");
+  for (std::size_t j = 0; j < n_right; ++j) {
+    for (std::size_t t = 0; t < right_width; ++t) {
+      right_.data()[t * ld_ + j] = right[j * right_width + t];
+    }
+  }
+  if (kind_ == kSeries) { // the largest coefficients tell how many terms a row needs
+    for (std::size_t t = 1; t < right_width; ++t) {
+      const double* a = right_.data() + t * ld_;
+      params_.push_back(std::accumulate(
+          a, a + n_right, 0.0, [](double most, double x) { return std::max(most, std::abs(x)); }));
+    }
+  }
+}
+
+void DualMap::apply(std::size_t i, std::size_t j, std::size_t n, double* k, double* theta) const {
+  const DualRow row{.params = params_.data(),
+                    .left = left_.data() + i * left_width_,
+                    .right = right_.data() + j,
+                    .ld = ld_,
+                    .n = n,
+                    .k = k,
+                    .theta = theta};
+  if (kind_ == kPiecewise) {
+    piecewise(row);
+  } else {
+    kernels().dual.map[kind_](row);
+  }
+}
+
+void DualMap::apply_all(double* k, double* theta, std::size_t n_threads) const {
+  parallel_for(n_left_, n_threads, 1 + 4096 / (n_right_ + 1), [&](std::size_t i0, std::size_t i1) {
+    AlignedReals buffer(2 * ld_);
+    double* row_k = buffer.data();
+    double* row_theta = theta == nullptr ? nullptr : row_k + ld_;
+    for (std::size_t i = i0; i < i1 && n_right_ > 0; ++i) {
+      std::memcpy(row_k, k + i * n_right_, n_right_ * sizeof(double));
+      if (theta != nullptr) {
+        std::memcpy(row_theta, theta + i * n_right_, n_right_ * sizeof(double));
+      }
+      apply(i, 0, ld_, row_k, row_theta);
+      std::memcpy(k + i * n_right_, row_k, n_right_ * sizeof(double));
+      if (theta != nullptr) {
+        std::memcpy(theta + i * n_right_, row_theta, n_right_ * sizeof(double));
+      }
+    }
+  });
+}
+
+} // namespace nkfast

@@ -1,0 +1,80 @@
+// Dual activations of many pairs: the maps that csrc/simd/dual.inl.hpp evaluates, and their tables.
+#pragma once
+
+#include "simd/kernels.hpp"
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+namespace nkfast {
+
+// Float64 numbers that start on a cache line.
+class AlignedReals {
+public:
+  AlignedReals() = default;
+  explicit AlignedReals(std::size_t n) : lines_((n + 7) / 8) {}
+  double* data() { return lines_.empty() ? nullptr : lines_.front().x; }
+  const double* data() const { return lines_.empty() ? nullptr : lines_.front().x; }
+
+private:
+  struct alignas(64) Line {
+    double x[8] = {};
+  };
+  std::vector<Line> lines_;
+};
+
+// An activation between n_left and n_right points: what is known of each of them alone.
+//
+// Columns of left and right; s = sqrt(p), is = 1 / s or 0, p the point's variance:
+//
+//   rectifier        s, is                         params a, b
+//   sign             s, is
+//   rectified_power  s^n, s^(n-1), is              n, then 4 polynomials as (length, values...)
+//   asin             r                             a1, a2, a3, a4
+//   gelu             r, p                          r = 1 / sqrt(1 + p)
+//   exp              l                             amplitude, gamma
+//   sin              u                             amplitude, b^2, cosine
+//   gaussian         r                             a^2, b
+//   exp_normalized   s, is                         g, shift
+//   gabor            p
+//   series           is, A_0 .. A_(T-1)            offset, stride, T, error that may be made
+//   table            is, B (J x M), B1 (J x M1) | is, R_0 .. R_(J-1)       J, M, M1
+//   piecewise        s, is                         T, then T terms (power, side, b, coefficient)
+class DualMap {
+public:
+  // left is (n_left, left_width) and right (n_right, right_width), row by row. Throws
+  // std::invalid_argument where kind, params and widths do not fit.
+  DualMap(const std::string& kind, std::vector<double> params, const double* left,
+          std::size_t n_left, std::size_t left_width, const double* right, std::size_t n_right,
+          std::size_t right_width);
+
+  std::size_t n_left() const { return n_left_; }
+  std::size_t n_right() const { return n_right_; }
+  std::size_t right_width() const { return right_width_; }
+
+  // Row i with the n columns from j on (both multiples of kDualPad, columns past the last one
+  // count as points of variance zero).
+  void apply(std::size_t i, std::size_t j, std::size_t n, double* k, double* theta) const;
+
+  // k and theta (null: none) of all pairs, (n_left, n_right) row by row, in place.
+  void apply_all(double* k, double* theta, std::size_t n_threads) const;
+
+private:
+  int kind_;
+  std::vector<double> params_;
+  std::size_t n_left_;
+  std::size_t n_right_;
+  std::size_t left_width_;
+  std::size_t right_width_;
+  std::size_t ld_; // n_right_ in whole panels
+  std::vector<double> left_;
+  AlignedReals right_; // (right_width, ld)
+};
+
+inline std::size_t whole_panels(std::size_t n) { return (n + kDualPad - 1) / kDualPad * kDualPad; }
+
+// The map that has no vector loop; see piecewise.cpp.
+void piecewise(const DualRow& row);
+
+} // namespace nkfast

@@ -1,0 +1,445 @@
+// Dual activations of one row of pairs, in float64: k <- E f(u) f(v), theta <- theta E f'(u) f'(v).
+//
+// Every loop runs over whole vectors: row.n is a multiple of kDualPad.
+
+struct Dual {
+  Real k;
+  Real slope; // E f'(u) f'(v)
+};
+
+// f(j, c) for every vector of covariances c at columns j...
+template <class F> inline __attribute__((always_inline)) void each(const DualRow& row, F f) {
+  constexpr std::size_t W = 2 * kLanes<double>;
+  Real* k = reinterpret_cast<Real*>(row.k);
+  Real* theta = reinterpret_cast<Real*>(row.theta);
+  const std::size_t n = row.n / W;
+  if (theta == nullptr) {
+    for (std::size_t i = 0; i < n; ++i) {
+      k[i] = f(i, k[i]).k;
+    }
+    return;
+  }
+  for (std::size_t i = 0; i < n; ++i) {
+    const Dual dual = f(i, k[i]);
+    k[i] = dual.k;
+    theta[i] = theta[i] * dual.slope;
+  }
+}
+#define NKFAST_EACH [&](std::size_t i, Real c) __attribute__((always_inline))->Dual
+
+inline const Real* column(const DualRow& row, std::size_t t) {
+  return reinterpret_cast<const Real*>(row.right + t * row.ld);
+}
+
+void rectifier(const DualRow& row) {
+  const double a = row.params[0];
+  const double b = row.params[1];
+  const double unit = 1 / (2 * kPi);
+  const Real squares = every<Real>((a * a + b * b) * unit);
+  const Real cross = every<Real>(2 * a * b * unit);
+  const Real s = every<Real>(row.left[0] * (a - b) * (a - b) * unit);
+  const Real is = every<Real>(row.left[1]);
+  const Real* s2 = column(row, 0);
+  const Real* is2 = column(row, 1);
+  if (a == 0) { // ReLU: one product less
+    each(
+        row, NKFAST_EACH {
+          const Angle<Real> g = angle_of((c * is) * is2[i]);
+          const Real slope = squares * g.rest;
+          return {fused(s * s2[i], g.sine, c * slope), slope};
+        });
+    return;
+  }
+  each(
+      row, NKFAST_EACH {
+        const Angle<Real> g = angle_of((c * is) * is2[i]);
+        const Real slope = fused(squares, g.rest, cross * g.angle);
+        return {fused(s * s2[i], g.sine, c * slope), slope};
+      });
+}
+
+void sign(const DualRow& row) {
+  const Real is = every<Real>(row.left[1]);
+  const Real* is2 = column(row, 1);
+  each(row, NKFAST_EACH { return {angle_of((c * is) * is2[i]).asin * (2 / kPi), Real{}}; });
+}
+
+// A polynomial of runtime degree, by Horner's rule.
+inline Real horner(Real x, const double* c, std::size_t n) {
+  Real y{};
+  while (n-- > 0) {
+    y = fused(y, x, every<Real>(c[n]));
+  }
+  return y;
+}
+
+void rectified_power(const DualRow& row) {
+  const double* at = row.params;
+  const double power = *at++;
+  const double* coef[4]; // A and B of k, A and B of the slope
+  std::size_t n[4];
+  for (int t = 0; t < 4; ++t) {
+    n[t] = static_cast<std::size_t>(*at);
+    coef[t] = at + 1;
+    at += n[t] + 1;
+  }
+  const double unit = 1 / (2 * kPi);
+  const Real s = every<Real>(row.left[0] * unit);
+  const Real ds = every<Real>(row.left[1] * power * power * unit);
+  const Real is = every<Real>(row.left[2]);
+  const Real* s2 = column(row, 0);
+  const Real* ds2 = column(row, 1);
+  const Real* is2 = column(row, 2);
+  const auto arc_cosine = [&](const Angle<Real>& g, int t) {
+    return fused(horner(g.rho, coef[t], n[t]), g.rest,
+                 horner(g.rho, coef[t + 1], n[t + 1]) * g.sine);
+  };
+  if (power == 0) { // a step has no slope, whatever s^-1 is
+    each(
+        row,
+        NKFAST_EACH { return {s * s2[i] * arc_cosine(angle_of((c * is) * is2[i]), 0), Real{}}; });
+    return;
+  }
+  each(
+      row, NKFAST_EACH {
+        const Angle<Real> g = angle_of((c * is) * is2[i]);
+        return {s * s2[i] * arc_cosine(g, 0), ds * ds2[i] * arc_cosine(g, 2)};
+      });
+}
+
+// 1 - x^2 for x = +-P'/sqrt((1 + P)(1 + Q)) with r = 1 / sqrt(1 + P): never below its value at
+// P'^2 = P Q, and equal to it where it is so up to rounding.
+inline Real complement(Real x, Real least) {
+  const Real w2 = (1.0 - x) * (1.0 + x);
+  return pick(w2 - least > 64 * kEps, w2, least);
+}
+inline Real least_complement(Real r, Real r2) {
+  const Real a = r * r;
+  const Real b = r2 * r2;
+  return fused(-a, b, a + b);
+}
+
+void asin(const DualRow& row) {
+  const double* a = row.params;
+  const Real r = every<Real>(row.left[0]);
+  const Real scale = every<Real>(a[1] * row.left[0]);
+  const Real slope = every<Real>(a[3] * row.left[0]);
+  const Real* r2 = column(row, 0);
+  const Real a1 = every<Real>(a[0]);
+  const Real a3 = every<Real>(a[2]);
+  each(
+      row, NKFAST_EACH {
+        const Real x = (c * scale) * r2[i];
+        const Real w2 = complement(x, least_complement(r, r2[i]));
+        const Arc<Real> g = arc(absolute(x), w2);
+        return {fused(a1, with_signs(g.asin, signs_of(x)), a3), slope * r2[i] / g.sine};
+      });
+}
+
+// With R = r r', w^2 = 1 - x^2 and E = w^2 / R^2 the terms of GELU's dual (MATH.md) become products
+// of r that neither overflow nor cancel: (1 - p q) / A + 1 = r^2 + r'^2.
+void gelu(const DualRow& row) {
+  const Real r = every<Real>(row.left[0]);
+  const Real pr = every<Real>(row.left[1] * row.left[0]);
+  const Real* r2 = column(row, 0);
+  const Real* p2 = column(row, 1);
+  const double unit = 1 / (2 * kPi);
+  each(
+      row, NKFAST_EACH {
+        const Real rr = r * r2[i];
+        const Real x = c * rr;
+        const Real a = r * r;
+        const Real b = r2[i] * r2[i];
+        const Real ab = a * b;
+        const Real sum = a + b;
+        const Real w2 = complement(x, sum - ab);
+        const Arc<Real> g = arc(absolute(x), w2);
+        const Real angle = with_signs(g.asin, signs_of(x));
+        const Real iw = 1.0 / g.sine;
+        const Real pq = pr * (p2[i] * r2[i]);
+        const Real quotient = (pq * g.sine) + rr * (x * x) * iw;
+        const Real k =
+            fused(c, fused(angle, every<Real>(unit), every<Real>(0.25)), quotient * unit);
+        const Real bend = (x * iw) * fused(ab * iw, iw, sum);
+        return {k, fused(angle + bend, every<Real>(unit), every<Real>(0.25))};
+      });
+}
+
+void exponential_kernel(const DualRow& row) {
+  const Real amplitude = every<Real>(row.params[0]);
+  const Real gamma = every<Real>(row.params[1]);
+  const Real l = every<Real>(row.left[0]);
+  const Real* l2 = column(row, 0);
+  each(
+      row, NKFAST_EACH {
+        const Real k = amplitude * exponential(fused(gamma, c, l + l2[i]));
+        return {k, gamma * k};
+      });
+}
+
+void sine(const DualRow& row) {
+  const double b2 = row.params[1];
+  const double cosine = row.params[2];
+  const Real amplitude = every<Real>(row.params[0]);
+  const Real u = every<Real>(row.left[0]);
+  const Real* u2 = column(row, 0);
+  if (cosine == 0) { // the Gaussian kernel
+    each(
+        row, NKFAST_EACH {
+          const Real k = amplitude * exponential(b2 * c - (u + u2[i]));
+          return {k, b2 * k};
+        });
+    return;
+  }
+  each(
+      row, NKFAST_EACH {
+        const Real sum = u + u2[i];
+        const Real even = amplitude * exponential(b2 * c - sum);
+        const Real odd = cosine * (amplitude * exponential(-b2 * c - sum));
+        return {even - odd, b2 * (even + odd)};
+      });
+}
+
+void gaussian(const DualRow& row) {
+  const double a2 = row.params[0];
+  const double b = row.params[1];
+  const Real r = every<Real>(row.left[0]);
+  const Real* r2 = column(row, 0);
+  each(
+      row, NKFAST_EACH {
+        const Real rr = r * r2[i];
+        const Real x = (2 * b * c) * rr;
+        const Real w2 = complement(x, least_complement(r, r2[i]));
+        const Real y = rr / root(w2);
+        return {a2 * y, (4 * a2 * b * b) * ((c * y) * y) * y};
+      });
+}
+
+void normalised_exponential(const DualRow& row) {
+  const Real gain = every<Real>(row.params[0]);
+  const Real shift = every<Real>(row.params[0] * row.params[1]);
+  const Real s = every<Real>(row.left[0]);
+  const Real is = every<Real>(row.left[1]);
+  const Real* s2 = column(row, 0);
+  const Real* is2 = column(row, 1);
+  each(
+      row, NKFAST_EACH {
+        const Real rho = snapped((c * is) * is2[i]);
+        const Real e = exponential(fused(gain, rho, shift));
+        return {(s * s2[i]) * e, gain * e};
+      });
+}
+
+// |c / G| <= 1/4, so that e^(c/G) -+ e^(-c/G) are short series, which do not cancel.
+void gabor(const DualRow& row) {
+  constexpr double sinh_series[] = {1.0,          1.0 / 6,        1.0 / 120,       1.0 / 5040,
+                                    1.0 / 362880, 1.0 / 39916800, 1.0 / 6227020800};
+  constexpr double cosh_series[] = {1.0,         1.0 / 2,       1.0 / 24,       1.0 / 720,
+                                    1.0 / 40320, 1.0 / 3628800, 1.0 / 479001600};
+  const Real p = every<Real>(row.left[0]);
+  const Real* q2 = column(row, 0);
+  each(
+      row, NKFAST_EACH {
+        const Real q = q2[i];
+        const Real pq = p * q;
+        const Real cc = c * c;
+        Real d = pq - cc;
+        d = pick(d <= 64 * kEps * pq, Real{}, d);
+        const Real d4 = 4.0 * d;
+        const Real sum = p + q;
+        const Real g = 1.0 / (d4 + 2.0 * sum + 1.0);
+        const Real x = c * g;
+        const Real x2 = x * x;
+        const Real e = exponential(-0.5 * (sum + d4) * g) * root(g);
+        const Real odd = e * (x * polynomial(x2, sinh_series));
+        const Real even = e * polynomial(x2, cosh_series);
+        const Real s = (1.0 + 2.0 * sum + 4.0 * (cc + pq)) * g;
+        const Real t = (4.0 * c) * ((d4 + 3.0 * sum + 2.0) * g);
+        return {odd, (s * even + t * odd) * g};
+      });
+}
+
+// U vectors at once: as many chains of products as the CPU can keep in flight.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr std::size_t kChains = 4;
+#else
+constexpr std::size_t kChains = 2;
+#endif
+
+// How many terms matter for the row: those left out are below params[3] (and never below a rounding)
+// of the sum of sizes, of k and of its derivative, at the largest |rho| of the row. Behind the
+// parameters lie the columns' largest coefficients.
+inline std::size_t terms_that_matter(const DualRow& row, std::size_t n_terms, double stride) {
+  constexpr std::size_t W = kLanes<double>;
+  constexpr std::size_t kMost = 256;
+  if (n_terms > kMost) {
+    return n_terms;
+  }
+  Lane largest{};
+  for (std::size_t j = 0; j < row.n; j += W) {
+    const Lane rho = absolute(load_any(row.k + j) * load_any(row.right + j));
+    largest = pick(rho > largest, rho, largest);
+  }
+  double y = 0;
+  for (std::size_t l = 0; l < W; ++l) {
+    y = largest[l] > y ? largest[l] : y;
+  }
+  y *= row.left[0];
+  if (!(y < 1)) {
+    return n_terms;
+  }
+  y = stride == 2 ? y * y : y;
+  double power[kMost], size[kMost], total = 0;
+  double now = 1;
+  for (std::size_t t = 0; t < n_terms; ++t) {
+    power[t] = now;
+    now *= y;
+    const double a = row.left[1 + t] * row.params[4 + t];
+    size[t] = (a < 0 ? -a : a) * (row.params[0] + stride * static_cast<double>(t) + 1);
+    total += size[t];
+  }
+  const double tol = row.params[3] > kEps / 32 ? row.params[3] : kEps / 32;
+  double rest = 0;
+  while (n_terms > 1) {
+    rest += size[n_terms - 1];
+    // The derivative has one power of y less.
+    if (!(rest * power[n_terms - 2] <= tol * total)) {
+      break;
+    }
+    --n_terms;
+  }
+  return n_terms;
+}
+
+template <bool kSlope> inline void series_row(const DualRow& row) {
+  constexpr std::size_t W = kLanes<double>;
+  const auto offset = static_cast<int>(row.params[0]);
+  const auto stride = static_cast<int>(row.params[1]);
+  const std::size_t n_terms =
+      terms_that_matter(row, static_cast<std::size_t>(row.params[2]), row.params[1]);
+  const Lane is = splat(row.left[0]);
+  const double* a = row.left + 1;
+  for (std::size_t j = 0; j < row.n; j += kChains * W) {
+    Lane* c = reinterpret_cast<Lane*>(row.k + j);
+    const Lane* is2 = reinterpret_cast<const Lane*>(row.right + j);
+    Lane rho[kChains], y[kChains], k[kChains] = {}, d[kChains] = {};
+#pragma GCC unroll 4
+    for (std::size_t u = 0; u < kChains; ++u) {
+      rho[u] = snapped((c[u] * is) * is2[u]);
+      y[u] = stride == 2 ? rho[u] * rho[u] : rho[u];
+    }
+    for (std::size_t t = n_terms; t-- > 0;) {
+      const Lane left = splat(a[t]);
+      const Lane* right = reinterpret_cast<const Lane*>(row.right + (t + 1) * row.ld + j);
+#pragma GCC unroll 4
+      for (std::size_t u = 0; u < kChains; ++u) {
+        if constexpr (kSlope) {
+          d[u] = fused(d[u], y[u], k[u]);
+        }
+        k[u] = fused(k[u], y[u], left * right[u]);
+      }
+    }
+#pragma GCC unroll 4
+    for (std::size_t u = 0; u < kChains; ++u) {
+      Lane below = splat(1.0); // rho^(offset - 1)
+      for (int t = 1; t < offset; ++t) {
+        below *= rho[u];
+      }
+      if constexpr (kSlope) {
+        Lane* theta = reinterpret_cast<Lane*>(row.theta + j);
+        const double step = stride;
+        const Lane slope = offset > 0 ? below * (offset * k[u] + step * (y[u] * d[u]))
+                                      : (stride == 2 ? (2.0 * rho[u]) * d[u] : d[u]);
+        theta[u] *= (is * is2[u]) * slope;
+      }
+      c[u] = offset > 0 ? (below * rho[u]) * k[u] : k[u];
+    }
+  }
+}
+
+void series(const DualRow& row) {
+  row.theta != nullptr ? series_row<true>(row) : series_row<false>(row);
+}
+
+// sum over m < n of (sum over k < rank of b[k n + m] R_k) T_m(x), by Clenshaw's recurrence.
+inline void chebyshev(const DualRow& row, std::size_t j, std::size_t rank, const double* b,
+                      std::size_t n, const Lane (&x)[kChains], Lane (&out)[kChains]) {
+  Lane next[kChains] = {}, after[kChains] = {};
+  for (std::size_t m = n; m-- > 0;) {
+    Lane sum[kChains] = {};
+    for (std::size_t k = 0; k < rank; ++k) {
+      const Lane left = splat(b[k * n + m]);
+      const Lane* right = reinterpret_cast<const Lane*>(row.right + (k + 1) * row.ld + j);
+#pragma GCC unroll 4
+      for (std::size_t u = 0; u < kChains; ++u) {
+        sum[u] = fused(left, right[u], sum[u]);
+      }
+    }
+    const double twice = m == 0 ? 1.0 : 2.0;
+#pragma GCC unroll 4
+    for (std::size_t u = 0; u < kChains; ++u) {
+      const Lane now = fused(twice * x[u], next[u], sum[u] - after[u]);
+      after[u] = next[u];
+      next[u] = now;
+    }
+  }
+#pragma GCC unroll 4
+  for (std::size_t u = 0; u < kChains; ++u) {
+    out[u] = next[u];
+  }
+}
+
+void table_map(const DualRow& row) {
+  constexpr std::size_t W = kLanes<double>;
+  const auto rank = static_cast<std::size_t>(row.params[0]);
+  const auto n = static_cast<std::size_t>(row.params[1]);
+  const auto n_slope = static_cast<std::size_t>(row.params[2]);
+  const Lane is = splat(row.left[0]);
+  const double* b = row.left + 1;
+  for (std::size_t j = 0; j < row.n; j += kChains * W) {
+    Lane* c = reinterpret_cast<Lane*>(row.k + j);
+    const Lane* is2 = reinterpret_cast<const Lane*>(row.right + j);
+    Lane x[kChains], value[kChains];
+#pragma GCC unroll 4
+    for (std::size_t u = 0; u < kChains; ++u) {
+      x[u] = angle_of((c[u] * is) * is2[u]).asin * (-2 / kPi); // 2 angle / pi - 1
+    }
+    chebyshev(row, j, rank, b, n, x, value);
+#pragma GCC unroll 4
+    for (std::size_t u = 0; u < kChains; ++u) {
+      c[u] = value[u];
+    }
+    if (row.theta != nullptr) {
+      Lane* theta = reinterpret_cast<Lane*>(row.theta + j);
+      chebyshev(row, j, rank, b + rank * n, n_slope, x, value);
+#pragma GCC unroll 4
+      for (std::size_t u = 0; u < kChains; ++u) {
+        theta[u] *= value[u];
+      }
+    }
+  }
+}
+#undef NKFAST_EACH
+
+void affine(double w2, double b2, std::size_t n, double* k, double* theta, bool first) {
+  constexpr std::size_t W = kLanes<double>;
+  Lane* x = reinterpret_cast<Lane*>(k);
+  Lane* y = reinterpret_cast<Lane*>(theta);
+  const Lane w = splat(w2);
+  const Lane b = splat(b2);
+  if (theta == nullptr) {
+    for (std::size_t i = 0; i < n / W; ++i) {
+      x[i] = fused(w, x[i], b);
+    }
+  } else if (first) { // theta holds nothing yet, it counts as zero
+    for (std::size_t i = 0; i < n / W; ++i) {
+      x[i] = fused(w, x[i], b);
+      y[i] = x[i];
+    }
+  } else {
+    for (std::size_t i = 0; i < n / W; ++i) {
+      x[i] = fused(w, x[i], b);
+      y[i] = fused(w, y[i], x[i]);
+    }
+  }
+}

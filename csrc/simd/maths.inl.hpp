@@ -1,0 +1,172 @@
+// Elementary functions of vectors of float64.
+//
+// With -ffp-contract=off only the products named fused() are fused, and only where the CPU can, so
+// the levels differ in the last bits.
+
+using Lane = Vec<double>;
+using LaneMask = decltype(Lane{} < Lane{});
+constexpr double kPi = 3.14159265358979323846;
+constexpr double kPiLow = 1.2246467991473532e-16;
+constexpr double kEps = 2.220446049250313e-16;
+
+inline Lane fused(Lane a, Lane b, Lane c) {
+#if defined(__AVX512F__) && NKFAST_VECTOR_BYTES == 64
+  return (Lane)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif defined(__FMA__) && NKFAST_VECTOR_BYTES == 32
+  return (Lane)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#else
+  return a * b + c;
+#endif
+}
+
+inline Lane root(Lane x) {
+#if defined(__AVX512F__) && NKFAST_VECTOR_BYTES == 64
+  return (Lane)_mm512_sqrt_pd((__m512d)x);
+#elif defined(__AVX2__) && NKFAST_VECTOR_BYTES == 32
+  return (Lane)_mm256_sqrt_pd((__m256d)x);
+#elif defined(__SSE2__)
+  return (Lane)_mm_sqrt_pd((__m128d)x);
+#else
+  for (int i = 0; i < kLanes<double>; ++i) {
+    x[i] = __builtin_sqrt(x[i]);
+  }
+  return x;
+#endif
+}
+
+inline Lane pick(LaneMask m, Lane a, Lane b) { return m ? a : b; }
+inline Lane absolute(Lane x) { return (Lane)((LaneMask)x & 0x7fffffffffffffffll); }
+inline Lane signs_of(Lane x) { return (Lane)((LaneMask)x & (-0x7fffffffffffffffll - 1)); }
+inline Lane with_signs(Lane x, Lane signs) { return (Lane)((LaneMask)x | (LaneMask)signs); }
+// 2^n for whole n, small enough to have an exponent.
+inline Lane power_of_two(Lane n) { return (Lane)((LaneMask)(n + (0x1.8p52 + 1023.0)) << 52); }
+
+// Two vectors that go through the same operations, since most of these form one long chain: a CPU
+// that meets them vector by vector has its window full of operations that wait.
+struct __attribute__((may_alias)) Real {
+  Lane a, b;
+};
+struct Mask {
+  LaneMask a, b;
+};
+template <class R> inline R every(double x) { return splat(x); }
+template <> inline Real every<Real>(double x) { return {splat(x), splat(x)}; }
+
+#define NKFAST_OPERATOR(op)                                                                        \
+  inline Real operator op(Real x, Real y) { return {x.a op y.a, x.b op y.b}; }                     \
+  inline Real operator op(Real x, double y) { return {x.a op y, x.b op y}; }                       \
+  inline Real operator op(double x, Real y) { return {x op y.a, x op y.b}; }
+NKFAST_OPERATOR(+)
+NKFAST_OPERATOR(-)
+NKFAST_OPERATOR(*)
+NKFAST_OPERATOR(/)
+#undef NKFAST_OPERATOR
+inline Real operator-(Real x) { return {-x.a, -x.b}; }
+inline Mask operator<(Real x, double y) { return {x.a < y, x.b < y}; }
+inline Mask operator>(Real x, double y) { return {x.a > y, x.b > y}; }
+inline Mask operator<=(Real x, double y) { return {x.a <= y, x.b <= y}; }
+inline Mask operator<=(Real x, Real y) { return {x.a <= y.a, x.b <= y.b}; }
+inline Real fused(Real x, Real y, Real z) { return {fused(x.a, y.a, z.a), fused(x.b, y.b, z.b)}; }
+inline Real root(Real x) { return {root(x.a), root(x.b)}; }
+inline Real pick(Mask m, Real x, Real y) { return {pick(m.a, x.a, y.a), pick(m.b, x.b, y.b)}; }
+inline Real absolute(Real x) { return {absolute(x.a), absolute(x.b)}; }
+inline Real signs_of(Real x) { return {signs_of(x.a), signs_of(x.b)}; }
+inline Real with_signs(Real x, Real s) { return {with_signs(x.a, s.a), with_signs(x.b, s.b)}; }
+inline Real power_of_two(Real n) { return {power_of_two(n.a), power_of_two(n.b)}; }
+
+// sum of c[i] x^i, the even and the odd powers as two chains.
+template <class R, int N> inline R polynomial(R x, const double (&c)[N]) {
+  static_assert(N >= 4);
+  const R x2 = x * x;
+  R high = every<R>(c[N - 1]);
+  R low = every<R>(c[N - 2]);
+#pragma GCC unroll 16
+  for (int i = N - 3; i >= 1; i -= 2) {
+    high = fused(high, x2, every<R>(c[i]));
+    low = fused(low, x2, every<R>(c[i - 1]));
+  }
+  if constexpr (N % 2 == 0) {
+    return fused(high, x, low); // high: the odd powers
+  } else {
+    return fused(fused(high, x, low), x, every<R>(c[0]));
+  }
+}
+
+// asin(t) for t in [0, sqrt(1/2)], z = t^2. Interpolation at Chebyshev points of (asin t - t) / t^3
+// in z; error 1.3e-17 before rounding.
+template <class R> inline R small_arcsine(R t, R z) {
+  constexpr double c[] = {
+      0.16666666666666669,  0.07499999999998412,    0.04464285714665563,  0.030381944084994415,
+      0.0223721770065477,   0.017352221539201188,   0.013975730180211136, 0.01139924601483468,
+      0.011310924828955462, -0.0032941927380090922, 0.07377343868679113,  -0.2809947932275328,
+      0.952265420570822,    -2.3535297860232123,    4.3847119392409954,   -5.883233416999023,
+      5.436384462318588,    -3.0948547605199717,    0.8387674099544927};
+  return fused(t * z, polynomial(z, c), t);
+}
+
+template <class R> struct Arc {
+  R sine; // sqrt(1 - x^2)
+  R asin; // of |x|
+  R acos;
+};
+
+// For y = |x| <= 1 and w2 = 1 - x^2: the smaller of x and sqrt(1 - x^2) goes into the series, so
+// that one square root serves all three.
+template <class R> inline Arc<R> arc(R y, R w2) {
+  const R sine = root(w2);
+  const auto near_one = y > 0.70710678118654752;
+  const R t = pick(near_one, sine, y);
+  const R small = small_arcsine(t, pick(near_one, w2, y * y));
+  const R large = (kPi / 2 - small) + kPiLow / 2;
+  return {sine, pick(near_one, large, small), pick(near_one, small, large)};
+}
+
+// exp(x) with gradual underflow: 2^n (1 + r + r^2 Q(r)), |r| <= ln(2) / 2; error under 1 ulp.
+template <class R> inline R exponential(R x) {
+  constexpr double c[] = {0.5,
+                          0.1666666666666667,
+                          0.04166666666666667,
+                          0.008333333333326084,
+                          0.0013888888888883711,
+                          0.0001984126987500228,
+                          2.480158732567746e-05,
+                          2.755725517000089e-06,
+                          2.755727347871858e-07,
+                          2.5105312729622103e-08,
+                          2.09147553258932e-09};
+  constexpr double round = 0x1.8p52;
+  x = pick(x > 1000.0, every<R>(1000.0), x);
+  x = pick(x < -1000.0, every<R>(-1000.0), x);
+  const R n = fused(x, every<R>(1.4426950408889634), every<R>(round)) - round;
+  R r = fused(n, every<R>(-0.6931471804855391), x);
+  r = fused(n, every<R>(-7.440617110012397e-11), r);
+  const R y = 1.0 + fused(r * r, polynomial(r, c), r);
+  // 2^n as 2^a 2^b, since n may pass the exponents of float64 by a factor of two.
+  const R a = (n * 0.5 + round) - round;
+  return (y * power_of_two(a)) * power_of_two(n - a);
+}
+
+template <class R> struct Angle {
+  R rho; // snapped to +-1
+  R sine;
+  R angle;
+  R rest; // pi - angle
+  R asin; // of rho
+};
+
+// |rho| = 1 exactly where it is so up to rounding, which arccos would magnify.
+template <class R> inline R snapped_size(R rho) {
+  const R y = absolute(rho);
+  return pick(1.0 - y <= 32 * kEps, every<R>(1.0), y);
+}
+template <class R> inline R snapped(R rho) { return with_signs(snapped_size(rho), signs_of(rho)); }
+
+template <class R> inline Angle<R> angle_of(R rho) {
+  const R y = snapped_size(rho);
+  const R sign = signs_of(rho);
+  const Arc<R> a = arc(y, (1.0 - y) * (1.0 + y));
+  const R other = (kPi - a.acos) + kPiLow;
+  const auto negative = rho < 0.0;
+  return {with_signs(y, sign), a.sine, pick(negative, other, a.acos), pick(negative, a.acos, other),
+          with_signs(a.asin, sign)};
+}
