@@ -95,7 +95,10 @@ class Numerical(Activation):
         largest = min(float(rho.max(initial=0.0)), 1.0)
         count = int(np.clip(38 / -np.log(min(largest, 1 - 1e-9) + 1e-300) + 8, 16, _CONTINUED))
         a, b = (self._coefficients(v, count, self._function) for v in (s, t))
-        k, slope = series_pair(a, b, s, t, c)
+        sizes = [np.abs(v).reshape(-1, count).max(axis=0) for v in (a, b)]
+        terms = sizes[0] * sizes[1] * (1 + np.arange(count)) * largest ** np.arange(count)
+        matter = int(np.flatnonzero(terms > 1e-17 * terms.max())[-1]) + 1 if terms.any() else 1
+        k, slope = series_pair(a[..., :matter], b[..., :matter], s, t, c)
         if self._jumps:  # which are in the series of the derivative, too
             a, b = (self._coefficients(v, count, self._derivative) for v in (s, t))
             slope, _ = series_pair(a, b, s, t, c)

@@ -30,12 +30,15 @@ def series_pair(a: Array, b: Array, s: Array, t: Array, c: Array) -> tuple[Array
     rho = c * inverse
     if not np.iscomplexobj(rho):
         rho = np.clip(rho, -1, 1)
-    k: Any = 0.0
-    slope: Any = 0.0
-    for l in reversed(range(a.shape[-1])):
-        slope = slope * rho + k
-        k = k * rho + a[..., l] * b[..., l]
-    return np.asarray(k), np.asarray(slope * inverse)
+    shape = np.broadcast_shapes(a.shape[:-1], b.shape[:-1], rho.shape)
+    k, slope = np.zeros((2, *shape), np.result_type(a, b, rho))
+    first, second = (np.ascontiguousarray(np.moveaxis(v, -1, 0)) for v in (a, b))
+    for left, right in zip(first[::-1], second[::-1], strict=True):
+        slope *= rho
+        slope += k
+        k *= rho
+        k += left * right
+    return k, slope * inverse
 
 
 def series_map(a: Array, b: Array, inverse_s: Array, inverse_t: Array, tol: float = 0.0) -> DualMap:

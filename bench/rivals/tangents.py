@@ -20,7 +20,7 @@ PYTHON = Path(
 
 
 class NeuralTangents:
-    """NNGP and NTK of dense networks, compiled and warm."""
+    """NNGP and NTK of dense networks, warm."""
 
     def __init__(
         self,
@@ -50,7 +50,11 @@ class NeuralTangents:
             "rows": str(rows),
             "result": str(result),
         }
-        self.version = self._ask(json.dumps(job))
+        try:
+            self.version = self._ask(json.dumps(job))
+        except BaseException:
+            self.process.communicate()
+            raise
         with np.load(result) as kernels:
             self.nngp, self.ntk = kernels["arr_0"], kernels["arr_1"]
 
@@ -61,12 +65,12 @@ class NeuralTangents:
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
         if not answer:
-            raise RuntimeError(f"neural-tangents ended with {self.process.wait()}")
+            raise RuntimeError(f"neural-tangents ended with exit code {self.process.wait()}")
         return answer.strip()
 
-    def __call__(self) -> float:
-        """Compute both kernels once; return the seconds that took over there."""
-        return float(self._ask("run"))
+    def run(self, kind: str) -> float:
+        """Compute both kernels once, "plain" or "jit"; return the seconds that took over there."""
+        return float(self._ask(kind))
 
     def __enter__(self) -> Self:
         return self
