@@ -3,7 +3,8 @@
 // Worker threads stay between calls: they watch for the next one for a tenth of a millisecond,
 // which is what calls in a row need, and sleep after that. Handing over work costs a microsecond to
 // a thread that watches and some ten to one that sleeps (to a new thread, twice that); so drivers
-// choose min_items_per_thread to give each thread at least kLeastNanoseconds of work.
+// choose min_items_per_thread to give each thread at least kLeastNanoseconds of work. A block that
+// no worker has begun when the caller is through with its own is the caller's.
 #pragma once
 
 #include <algorithm>
@@ -39,6 +40,10 @@ public:
     word_.store(value, std::memory_order_release);
     word_.notify_one();
   }
+  // From one value to another, unless it has changed.
+  bool change(std::uint32_t from, std::uint32_t to) {
+    return word_.compare_exchange_strong(from, to, std::memory_order_acq_rel);
+  }
   void wait_until(std::uint32_t value) const {
     const auto end = Clock::now() + kWatch;
     do {
@@ -63,18 +68,23 @@ private:
 };
 
 struct alignas(64) Worker {
-  Signal signal; // 1: there is work; 0: there is none, or it is done
+  enum : std::uint32_t { kIdle, kOffered, kTaken };
+
+  Signal signal;
   void (*call)(void*, std::size_t) = nullptr;
   void* context = nullptr;
   std::size_t block = 0;
 
   void loop() {
     for (;;) {
-      signal.wait_until(1);
+      signal.wait_until(kOffered);
+      if (!signal.change(kOffered, kTaken)) {
+        continue; // the caller was faster
+      }
       call(context, block);
       // Numbers written past the caches (Table::stream) are not ordered by the store in set().
       std::atomic_thread_fence(std::memory_order_seq_cst);
-      signal.set(0);
+      signal.set(kIdle);
     }
   }
 };
@@ -113,11 +123,17 @@ public:
       worker.call = call;
       worker.context = context;
       worker.block = b;
-      worker.signal.set(1);
+      worker.signal.set(Worker::kOffered);
     }
     call(context, 0);
+    // A worker that another program keeps off its core may not even have begun: not waited for.
+    for (std::size_t b = n_blocks; --b > 0;) {
+      if (workers_[b - 1]->signal.change(Worker::kOffered, Worker::kIdle)) {
+        call(context, b);
+      }
+    }
     for (std::size_t b = 1; b < n_blocks; ++b) {
-      workers_[b - 1]->signal.wait_until(0);
+      workers_[b - 1]->signal.wait_until(Worker::kIdle);
     }
   }
 

@@ -123,17 +123,19 @@ ACTIVATIONS = [
 ]  # fmt: skip
 
 
-INTERPOLATED = [nk.Tanh(), nk.SiLU(), nk.HardTanh(), nk.Elementwise(np.tanh)]
+INTERPOLATED = [nk.Tanh(), nk.SiLU(), nk.Softsign(), nk.ELU(), nk.Elementwise(np.tanh)]
+IN_PIECES = [nk.HardTanh(), nk.Elementwise(lambda x: np.clip(x, 0, 1), (0, 1))]  # no complex steps
+EVERY = ACTIVATIONS + INTERPOLATED + IN_PIECES
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS + INTERPOLATED, ids=lambda a: type(a).__name__)
+@pytest.mark.parametrize("activation", EVERY, ids=lambda a: type(a).__name__)
 @BOTH
 def test_gradient_of_every_activation(activation, get):
     X = rows(8, 5)
     X[3] = X[4]
     kernel = NeuralKernel(nk.mlp(2, activation, 0.9, 0.2), get)
     gradient = kernel(X, eval_gradient=True)[1]
-    assert activation._complex_steps == (activation not in INTERPOLATED)
+    assert activation._complex_steps == (activation not in IN_PIECES)
     assert kernel.n_dims == 2 + len(activation._smooth_parameters)
     # Kernels that are interpolated are right to 1e-12; the step turns that into 1e-8.
     assert_allclose(gradient, differences(kernel, X, 1e-4), 1e-5, 1e-6 * np.abs(gradient).max())

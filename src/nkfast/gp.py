@@ -68,8 +68,8 @@ class NeuralKernel(Kernel):  # type: ignore[misc]  # scikit-learn has no types
     is Im k(v (1 + ih)) / h with h = 1e-25: free of the cancellation of a difference quotient, and
     exact to rounding (Martins, Sturdza & Alonso 2003). It takes one complex run of the
     recursion over the upper triangle for each hyperparameter, in blocks of bounded memory.
-    Activations whose kernels are known only by interpolation (`Tanh`, `SiLU`, `Elementwise` and the
-    like) take differences of fourth order instead, right to about 1e-9: four kernels for each.
+    Piecewise polynomials (`HardTanh` and the like) and `Elementwise` with breakpoints away from 0
+    take differences of fourth order instead, right to about 1e-9: four kernels for each.
 
     Kernels and gradients are float64 for input of any dtype, as Cholesky factors need it.
 
