@@ -214,6 +214,15 @@ template <class T> void bind_fwht(py::module_& m) {
 
 template <class T> void bind_dense(py::module_& m, py::class_<Program>& program) {
   m.def(
+      "all_finite",
+      [](const Array<T>& x, std::size_t n_threads) {
+        const T* values = x.data();
+        const auto n = static_cast<std::size_t>(x.size());
+        py::gil_scoped_release released;
+        return nkfast::all_finite(values, n, n_threads);
+      },
+      "x"_a.noconvert(), "n_threads"_a);
+  m.def(
       "row_norms",
       [](const Array<T>& x, Array<double>& out, std::size_t n_threads) {
         row_norms(dense_rows(x), out, n_threads);

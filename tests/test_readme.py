@@ -1,8 +1,11 @@
-"""The README's example runs as it is printed."""
+"""The README's example and the guides' code run as they are printed."""
 
 import re
 from pathlib import Path
 
+import pytest
+
+GUIDES = Path(__file__).parents[1] / "docs"
 README = Path(__file__).parents[1] / "README.md"
 
 
@@ -21,3 +24,13 @@ def test_first_python_block_runs(capsys):
         high = re.match(r"below ([\d.]+)", words)
         assert low or high, words
         assert float(value) > float(low[1]) if low else float(value) < float(high[1])
+
+
+@pytest.mark.parametrize("guide", sorted(p.name for p in GUIDES.glob("*.md")))
+def test_code_of_the_guides_runs(guide, tmp_path, monkeypatch):
+    """In one namespace, as a reader who follows along has it."""
+    monkeypatch.chdir(tmp_path)
+    text = (GUIDES / guide).read_text(encoding="utf-8")
+    namespace = {"__name__": "__guide__"}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(compile(block, guide, "exec"), namespace)

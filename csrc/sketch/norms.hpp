@@ -5,6 +5,7 @@
 #include "sketch/rows.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -42,6 +43,32 @@ template <class T> double norm(const T* x, std::size_t n) {
     scaled += v * v;
   }
   return largest * std::sqrt(scaled);
+}
+
+// Whether there is no NaN and no infinity: those times zero are NaN.
+template <class T> bool all_finite(const T* x, std::size_t n, std::size_t n_threads) {
+  std::atomic<bool> finite = true;
+  constexpr std::size_t kLeast = 8 * kLeastNanoseconds; // numbers, at memory's speed
+  parallel_for(n, n_threads, kLeast, [&finite, x](std::size_t begin, std::size_t end) {
+    T sums[16] = {};
+    std::size_t i = begin;
+    for (; i + 16 <= end; i += 16) {
+      for (std::size_t k = 0; k < 16; ++k) {
+        sums[k] += x[i + k] * T{0};
+      }
+    }
+    T sum = 0;
+    for (; i < end; ++i) {
+      sum += x[i] * T{0};
+    }
+    for (const T part : sums) {
+      sum += part;
+    }
+    if (sum != 0) { // NaN
+      finite = false;
+    }
+  });
+  return finite;
 }
 
 template <class T> void row_norms(const Rows<T>& rows, double* out, std::size_t n_threads) {

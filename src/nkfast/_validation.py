@@ -10,8 +10,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from sklearn.utils import check_array, column_or_1d
+from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.validation import validate_data
+
+from . import _core
+from ._config import get_num_threads
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 Rows: TypeAlias = Any  # a dense (n, d) array or a CSR matrix; scipy.sparse carries no usable types
@@ -39,21 +42,32 @@ def _settle(X: Any) -> Rows:
     return np.require(X, dtype=X.dtype.newbyteorder("="), requirements=["C", "A"])
 
 
+def _refuse_nonfinite(X: Rows, name: str, estimator: Any = None) -> Rows:
+    """Refuse NaN and infinity in scikit-learn's words; the core looks, on all its threads."""
+    values = X.data if sp.issparse(X) else X
+    values = values if values.flags.forc and values.dtype.isnative else np.ascontiguousarray(values)
+    values = values.ravel(order="K")
+    if not values.flags.aligned or not _core.all_finite(values, get_num_threads()):
+        who = None if estimator is None else type(estimator).__name__
+        assert_all_finite(X, estimator_name=who, input_name=name)
+    return X
+
+
 def check_rows(
     X: Any, name: str = "X", *, min_samples: int = 0, accept_sparse: bool = True
 ) -> Rows:
     """Return `X` as a C-ordered float32/float64 array or as CSR, refusing NaN and infinity."""
-    return _settle(
-        check_array(
-            _as_float32(X),
-            accept_sparse="csr" if accept_sparse else False,
-            accept_large_sparse=True,
-            dtype=FLOATS,
-            order="C",
-            ensure_min_samples=min_samples,
-            input_name=name,
-        )
+    X = check_array(
+        _as_float32(X),
+        accept_sparse="csr" if accept_sparse else False,
+        accept_large_sparse=True,
+        dtype=FLOATS,
+        order="C",
+        ensure_all_finite=False,
+        ensure_min_samples=min_samples,
+        input_name=name,
     )
+    return _settle(_refuse_nonfinite(X, name))
 
 
 def check_columns(A: Any, name: str) -> Rows:
@@ -74,18 +88,18 @@ def check_columns(A: Any, name: str) -> Rows:
 
 def check_estimator_rows(estimator: Any, X: Any, *, reset: bool, min_samples: int = 1) -> Rows:
     """Like `check_rows`, and keep scikit-learn's n_features_in_ and feature_names_in_ honest."""
-    return _settle(
-        validate_data(
-            estimator,
-            _as_float32(X),
-            reset=reset,
-            accept_sparse="csr",
-            accept_large_sparse=True,
-            dtype=FLOATS,
-            order="C",
-            ensure_min_samples=min_samples,
-        )
+    X = validate_data(
+        estimator,
+        _as_float32(X),
+        reset=reset,
+        accept_sparse="csr",
+        accept_large_sparse=True,
+        dtype=FLOATS,
+        order="C",
+        ensure_all_finite=False,
+        ensure_min_samples=min_samples,
     )
+    return _settle(_refuse_nonfinite(X, "X", estimator))
 
 
 def csr_arrays(X: Any) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
