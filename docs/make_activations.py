@@ -21,7 +21,8 @@ HERE = Path(__file__).parent
 COLOURS = ("#56B4E9", "#0072B2", "#D55E00")
 VARIANCES = (0.25, 1.0, 4.0)
 SHOWN = [
-    nk.ReLU(), nk.LeakyReLU(0.2), nk.ABReLU(-0.3, 1.2), nk.Abs(), nk.Sign(), nk.RectifiedMonomial(2),
+    nk.ReLU(), nk.LeakyReLU(0.2), nk.ABReLU(-0.3, 1.2), nk.Abs(), nk.Sign(),
+    nk.RectifiedMonomial(2),
     nk.GELU(), nk.SiLU(), nk.Mish(), nk.Softplus(), nk.ELU(), nk.SELU(),
     nk.CELU(2.0), nk.ReLU6(), nk.HardSwish(), nk.HardTanh(), nk.HardSigmoid(), nk.Softsign(),
     nk.Tanh(), nk.Erf(), nk.Sigmoid(), nk.SigmoidLike(), nk.Sin(), nk.Cos(),
@@ -42,6 +43,7 @@ SEEDS = 20
 
 
 def draw_function(axis: Any, act: Any) -> None:
+    """f itself."""
     x = np.linspace(-4, 4, 401)
     axis.plot(x, act(x), color="0.15", lw=1.4)
     low, high = np.percentile(act(x), [2, 98])
@@ -51,6 +53,7 @@ def draw_function(axis: Any, act: Any) -> None:
 
 
 def draw_dual(axis: Any, act: Any) -> None:
+    """The dual on rho in [-1, 1]."""
     rho = np.concatenate([np.linspace(-1, 1, 81)])
     for p, colour in zip(VARIANCES, COLOURS, strict=True):
         k = act.dual(p, p, p * rho)
@@ -60,6 +63,7 @@ def draw_dual(axis: Any, act: Any) -> None:
 
 
 def draw_spectrum(axis: Any, act: Any) -> None:
+    """The share of each degree in the variance."""
     for p, colour in zip(VARIANCES, COLOURS, strict=True):
         a = act.hermite_coefficients(p**0.5, DEGREES)
         share = a**2 / act.dual(p, p, p)
