@@ -43,7 +43,7 @@ SEEDS = 20
 
 
 def draw_function(axis: Any, act: Any) -> None:
-    """f itself."""
+    """Draw f itself."""
     x = np.linspace(-4, 4, 401)
     axis.plot(x, act(x), color="0.15", lw=1.4)
     low, high = np.percentile(act(x), [2, 98])
@@ -53,7 +53,7 @@ def draw_function(axis: Any, act: Any) -> None:
 
 
 def draw_dual(axis: Any, act: Any) -> None:
-    """The dual on rho in [-1, 1]."""
+    """Draw the dual on rho in [-1, 1]."""
     rho = np.concatenate([np.linspace(-1, 1, 81)])
     for p, colour in zip(VARIANCES, COLOURS, strict=True):
         k = act.dual(p, p, p * rho)
@@ -63,7 +63,7 @@ def draw_dual(axis: Any, act: Any) -> None:
 
 
 def draw_spectrum(axis: Any, act: Any) -> None:
-    """The share of each degree in the variance."""
+    """Draw the share of each degree in the variance."""
     for p, colour in zip(VARIANCES, COLOURS, strict=True):
         a = act.hermite_coefficients(p**0.5, DEGREES)
         share = a**2 / act.dual(p, p, p)
@@ -75,7 +75,7 @@ def draw_spectrum(axis: Any, act: Any) -> None:
 
 
 def draw_all() -> None:
-    """Every activation: the function, its dual, its Hermite spectrum."""
+    """Draw every activation: the function, its dual, its Hermite spectrum."""
     across = 3
     rows = -(-len(SHOWN) // across)
     figure, axes = plt.subplots(rows, 3 * across, figsize=(17, 1.75 * rows), layout="constrained")
@@ -101,7 +101,7 @@ def draw_all() -> None:
 
 
 def draw_truncation() -> None:
-    """Error of the truncated expansion beside Monte Carlo with as many products per entry."""
+    """Draw the error of the truncated expansion beside Monte Carlo with as many products per entry."""
     X = load_digits().data[:300]
     X = X - X.mean(axis=0)
     X /= np.linalg.norm(X, axis=1, keepdims=True)
