@@ -101,7 +101,7 @@ def draw_all() -> None:
 
 
 def draw_truncation() -> None:
-    """Draw the error of the truncated expansion beside Monte Carlo with as many products per entry."""
+    """Draw the error of truncated expansions beside Monte Carlo of as many products per entry."""
     X = load_digits().data[:300]
     X = X - X.mean(axis=0)
     X /= np.linalg.norm(X, axis=1, keepdims=True)
