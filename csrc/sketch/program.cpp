@@ -369,7 +369,7 @@ private:
     loops_.load(pointers, d, scale_, x);
   }
 
-  void hash_sparse(const Step& step, const std::int32_t* hash, const T* signs, T* dst) {
+  void hash_sparse(const std::int32_t* hash, const T* signs, T* dst) {
     const std::size_t last = std::max<std::size_t>(rows_.start(rows_.n_rows), 1) - 1;
     for (std::size_t r = 0; r < count_; ++r) {
       for (std::size_t k = rows_.start(first_ + r); k < rows_.start(first_ + r + 1); ++k) {
@@ -418,7 +418,7 @@ private:
         const std::int32_t* hash = step.i.data() + k * step.n;
         const T* signs = reals(step) + k * step.n;
         if (step.a == 0 && !loads_input()) {
-          hash_sparse(step, hash, signs, dst);
+          hash_sparse(hash, signs, dst);
         } else {
           loops_.count_sketch(buffer(step.a), step.n, hash, signs, dst);
         }

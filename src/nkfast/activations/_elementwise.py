@@ -29,6 +29,7 @@ _NARROWEST = 1e-3
 _PER_UNIT = 512  # points of the table of the derivative
 _ORDERS = 4  # jumps of the derivatives 0..3 are taken out exactly
 _ACCURATE = 1e-7  # error of the series that is accepted
+_RECOGNISED = 1e-10  # share of a function that may be missed by a piecewise polynomial
 _SETTLED = 1e-8  # error at which no more terms are tried
 _NOISE = 1e-6  # jumps below are rounding errors of the interpolant
 _DEGREES = (64, 256, 1024, 4096)
@@ -299,16 +300,18 @@ class _Split:
 
     def _absorb_polynomial(self) -> None:
         """Recognise a piecewise polynomial: what is left is a polynomial of degree up to 3."""
-        x = np.linspace(-1, 1, 41) * (4 + max(map(abs, self.activation._kinks)))
-        coef, *_ = np.linalg.lstsq(np.vander(x, _ORDERS, increasing=True), self._rest(x))
-        scale = np.abs(self.activation._function(x)).max() + 1e-300
-        far = np.linspace(-12, 12, 41) * self.high
-        error = self._rest(far) - np.vander(far, _ORDERS, increasing=True) @ coef
-        limit = np.abs(evaluate(self.terms, far)).max() + np.abs(self._rest(far)).max() + scale
-        self.exact = bool(np.abs(error).max() <= 1e-9 * limit)
+        # Fitted as far out as the Gaussians reach, in units of that reach.
+        reach = 12 * self.high + max(map(abs, self.activation._kinks))
+        t = np.concatenate([np.linspace(-1, 1, 41), np.linspace(-1, 1, 41) * min(3 / reach, 1)])
+        rest = self._rest(reach * t)
+        powers = np.vander(t, _ORDERS, increasing=True)
+        coef = np.linalg.lstsq(powers, rest)[0]
+        size = np.abs(evaluate(self.terms, reach * t)).max() + np.abs(rest).max() + 1e-300
+        self.exact = bool(np.abs(rest - powers @ coef).max() <= _RECOGNISED * size)
         if self.exact:
-            coef = np.where(np.abs(coef) > 1e-11 * scale, coef, 0)
-            self.terms += [Term(i, 0, 0.0, float(a)) for i, a in enumerate(coef) if a]
+            for order, a in enumerate(coef):
+                if abs(a) > _RECOGNISED * size:
+                    self.terms.append(Term(order, 0, 0.0, float(a) / reach**order))
 
     def _coefficients(self, s: Array, degree: int) -> tuple[Array, Array]:
         kinks = self.activation._kinks
