@@ -368,10 +368,11 @@ def test_not_finite_far_out_is_refused():
 def test_a_range_of_variances_is_shared():
     s = np.array([0.5, 0.9])
     assert _range(s, s) == _range(s * 1.01, s)
-    low, high = _range(s, np.array([0.0]))
+    low, high = _range(s, s)
     assert low <= 0.5 < 0.9 <= high
     assert high / low < 4
-    assert _range(np.zeros(2), np.zeros(2)) == (1.0, 1.0)
+    assert _range(s, np.array([0.0])) == (0.0, high)
+    assert _range(np.zeros(2), np.zeros(2))[0] == 0.0
 
 
 def test_representations_agree_with_each_other():
@@ -386,6 +387,29 @@ def test_representations_agree_with_each_other():
     c = s[0] * s[1] * np.linspace(-1, 1, 500)
     for one, other in zip(series.pair(*s, c), table.pair(*s, c), strict=True):
         assert_allclose(one, other, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("act", [nk.ELU(), nk.SiLU()])
+def test_points_near_and_at_zero(act):
+    s = np.array([0.0, 1e-9, 1e-5, 1e-3, 0.05, 0.7, 2.0])
+    left, right = (v.ravel() for v in np.meshgrid(s, s))
+    size = [np.sqrt(v) for v in act._direct(s, s, s * s)]
+    size = [np.outer(v, v).ravel() + 1e-30 for v in size]
+    away = (left > 0) & (right > 0)
+    for rho in (-1, -0.5, 0, 0.8, 0.9999, 1):
+        c = rho * left * right
+        found = _represent(_Ref(act), *_range(s, s), 1e-12).pair(left, right, c)
+        for value, expected, scale in zip(found, act._direct(left, right, c), size, strict=True):
+            assert np.all(np.abs(value - expected)[away] <= 1e-9 * scale[away])
+        assert not found[0][~away].any()  # f(0) = 0
+    X = np.outer([0.0, 1e-12, 1e-6, 1.0, 4.0], [0.6, 0.8])
+    for kernel, diagonal in zip(
+        nk.mlp(2, act, 1.2).kernel(X), nk.mlp(2, act, 1.2).diag(X), strict=True
+    ):
+        assert np.all(np.isfinite(kernel))
+        # All rows are parallel, so that the kernel's blocks have nearly one dimension.
+        assert np.all(np.abs(kernel) <= np.sqrt(np.outer(diagonal, diagonal)) * (1 + 1e-9))
+        assert not kernel[0].any()
 
 
 def test_wide_ranges_are_resolved():

@@ -25,7 +25,12 @@ def test_version_has_one_source():
 
 def test_runtime_dependencies():
     needed = {re.match(r"[\w-]+", line)[0] for line in requires("nkfast") if "extra" not in line}
-    assert needed == {"numpy", "scipy", "scikit-learn"}
+    assert needed == {
+        "numpy",
+        "scipy",
+        "scikit-learn",
+        "threadpoolctl",
+    }  # the last is scikit-learn's
 
 
 def test_every_module_is_listed_and_installed():

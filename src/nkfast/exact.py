@@ -179,10 +179,8 @@ def _variances(steps: list[_Step], p: Array) -> list[Array]:
 
 
 def _span(p: Array, q: Array) -> tuple[float, float]:
-    """Return the least positive and the largest variance of all points."""
-    low = min(v.min(where=v > 0, initial=np.inf) for v in (p, q))
-    high = max(v.max(initial=0) for v in (p, q))
-    return (float(low), float(high)) if high > 0 else (1.0, 1.0)
+    """Return the least and the largest variance of all points."""
+    return float(min(p.min(), q.min())), float(max(p.max(), q.max()))
 
 
 class _Pairs:

@@ -16,7 +16,7 @@ from nkfast._dualmap import DualMap
 from nkfast._validation import check_real
 
 from ._base import Span
-from ._interpolation import Profile, _chebyshev, _nodes, _to_series
+from ._interpolation import LEAST, Profile, _chebyshev, _nodes, _to_series, coordinate
 from ._numerical import Numerical, _range, _Ref, piecewise_map
 from ._piecewise import Term, evaluate, piecewise_pair
 from ._quadrature import hermite_integrals
@@ -285,7 +285,8 @@ class _Split:
 
     @cached_property
     def _degree_and_error(self) -> tuple[int, float]:
-        ends = np.array([self.low, math.sqrt(self.low * self.high), self.high])
+        low = max(self.low, LEAST)
+        ends = np.array([low, math.sqrt(low * self.high), self.high])
         for degree in _DEGREES:
             rest, kinked = self._coefficients(ends, degree)
             l = 1 + np.arange(degree + 1)
@@ -320,16 +321,16 @@ class _Split:
 
     def _interpolated(self, s: Array) -> tuple[Array, Array]:
         """Return the coefficients at many deviations, from those at Chebyshev nodes in log s."""
-        middle = math.log(self.low * self.high) / 2
-        half = max(math.log(self.high / self.low) / 2, 1e-9)
-        test = np.exp(middle + half * np.array([-0.97, -0.3, 0.4, 0.93]))
+        profile = Profile(self._rest, self._rest, (), self.low, self.high)
+        test = profile.points(np.array([-0.97, -0.3, 0.4, 0.93]))
         exact = np.stack(self._coefficients(test, self.degree))
 
         def at(s: Array, series: Array) -> Array:
-            return np.asarray(_chebyshev((np.log(s) - middle) / half, len(series)) @ series)
+            x = (coordinate(s) - profile.middle) / profile.half
+            return np.asarray(_chebyshev(x, len(series)) @ series)
 
         for count in _COUNTS:
-            values = self._coefficients(np.exp(middle + half * _nodes(count)), self.degree)
+            values = self._coefficients(profile.points(_nodes(count)), self.degree)
             series = [_to_series(value) for value in values]
             found = np.stack([at(test, part) for part in series])
             if np.abs(found - exact).max() <= 1e-11 * np.abs(exact).max():
@@ -344,7 +345,7 @@ class _Split:
         for std in (s, t):
             distinct, index = np.unique(std, return_inverse=True)
             zero = distinct == 0
-            inside = np.where(zero, self.low, distinct)
+            inside = np.where(zero, max(self.low, LEAST), distinct)
             few = len(distinct) <= _COUNTS[0]
             rest, kinked = (
                 self._coefficients(inside, self.degree) if few else self._interpolated(inside)

@@ -1,7 +1,8 @@
 """Kernels of an activation for a range of standard deviations, from few accurate integrals.
 
-Everything is interpolated in log s by Chebyshev polynomials, relative to the norms
-sqrt(E f(s z)^2), so that small variances are as accurate as large ones.
+Everything is interpolated by Chebyshev polynomials in log(s + 0.02), relative to the norms
+sqrt(E f(s z)^2), so that small variances are as accurate as large ones. Kernels are analytic in s
+at zero, so that coordinate reaches down to s = 0 within a short range.
 """
 
 from __future__ import annotations
@@ -31,6 +32,16 @@ _DEGREE = 512  # of the series at others: cos(_NARROW)^512 is at rounding
 _LEVELS = (1, 2, 3, 4)  # of fineness of that quadrature
 
 
+_SOFT = 0.02  # below this s the coordinate is linear
+_ENDS = np.array([1.0, 0.1, -0.99])  # where the terms that are needed are counted
+LEAST = 1e-3  # ranges that reach below reach down to zero
+
+
+def coordinate(s: Any) -> Any:
+    """Return the variable of interpolation, a stretched log s; s may be complex."""
+    return np.log(s + _SOFT)
+
+
 class NotResolved(Exception):  # noqa: N818
     """The representation does not reach the tolerance."""
 
@@ -48,15 +59,15 @@ class Profile:
 
     @property
     def middle(self) -> float:
-        return float(np.log(self.low) + np.log(self.high)) / 2
+        return float(coordinate(self.low) + coordinate(self.high)) / 2
 
     @property
     def half(self) -> float:
-        return max(float(np.log(self.high) - np.log(self.low)) / 2, 1e-9)
+        return max(float(coordinate(self.high) - coordinate(self.low)) / 2, 1e-9)
 
     def points(self, x: Array) -> Array:
         """Return the standard deviations at Chebyshev coordinates x in [-1, 1]."""
-        return np.asarray(np.exp(self.middle + self.half * x))
+        return np.asarray(np.maximum(np.exp(self.middle + self.half * x) - _SOFT, 1e-9))
 
     def norms(self, s: Array) -> tuple[Array, Array]:
         """Return sqrt(E f(s z)^2) and sqrt(E f'(s z)^2), by one-dimensional integrals."""
@@ -93,34 +104,37 @@ def _to_series(values: Array) -> Array:
 
 
 class Norms:
-    """log sqrt(E f(s z)^2) and log sqrt(E f'(s z)^2) as Chebyshev series in log s."""
+    """Series of log(sqrt(E f(s z)^2) / s^i), the same of f'; i is its order of vanishing at 0."""
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
+        near = np.maximum(profile.norms(np.array([1e-6, 2e-6])), 1e-150)
+        orders = np.log2(near[:, 1] / near[:, 0])
+        self.orders = np.clip(np.round(orders), 0, 4)
         test = np.array([-0.97, -0.6, -0.2, 0.13, 0.55, 0.83, 0.99])
-        exact = np.log(np.maximum(profile.norms(profile.points(test)), 1e-150))
+        exact = self._logs(profile.points(test))
         for count in _NODE_COUNTS:
-            values = np.log(np.maximum(profile.norms(profile.points(_nodes(count))), 1e-150))
-            self.series = _to_series(values.T)
-            if np.abs(_chebyshev(test, count) @ self.series - exact.T).max() < 2e-14:
+            self.series = _to_series(self._logs(profile.points(_nodes(count))))
+            if np.abs(_chebyshev(test, count) @ self.series - exact).max() < 2e-14:
                 break
 
+    def _logs(self, s: Array) -> Array:
+        norms = np.maximum(self.profile.norms(s), 1e-150)
+        return np.asarray(np.log(norms.T) - self.orders * np.log(s)[:, None])
+
     def basis(self, s: Array, count: int) -> Array:
-        x = (np.log(s) - self.profile.middle) / self.profile.half
-        return _chebyshev(x, count)
+        """Return the Chebyshev polynomials at s >= 0, maybe complex."""
+        return _chebyshev((coordinate(s) - self.profile.middle) / self.profile.half, count)
 
     def __call__(self, s: Array) -> tuple[Array, Array]:
-        """Return both norms at s > 0, maybe complex."""
+        """Return both norms."""
         value = np.exp(self.basis(s, len(self.series)) @ self.series)
-        return value[..., 0], value[..., 1]
+        return value[..., 0] * s ** self.orders[0], value[..., 1] * s ** self.orders[1]
 
     def diagonal(self, p: Array) -> tuple[Array, Array]:
         """Return E f(u)^2 and E f'(u)^2 for u ~ N(0, p)."""
-        zero = p == 0
-        n, n1 = self(np.sqrt(np.where(zero, self.profile.low**2, p)))
-        tiny = np.array([-1e-150, 1e-150])
-        k, slope = (np.mean(g(tiny) ** 2) for g in (self.profile.f, self.profile.derivative))
-        return np.where(zero, k, n * n), np.where(zero, slope, n1 * n1)
+        n, n1 = self(np.sqrt(p))
+        return n * n, n1 * n1
 
 
 class Series:
@@ -132,7 +146,7 @@ class Series:
         self.tol = tol
         degree, last = 64, 2 * max_terms
         while True:
-            at = profile.points(np.array([1.0, 0.0, -1.0]))
+            at = profile.points(_ENDS)
             a = hermite_integrals(profile.f, at, min(degree, last), profile.kinks)
             tail = np.cumsum(((1 + np.arange(a.shape[1])) * a**2)[:, ::-1], axis=1)[:, ::-1]
             share = (tail / np.maximum(tail[:, :1], 1e-300)).max(axis=0)
@@ -168,17 +182,12 @@ class Series:
 
     def coefficients(self, s: Array) -> Array:
         """Return a_l(s) on the last axis, s >= 0 and maybe complex."""
-        zero = s == 0
-        inside = np.where(zero, self.norms.profile.low, s)
         # Half of the degrees are missing in odd functions; the others scale as the norm does.
-        basis = self.norms.basis(inside, len(self.series)) * self.norms(inside)[0][..., None]
+        basis = self.norms.basis(s, len(self.series)) * self.norms(s)[0][..., None]
         kept = basis @ self.series[:, self.used[: self.degree]]
         a = np.zeros((*s.shape, self.degree), kept.dtype)
         a[..., self.used[: self.degree]] = kept
-        if np.any(zero):
-            a[zero] = 0
-            a[zero, 0] = self.norms.profile.f(np.zeros(1))[0]
-        return np.asarray(a)
+        return a
 
     def pair(self, s: Array, t: Array, c: Array) -> tuple[Array, Array]:
         return series_pair(self.coefficients(s), self.coefficients(t), s, t, c)
@@ -194,7 +203,7 @@ class Products:
 
     def __init__(self, profile: Profile, tol: float) -> None:
         self.profile = profile
-        ends = profile.points(np.array([1.0, 0.0, -1.0]))
+        ends = profile.points(_ENDS)
         scale = [np.outer(n, n) for n in profile.norms(ends)]
         angles = np.array([0.0, _NARROW, 2.2])
         found = [polar_products(g, ends, angles, 1) for g in self._functions()]
@@ -249,7 +258,7 @@ class Table:
 
         self.count = self._count_nodes(relative, tol)
         nodes = profile.points(_nodes(self.count))
-        ends = profile.points(np.array([1.0, 0.2, -1.0]))
+        ends = profile.points(_ENDS)
         self.values: list[Array] = []
         self.bases: list[Array] = []
         for which in (0, 1):
@@ -288,19 +297,8 @@ class Table:
     def _basis(self, s: Array, which: int, series: Array | None = None) -> Array:
         """Return the functions of s (or those of given series), times the norm; shape (n, R)."""
         series = self.bases[which] if series is None else series
-        zero = s == 0
-        low = self.norms.profile.low
-        inside = np.where(zero, low, s)
-        basis = self.norms.basis(inside, self.count) @ series
-        basis = basis * self.norms(inside)[which][:, None]
-        if np.any(zero):
-            # At right angles the kernel is a product; so is that with u = 0.
-            g = self.norms.profile.derivative if which else self.norms.profile.f
-            z, w = normal_rule(0.5, (0.0,))
-            mean = float(g(low * z) @ w)
-            at_zero = float(np.mean(g(np.array([-1e-150, 1e-150]))))
-            basis[zero] *= at_zero / mean if abs(mean) > 1e-12 * abs(at_zero) else 0.0
-        return np.asarray(basis)
+        basis = self.norms.basis(s, self.count) @ series
+        return np.asarray(basis * self.norms(s)[which][:, None])
 
     def _cosine(self, s: Array, t: Array, c: Array) -> Array:
         rho = c * _inverse(s) * _inverse(t)

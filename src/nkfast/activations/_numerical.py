@@ -16,7 +16,7 @@ from nkfast._dualmap import DualMap
 from nkfast._validation import check_real
 
 from ._base import Activation, Span, _inverse
-from ._interpolation import Norms, NotResolved, Profile, Series, Table
+from ._interpolation import LEAST, Norms, NotResolved, Profile, Series, Table
 from ._piecewise import Term, derivatives, evaluate, piecewise_pair
 from ._quadrature import direct_products, hermite_integrals
 from ._series import series_pair
@@ -147,14 +147,11 @@ def _hashable(value: Any) -> bool:
 
 
 def _range(s: Array, t: Array) -> tuple[float, float]:
-    """Return a range that holds all positive values, one of few."""
-    positive = [v[v > 0] for v in (s, t)]
-    if not any(v.size for v in positive):
-        return 1.0, 1.0
-    low = min(v.min() for v in positive if v.size)
-    high = max(v.max() for v in positive if v.size)
-    low = np.exp(_STEP * np.floor(np.log(low) / _STEP + 1e-9))
-    return float(low), float(np.exp(_STEP * np.ceil(np.log(high) / _STEP - 1e-9)))
+    """Return a range that holds all values, one of few."""
+    low = min((float(v.min()) for v in (s, t) if v.size), default=1.0)
+    high = max((float(v.max()) for v in (s, t) if v.size), default=1.0)
+    low = np.exp(_STEP * np.floor(np.log(low) / _STEP + 1e-9)) if low > LEAST else 0.0
+    return float(low), float(np.exp(_STEP * np.ceil(np.log(max(high, LEAST)) / _STEP - 1e-9)))
 
 
 @lru_cache(maxsize=256)
