@@ -266,9 +266,9 @@ constexpr std::size_t kChains = 4;
 constexpr std::size_t kChains = 2;
 #endif
 
-// How many terms matter for the row: those left out are below params[3] (and never below a rounding)
-// of the sum of sizes, of k and of its derivative, at the largest |rho| of the row. Behind the
-// parameters lie the columns' largest coefficients.
+// How many terms matter for the row: those left out are below params[3] (and never below a
+// rounding) of the sum of sizes, of k and of its derivative, at the largest |rho| of the row.
+// Behind the parameters lie the columns' largest coefficients.
 inline std::size_t terms_that_matter(const DualRow& row, std::size_t n_terms, double stride) {
   constexpr std::size_t W = kLanes<double>;
   constexpr std::size_t kMost = 256;
@@ -419,7 +419,6 @@ void table_map(const DualRow& row) {
     }
   }
 }
-#undef NKFAST_EACH
 
 void affine(double w2, double b2, std::size_t n, double* k, double* theta, bool first) {
   constexpr std::size_t W = kLanes<double>;
