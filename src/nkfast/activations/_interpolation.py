@@ -241,6 +241,7 @@ class Table:
         if any(profile.kinks):
             raise NotResolved
         self.norms = norms
+        self.tol = tol
         products = Products(profile, tol)
 
         def relative(s: Array, angles: Array, which: int) -> Array:
@@ -328,16 +329,22 @@ class Table:
         n, n1 = self.norms(nodes)
         ratio = n1 / np.where(n > 0, n, 1)
         at_nodes = [_chebyshev(_nodes(self.count), self.count) @ base for base in self.bases]
-        joint = np.hstack([at_nodes[0], ratio[:, None] * at_nodes[1]])
-        u, size, _ = np.linalg.svd(joint / np.abs(joint).max(axis=0), full_matrices=False)
-        u = u[:, size > 1e-13 * size[0]]
+        own = (at_nodes[0], ratio[:, None] * at_nodes[1])
+        scales = (1.0, max(float(np.sqrt(ratio.min() * ratio.max())), 1e-300))
+        # As many functions as the kernels at the nodes need: what is dropped is below the tolerance.
+        joint = np.hstack(
+            [
+                base @ values.reshape(-1, values.shape[2]).T / scale
+                for values, base, scale in zip(self.values, own, scales, strict=True)
+            ]
+        )
+        u, size, _ = np.linalg.svd(joint, full_matrices=False)
+        u = u[:, : max(int(np.sum(size > self.tol / 4)), 1)]
         right = self._basis(t, 0, _to_series(u))
         columns = [_inverse(s)[:, None]]
-        for which, (values, own) in enumerate(
-            zip(self.values, (at_nodes[0], ratio[:, None] * at_nodes[1]), strict=True)
-        ):
+        for which, (values, base) in enumerate(zip(self.values, own, strict=True)):
             left = self._basis(s, which)
-            rows = np.einsum("nj,mjk,kr->nrm", left, values, own.T @ u, optimize=True)
+            rows = np.einsum("nj,mjk,kr->nrm", left, values, base.T @ u, optimize=True)
             columns.append(np.ascontiguousarray(rows).reshape(len(s), -1))
         sizes = (float(u.shape[1]), *(float(len(values)) for values in self.values))
         return DualMap("table", sizes, np.hstack(columns), np.column_stack([_inverse(t), right]))
