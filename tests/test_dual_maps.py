@@ -8,6 +8,7 @@ import pytest
 from numpy.polynomial import chebyshev
 from numpy.testing import assert_array_equal
 
+import nkfast
 from nkfast import _core
 from nkfast.activations._corners import piecewise_map
 from nkfast.activations._piecewise import Term, derivatives, piecewise_pair
@@ -279,6 +280,24 @@ def test_table(rank, n, n_slope):
             bound = np.sum(abs(table).T @ abs(R).T, axis=0)
             # rho moves the angle by eps / sin, and T_m moves m^2 times as much at the ends
             assert np.all(abs(found[i] - expected) <= 1e-11 * bound)
+
+
+@pytest.mark.parametrize(("tol", "bound"), [(1e-14, 1e-11), (1e-8, 1e-7)])
+@pytest.mark.parametrize("decades", [0.3, 4.0])
+def test_table_of_few_functions(tol, bound, decades):
+    """As many functions of the columns as the tolerance needs, for points of all sizes."""
+    activation = nkfast.ELU()
+    rng = np.random.default_rng(0)
+    p, q = 10 ** (decades * (rng.random(10) - 0.7)), 10 ** (decades * (rng.random(40) - 0.7))
+    c = np.resize(RHOS, (10, 40)) * np.sqrt(p)[:, None] * np.sqrt(q)
+    dual = activation._dual_map(p, q, tol, (min(p.min(), q.min()), max(p.max(), q.max())))
+    assert dual.kind == "table"
+    found = run(dual.kind, dual.params, dual.left, dual.right, c, np.ones_like(c))
+    ends = zip(activation._diagonal(p), activation._diagonal(q), strict=True)
+    for value, expected, (a, b) in zip(
+        found, activation._pair(p[:, None], q, c), ends, strict=True
+    ):
+        assert np.all(abs(value - expected) <= bound * np.sqrt(np.outer(a, b)))
 
 
 # --- piecewise polynomials: (power, side, b, coefficient) ---

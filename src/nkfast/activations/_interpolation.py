@@ -331,7 +331,7 @@ class Table:
         at_nodes = [_chebyshev(_nodes(self.count), self.count) @ base for base in self.bases]
         own = (at_nodes[0], ratio[:, None] * at_nodes[1])
         scales = (1.0, max(float(np.sqrt(ratio.min() * ratio.max())), 1e-300))
-        # As many functions as the kernels at the nodes need: what is dropped is below the tolerance.
+        # As many functions as the kernels at the nodes need to the tolerance.
         joint = np.hstack(
             [
                 base @ values.reshape(-1, values.shape[2]).T / scale
