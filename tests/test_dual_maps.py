@@ -8,7 +8,10 @@ import pytest
 from numpy.polynomial import chebyshev
 from numpy.testing import assert_array_equal
 
+import nkfast
 from nkfast import _core
+from nkfast.activations._corners import piecewise_map
+from nkfast.activations._piecewise import Term, derivatives, piecewise_pair
 
 pytestmark = pytest.mark.simd
 
@@ -279,6 +282,24 @@ def test_table(rank, n, n_slope):
             assert np.all(abs(found[i] - expected) <= 1e-11 * bound)
 
 
+@pytest.mark.parametrize(("tol", "bound"), [(1e-14, 1e-11), (1e-8, 1e-7)])
+@pytest.mark.parametrize("decades", [0.3, 4.0])
+def test_table_of_few_functions(tol, bound, decades):
+    """As many functions of the columns as the tolerance needs, for points of all sizes."""
+    activation = nkfast.ELU()
+    rng = np.random.default_rng(0)
+    p, q = 10 ** (decades * (rng.random(10) - 0.7)), 10 ** (decades * (rng.random(40) - 0.7))
+    c = np.resize(RHOS, (10, 40)) * np.sqrt(p)[:, None] * np.sqrt(q)
+    dual = activation._dual_map(p, q, tol, (min(p.min(), q.min()), max(p.max(), q.max())))
+    assert dual.kind == "table"
+    found = run(dual.kind, dual.params, dual.left, dual.right, c, np.ones_like(c))
+    ends = zip(activation._diagonal(p), activation._diagonal(q), strict=True)
+    for value, expected, (a, b) in zip(
+        found, activation._pair(p[:, None], q, c), ends, strict=True
+    ):
+        assert np.all(abs(value - expected) <= bound * np.sqrt(np.outer(a, b)))
+
+
 # --- piecewise polynomials: (power, side, b, coefficient) ---
 
 PIECEWISE = {
@@ -288,6 +309,11 @@ PIECEWISE = {
     "polynomial": [(2, 0, 0, 1), (3, 0, 0, 0.5), (0, 0, 0, 2)],
     "relu6": [(1, 1, 0, 1), (1, 1, 6, -1)],
 }
+
+
+def run_piecewise(terms, p, q, c, theta=None, tol=1e-14):
+    dual = piecewise_map([Term(*term) for term in terms], p, q, tol)
+    return run(dual.kind, dual.params, dual.left, dual.right, c, theta)
 
 
 def piecewise_value(terms, x):
@@ -334,11 +360,9 @@ def test_piecewise(name):
     terms = PIECEWISE[name]
     s = np.array([0.0, 0.3, 1.0, 1.7])
     s2 = np.array([0.0, 0.8, 1.0])
-    columns = [deviations(t * t) for t in (s, s2)]
-    params = (len(terms), *np.ravel(terms))
     for rho in (-1.0, -0.96, -0.5, 0.0, 0.2, 0.6, 0.93, 1.0):
         c = rho * np.outer(s, s2)
-        k, slope = run("piecewise", params, *columns, c, np.ones_like(c))
+        k, slope = run_piecewise(terms, s * s, s2 * s2, c, np.ones_like(c))
         for i, j in np.ndindex(c.shape):
             rho_ij = rho if s[i] * s2[j] else 0.0
             expected = expectation(terms, s[i], s2[j], rho_ij)
@@ -360,7 +384,7 @@ def test_piecewise_relu_is_the_rectifier(scale):
     theta = np.ones_like(c)
     k, slope = run("rectifier", (0.25, 1.0), left, right, c, theta)
     terms = [(1, 1, 0, 1.0), (1, -1, 0, -0.25)]
-    found = run("piecewise", (2, *np.ravel(terms)), left, right, c, theta)
+    found = run_piecewise(terms, p, q, c, theta)
     assert np.all(abs(found[0] - k) <= 1e-14 * np.sqrt(p)[:, None] * np.sqrt(q))
     assert np.all(abs(found[1] - slope) <= 1e-13)
 
@@ -368,11 +392,41 @@ def test_piecewise_relu_is_the_rectifier(scale):
 def test_piecewise_small_points_meet_no_kink():
     """Hard tanh is the identity there, exactly."""
     terms = PIECEWISE["hard tanh"]
-    left = deviations(np.array([1e-200, 1e-20, 1e-6]))
-    c = np.outer(left[:, 0], left[:, 0]) * 0.3
-    k, slope = run("piecewise", (3, *np.ravel(terms)), left, left, c, np.ones((3, 3)))
+    p = np.array([1e-200, 1e-20, 1e-6])
+    c = np.sqrt(np.outer(p, p)) * 0.3
+    k, slope = run_piecewise(terms, p, p, c, np.ones((3, 3)))
     assert np.all(abs(k - c) <= 1e-14 * c)
     assert np.all(abs(slope - 1) <= 1e-14)
+
+
+@pytest.mark.parametrize("name", PIECEWISE)
+@pytest.mark.parametrize(("tol", "bound"), [(1e-14, 1e-11), (1e-8, 2e-8)])
+def test_piecewise_for_points_of_all_sizes(name, tol, bound):
+    """Against Owen's T by SciPy, up to what the rounding of rho near +-1 does to a jump."""
+    terms = [Term(power, side, b, c) for power, side, b, c in PIECEWISE[name]]
+    rng = np.random.default_rng(0)
+    p, q = 10 ** rng.uniform(-3, 2, 24), 10 ** rng.uniform(-3, 2, 60)
+    q[:20] = p[:20]
+    near = 10 ** rng.uniform(-9, -1, (2, 24, 60))
+    rho = np.choose(
+        rng.integers(0, 3, (24, 60)), [2 * rng.random((24, 60)) - 1, 1 - near[0], near[1] - 1]
+    )
+    s, s2 = np.sqrt(p)[:, None], np.sqrt(q)
+    c = rho * s * s2
+    found = run_piecewise(PIECEWISE[name], p, q, c, np.ones_like(c), tol)
+    for value, expected, own in zip(
+        found, piecewise_pair(terms, s, s2, c), (terms, derivatives(terms)), strict=True
+    ):
+        # The size of the terms, whose sum may be much smaller.
+        a, b = (sum(abs(t.coef) * (v + abs(t.at)) ** t.power for t in own) for v in (s, s2))
+        assert np.all(abs(value - expected) <= bound * a * b)
+
+
+def test_piecewise_with_too_many_kinks_has_no_map():
+    p = np.ones(1)
+    terms = [Term(1, 1, float(b), 1.0) for b in range(9)]
+    assert piecewise_map(terms[:8], p, p, 0.0) is not None
+    assert piecewise_map(terms, p, p, 0.0) is None
 
 
 # --- what is refused ---
@@ -391,7 +445,10 @@ def test_piecewise_small_points_meet_no_kink():
         ("series", (0, 1, np.nan, 0), (6, 6), "params: expected a count at index 2"),
         ("table", (2, 3, 2.5), (13, 3), "params: expected a count at index 2"),
         ("rectified_power", (2, 5, 1), (3, 3), "params: expected a count at index 7"),
-        ("piecewise", (3, 1), (2, 2), "params: number of parameters: expected 13, got 2"),
+        ("piecewise", (4, 1), (2, 2), "params: expected a count at index 0"),
+        ("piecewise", (1, 1, 1, 8, 7, 1, 0, 9), (2, 2), "params: expected a count at index 7"),
+        ("piecewise", (0, 1, 1, 8, 7, 1, 0, 0), (3, 3), "params: expected counts of at least 1"),
+        ("piecewise", (1, 1, 1, 8, 7, 1, 0, 0), (2, 3), "left: number of columns: expected 3"),
     ],
 )
 def test_maps_that_do_not_fit_are_refused(kind, params, widths, message):

@@ -49,6 +49,26 @@ struct Widths {
   std::size_t right;
 };
 
+Widths widths_of_piecewise(const std::vector<double>& params) {
+  const std::size_t degree = count(params, 0, 3);
+  const std::size_t low = count(params, 1, 1);
+  const std::size_t n_whole = count(params, 2, 4);
+  const std::size_t n_terms = count(params, 5, 1e4);
+  std::size_t at = 6 + n_terms;
+  const std::size_t n_classes = count(params, at++, kMostKinkClasses);
+  if (degree == 0 || n_whole == 0 || n_terms == 0) {
+    throw std::invalid_argument("params: expected counts of at least 1");
+  }
+  std::size_t width = 1 + 2 * n_whole + 2 * (n_whole - 1);
+  for (std::size_t c = 0; c < n_classes; ++c) {
+    const std::size_t apart = count(params, at, 1);
+    const std::size_t n_parts = count(params, at + 1, kMostKinkParts);
+    at += 2 + 2 * n_parts;
+    width += 3 + n_parts * (degree + 1 - low + degree) + apart * n_terms;
+  }
+  return {at, width, width};
+}
+
 Widths widths_of(int kind, const std::vector<double>& params) {
   switch (kind) {
   case kRectifier:
@@ -85,7 +105,7 @@ Widths widths_of(int kind, const std::vector<double>& params) {
     return {3, 1 + rank * (count(params, 1, 1e6) + count(params, 2, 1e6)), 1 + rank};
   }
   default:
-    return {1 + 4 * count(params, 0, 1e4), 2, 2};
+    return widths_of_piecewise(params);
   }
 }
 
@@ -123,11 +143,7 @@ void DualMap::apply(std::size_t i, std::size_t j, std::size_t n, double* k, doub
                     .n = n,
                     .k = k,
                     .theta = theta};
-  if (kind_ == kPiecewise) {
-    piecewise(row);
-  } else {
-    kernels().dual.map[kind_](row);
-  }
+  kernels().dual.map[kind_](row);
 }
 
 void DualMap::apply_all(double* k, double* theta, std::size_t n_threads) const {

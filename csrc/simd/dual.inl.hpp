@@ -361,31 +361,56 @@ void series(const DualRow& row) {
   row.theta != nullptr ? series_row<true>(row) : series_row<false>(row);
 }
 
-// sum over m < n of (sum over k < rank of b[k n + m] R_k) T_m(x), by Clenshaw's recurrence.
-inline void chebyshev(const DualRow& row, std::size_t j, std::size_t rank, const double* b,
-                      std::size_t n, const Lane (&x)[kChains], Lane (&out)[kChains]) {
-  Lane next[kChains] = {}, after[kChains] = {};
-  for (std::size_t m = n; m-- > 0;) {
-    Lane sum[kChains] = {};
-    for (std::size_t k = 0; k < rank; ++k) {
-      const Lane left = splat(b[k * n + m]);
-      const Lane* right = reinterpret_cast<const Lane*>(row.right + (k + 1) * row.ld + j);
+// Degrees that share the loads of the columns' functions.
+constexpr std::size_t kDegrees = 4;
+
+// N steps of Clenshaw's recurrence, from the highest degree down; b points to the lowest.
+template <std::size_t N>
+inline __attribute__((always_inline)) void
+chebyshev_step(const DualRow& row, std::size_t j, std::size_t rank, const double* b, std::size_t n,
+               const Lane (&twice)[kChains], Lane (&next)[kChains], Lane (&after)[kChains]) {
+  Lane sum[N][kChains] = {};
+  const double* from = row.right + row.ld + j;
+  for (std::size_t k = 0; k < rank; ++k, from += row.ld, b += n) {
+    const Lane* right = reinterpret_cast<const Lane*>(from);
+#pragma GCC unroll 4
+    for (std::size_t m = 0; m < N; ++m) {
+      const Lane left = splat(b[m]);
 #pragma GCC unroll 4
       for (std::size_t u = 0; u < kChains; ++u) {
-        sum[u] = fused(left, right[u], sum[u]);
+        sum[m][u] = fused(left, right[u], sum[m][u]);
       }
     }
-    const double twice = m == 0 ? 1.0 : 2.0;
+  }
+#pragma GCC unroll 4
+  for (std::size_t m = N; m-- > 0;) {
 #pragma GCC unroll 4
     for (std::size_t u = 0; u < kChains; ++u) {
-      const Lane now = fused(twice * x[u], next[u], sum[u] - after[u]);
+      const Lane now = fused(twice[u], next[u], sum[m][u] - after[u]);
       after[u] = next[u];
       next[u] = now;
     }
   }
+}
+
+// sum over m < n of (sum over k < rank of b[k n + m] R_k) T_m(x), by Clenshaw's recurrence.
+inline void chebyshev(const DualRow& row, std::size_t j, std::size_t rank, const double* b,
+                      std::size_t n, const Lane (&x)[kChains], Lane (&out)[kChains]) {
+  Lane twice[kChains], next[kChains] = {}, after[kChains] = {};
 #pragma GCC unroll 4
   for (std::size_t u = 0; u < kChains; ++u) {
-    out[u] = next[u];
+    twice[u] = 2.0 * x[u];
+  }
+  std::size_t m = n;
+  for (; m % kDegrees != 0; --m) {
+    chebyshev_step<1>(row, j, rank, b + (m - 1), n, twice, next, after);
+  }
+  for (; m > 0; m -= kDegrees) {
+    chebyshev_step<kDegrees>(row, j, rank, b + (m - kDegrees), n, twice, next, after);
+  }
+#pragma GCC unroll 4
+  for (std::size_t u = 0; u < kChains; ++u) {
+    out[u] = fused(-x[u], after[u], next[u]); // the last step has x for 2 x
   }
 }
 
@@ -419,7 +444,6 @@ void table_map(const DualRow& row) {
     }
   }
 }
-#undef NKFAST_EACH
 
 void affine(double w2, double b2, std::size_t n, double* k, double* theta, bool first) {
   constexpr std::size_t W = kLanes<double>;

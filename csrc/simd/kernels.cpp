@@ -22,6 +22,7 @@ namespace {
 #include "simd/block.inl.hpp"
 #include "simd/maths.inl.hpp"
 #include "simd/dual.inl.hpp"
+#include "simd/piecewise.inl.hpp"
 #include "simd/gram.inl.hpp"
 // clang-format on
 
@@ -50,7 +51,7 @@ template <class T> constexpr Table<T> table() {
 constexpr DualTable dual_table() {
   return {
       .map = {rectifier, sign, rectified_power, asin, gelu, exponential_kernel, sine, gaussian,
-              normalised_exponential, gabor, series, table_map},
+              normalised_exponential, gabor, series, table_map, piecewise},
       .affine = affine,
       .gram = gram,
   };

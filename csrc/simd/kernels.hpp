@@ -85,7 +85,11 @@ struct DualRow {
   double* theta; // null: not wanted
 };
 
-// Maps that have a loop, in the order of the table below; piecewise comes after them.
+// Of a piecewise polynomial: distances of kinks from zero, and kinks and sides at one of them.
+constexpr std::size_t kMostKinkClasses = 8;
+constexpr std::size_t kMostKinkParts = 4;
+
+// Maps in the order of the table below.
 enum DualKind {
   kRectifier,
   kSign,
@@ -99,13 +103,12 @@ enum DualKind {
   kGabor,
   kSeries,
   kTable,
-  kLoopKinds,
-  kPiecewise = kLoopKinds,
+  kPiecewise,
   kDualKinds
 };
 
 struct DualTable {
-  void (*map[kLoopKinds])(const DualRow& row);
+  void (*map[kDualKinds])(const DualRow& row);
 
   // k = w2 k + b2, then theta = w2 theta + k (theta null: not wanted; first: it counts as zero).
   void (*affine)(double w2, double b2, std::size_t n, double* k, double* theta, bool first);

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from . import _core
 from ._config import get_num_threads
@@ -238,11 +239,15 @@ class _Pairs:
             return None
         activations = [step.activation for step in self._steps if step.activation is not None]
         maps = []
-        for activation, p, q in zip(activations, self._left, self._right, strict=True):
-            dual = activation._dual_map(p[rows], q[cols], self._tol, _span(p, q))
-            if dual is None:
-                return None
-            maps.append(dual)
+        # The products are many and small: threads of BLAS would only wait for each other.
+        with threadpool_limits(1, user_api="blas"):
+            for activation, p, q in zip(activations, self._left, self._right, strict=True):
+                left = p[rows]
+                right = left if q is p and cols is rows else q[cols]  # tables of one, or of both
+                dual = activation._dual_map(left, right, self._tol, _span(p, q))
+                if dual is None:
+                    return None
+                maps.append(dual)
         return maps
 
     def fill(

@@ -16,8 +16,9 @@ from nkfast._dualmap import DualMap
 from nkfast._validation import check_real
 
 from ._base import Span
+from ._corners import piecewise_map
 from ._interpolation import LEAST, Profile, _chebyshev, _nodes, _to_series, coordinate
-from ._numerical import Numerical, _range, _Ref, piecewise_map
+from ._numerical import Numerical, _range, _Ref
 from ._piecewise import Term, evaluate, piecewise_pair
 from ._quadrature import hermite_integrals
 from ._series import series_pair
@@ -164,7 +165,7 @@ class Elementwise(Numerical):
             return super()._dual_map(p, q, tol, span)
         ends = np.sqrt(np.array(span))
         split = _split(_Ref(self), *_range(ends, ends))
-        return piecewise_map(split.terms, p, q) if split.exact else None
+        return piecewise_map(split.terms, p, q, tol) if split.exact else None
 
 
 @lru_cache(maxsize=64)

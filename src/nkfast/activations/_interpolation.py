@@ -29,6 +29,7 @@ _ANGLE_COUNTS = (16, 24, 36, 54, 80, 120, 180, 256)
 _ROWS = 1 << 13  # entries at a time in `Table.pair`
 _NARROW = 0.35  # angles nearer to 0 or pi are left to quadrature in two dimensions
 _DEGREE = 512  # of the series at others: cos(_NARROW)^512 is at rounding
+_ALIKE = 30.0  # factor within which norms of f and f' may differ for one basis
 _LEVELS = (1, 2, 3, 4)  # of fineness of that quadrature
 
 
@@ -250,6 +251,7 @@ class Table:
         if any(profile.kinks):
             raise NotResolved
         self.norms = norms
+        self.tol = tol
         products = Products(profile, tol)
 
         def relative(s: Array, angles: Array, which: int) -> Array:
@@ -320,22 +322,35 @@ class Table:
         return out[0].reshape(shape), out[1].reshape(shape)
 
     def dual_map(self, s: Array, t: Array) -> DualMap:
-        # The core takes one right basis: for the functions of both f and f', without norms of
-        # its own. Those come in as a factor of f's, and at the nodes of f''s.
+        # The core takes one right basis, for the functions of both f and f'. Those of f' come in
+        # relative to the norm of f; where that is not about the same at all points (some are near
+        # zero), each has functions of its own.
         nodes = self.norms.profile.points(_nodes(self.count))
         n, n1 = self.norms(nodes)
         ratio = n1 / np.where(n > 0, n, 1)
         at_nodes = [_chebyshev(_nodes(self.count), self.count) @ base for base in self.bases]
-        joint = np.hstack([at_nodes[0], ratio[:, None] * at_nodes[1]])
-        u, size, _ = np.linalg.svd(joint / np.abs(joint).max(axis=0), full_matrices=False)
-        u = u[:, size > 1e-13 * size[0]]
-        right = self._basis(t, 0, _to_series(u))
+        if ratio.max() > _ALIKE * ratio.min():
+            right = np.hstack([self._basis(t, 0), self._basis(t, 1)])
+            ranks = [base.shape[1] for base in self.bases]
+            places = (np.eye(ranks[0], sum(ranks)), np.eye(ranks[1], sum(ranks), ranks[0]))
+        else:
+            own = (at_nodes[0], ratio[:, None] * at_nodes[1])
+            scales = (1.0, max(float(np.sqrt(ratio.min() * ratio.max())), 1e-300))
+            # As many functions as the kernels at the nodes need to the tolerance.
+            joint = np.hstack(
+                [
+                    base @ values.reshape(-1, values.shape[2]).T / scale
+                    for values, base, scale in zip(self.values, own, scales, strict=True)
+                ]
+            )
+            u, size, _ = np.linalg.svd(joint, full_matrices=False)
+            u = u[:, : max(int(np.sum(size > self.tol / 4)), 1)]
+            right = self._basis(t, 0, _to_series(u))
+            places = tuple(base.T @ u for base in own)
         columns = [_inverse(s)[:, None]]
-        for which, (values, own) in enumerate(
-            zip(self.values, (at_nodes[0], ratio[:, None] * at_nodes[1]), strict=True)
-        ):
+        for which, (values, place) in enumerate(zip(self.values, places, strict=True)):
             left = self._basis(s, which)
-            rows = np.einsum("nj,mjk,kr->nrm", left, values, own.T @ u, optimize=True)
+            rows = np.einsum("nj,mjk,kr->nrm", left, values, place, optimize=True)
             columns.append(np.ascontiguousarray(rows).reshape(len(s), -1))
-        sizes = (float(u.shape[1]), *(float(len(values)) for values in self.values))
+        sizes = (float(right.shape[1]), *(float(len(values)) for values in self.values))
         return DualMap("table", sizes, np.hstack(columns), np.column_stack([_inverse(t), right]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
@@ -16,6 +16,7 @@ from nkfast._dualmap import DualMap
 from nkfast._validation import check_real
 
 from ._base import Activation, Span, _inverse
+from ._corners import piecewise_map
 from ._interpolation import LEAST, Norms, NotResolved, Profile, Series, Table
 from ._piecewise import Term, derivatives, evaluate, piecewise_pair
 from ._quadrature import direct_products, hermite_integrals
@@ -428,17 +429,7 @@ class _PiecewisePolynomial(Numerical):
         return piecewise_pair(self._terms(), np.sqrt(p), np.sqrt(p), p)
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap | None:  # noqa: ARG002
-        return piecewise_map(self._terms(), p, q)
-
-
-def piecewise_map(terms: Sequence[Term], p: Array, q: Array) -> DualMap:
-    """Return the core's form of `piecewise_pair`."""
-    from ._base import _scaled
-
-    params = [float(len(terms))]
-    for term in terms:
-        params += [float(term.power), float(term.side), term.at, term.coef]
-    return DualMap("piecewise", tuple(params), _scaled(p), _scaled(q))
+        return piecewise_map(self._terms(), p, q, tol)
 
 
 class HardTanh(_PiecewisePolynomial):

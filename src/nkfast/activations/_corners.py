@@ -1,0 +1,223 @@
+"""Tables of points for the core's kernels of piecewise polynomials (csrc/simd/piecewise.inl.hpp).
+
+Everything needs P(X > h, Y > k) of standard normals of correlation rho = cos(theta). With Owen's T
+(Ann. Math. Statist. 27, 1956), x = (k - rho h) / sin and y = (h - rho k) / sin,
+
+    P = (Q(h) + Q(k)) / 2 - T(h, x / h) - T(k, y / k) (- 1 / 2),    Q(h) = P(X > h),
+    2 pi T(h, x / h) = arctan(x / h) - U(h, x),
+    U(h, x) = h * integral from 0 to x of (1 - exp(-(h^2 + u^2) / 2)) / (h^2 + u^2).
+
+The arcs of both sum up to theta (and pi, where the 1/2 is), which leaves
+
+    P = (Q(h) + Q(k)) / 2 - (theta - U(h, x) - U(k, y)) / (2 pi)
+
+for all signs. U is entire in h and in x, so that U(h, .) is a short polynomial whose coefficients
+depend on the point alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from math import comb, factorial, sqrt
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.polynomial import chebyshev, legendre
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from nkfast._dualmap import DualMap
+
+from ._base import _inverse
+
+if TYPE_CHECKING:
+    from ._piecewise import Term
+
+Array = NDArray[Any]
+
+_MOST_POWER = 3
+_MOST_CLASSES = 8
+
+
+class _Fit(NamedTuple):
+    """Polynomials in z(x) = 2 x^2 (1 + bend^2 / reach^2) / (x^2 + bend^2) - 1, |x| <= reach.
+
+    The bend spreads the Chebyshev points as evenly as such functions need them.
+    """
+
+    reach: float  # beyond, the Gaussian is below the tolerance
+    bend: float
+    terms: int
+
+
+_FINE = _Fit(8.5, 7.0, 24)
+_COARSE = _Fit(6.2, 6.0, 14)
+_COARSE_TOL = 1e-9
+
+
+def piecewise_map(terms: Sequence[Term], p: Array, q: Array, tol: float) -> DualMap | None:
+    """Return the core's form of `piecewise_pair`, None if it has none.
+
+    `tol` is relative to the kernel of a function as large as its terms.
+    """
+    if len({abs(term.at) for term in terms if term.side}) > _MOST_CLASSES:
+        return None
+    fit = _COARSE if tol >= _COARSE_TOL else _FINE
+    shape = _Shape(terms)
+    left = shape.table(np.sqrt(p), fit)
+    right = left if q is p else shape.table(np.sqrt(q), fit)
+    return DualMap("piecewise", shape.params(fit), left, right)
+
+
+class _Shape:
+    """A sum of c x^i and of c (side (x - b))_+^i, sorted by kinks, these by their distance |b|."""
+
+    def __init__(self, terms: Sequence[Term]) -> None:
+        self.whole = np.zeros(_MOST_POWER + 1)
+        self.classes: dict[float, dict[tuple[int, float], Array]] = {}
+        for term in terms:
+            at = self.whole
+            if term.side:
+                parts = self.classes.setdefault(abs(term.at), {})
+                at = parts.setdefault((term.side, term.at), np.zeros(_MOST_POWER + 1))
+            at[term.power] += term.coef
+        kinked = [term.power for term in terms if term.side]
+        self.low = 0 if 0 in kinked else 1
+        self.degree = max(kinked, default=1) or 1
+        self.n_whole = max((term.power for term in terms), default=0) + 1
+
+    def params(self, fit: _Fit) -> tuple[float, ...]:
+        """Return what holds for all points; the order is that of csrc/kernel/dual.hpp."""
+        params = [self.degree, self.low, self.n_whole, *fit, *_normal_table(fit)]
+        params.append(len(self.classes))
+        for distance, parts in self.classes.items():
+            params += [float(distance != 0), len(parts)]
+            for side, at in parts:
+                params += [-1.0 if side * at < 0 else 1.0, side]
+        return tuple(map(float, params))
+
+    def table(self, s: Array, fit: _Fit) -> Array:
+        """Return one row for each standard deviation."""
+        powers = s[:, None] ** np.arange(_MOST_POWER + 1)
+        # A kink that the Gaussian never meets leaves a polynomial, or zero: so nothing overflows or
+        # cancels for small s.
+        whole = np.tile(self.whole, (len(s), 1))
+        hermite = np.zeros((2, len(s), _MOST_POWER + 1))  # of f and f', what has kinks
+        blocks = []
+        for distance, parts in self.classes.items():
+            met = (s > 0) & (distance <= fit.reach * s)
+            h = np.where(met, distance * _inverse(s), 0)
+            blocks.append(np.column_stack([h, _density(h), ndtr(-h)]))
+            for (side, at), c in parts.items():
+                start = side * at
+                past = np.where(met, 0.0, 0.5 if start == 0 else float(start < 0))
+                whole += past[:, None] * _expanded(c, side, start)
+                value = met[:, None] * c * powers
+                slope = met[:, None] * _derived(c) * side * powers
+                blocks.append(value[:, self.low : self.degree + 1])
+                blocks.append(slope[:, max(self.low - 1, 0) : self.degree])
+                moments = _hermite_moments(np.copysign(h, start), side)
+                hermite += np.einsum("gni,nil->gnl", np.stack([value, slope]), moments)
+            if distance:
+                blocks.append(_outer_polynomials(h, fit))
+        heads = [_inverse(s)[:, None]]
+        for n, own, kinked in zip(
+            (self.n_whole, self.n_whole - 1), (whole, _derived(whole)), hermite, strict=True
+        ):
+            heads += [((own * powers) @ _MONOMIALS)[:, :n], kinked[:, :n]]
+        return np.hstack([*heads, *blocks])
+
+
+# Row i: x^i in normalised Hermite polynomials.
+_MONOMIALS = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [1, 0, sqrt(2), 0], [0, 3, 0, sqrt(6)]], float)
+
+
+def _derived(c: Array) -> Array:
+    """Return the coefficients of the derivative, along the last axis."""
+    out = np.zeros_like(c)
+    out[..., :-1] = c[..., 1:] * np.arange(1, c.shape[-1])
+    return out
+
+
+def _expanded(c: Array, side: int, start: float) -> Array:
+    """Return sum_i c_i (side x - start)^i as a polynomial in x."""
+    out = np.zeros(len(c))
+    for i, j in np.ndindex(len(c), len(c)):
+        if j <= i:
+            out[j] += c[i] * comb(i, j) * side**j * (-start) ** (i - j)
+    return out
+
+
+def _density(x: Array) -> Array:
+    return np.asarray(np.exp(-x * x / 2) / sqrt(2 * np.pi))
+
+
+def _hermite_moments(h: Array, side: int) -> Array:
+    """Return E (side X - h)_+^i He_l(X) / sqrt(l!) as (n, i, l), by parts: E g He_l = E g^(l)."""
+    peak = _density(h)
+    above = [ndtr(-h), peak - h * ndtr(-h)]
+    at_kink = [np.ones_like(h), h, h * h - 1]
+    for i in range(2, _MOST_POWER + 1):
+        above.append(-h * above[i - 1] + (i - 1) * above[i - 2])
+    out = np.empty((len(h), _MOST_POWER + 1, _MOST_POWER + 1))
+    for i, l in np.ndindex(out.shape[1:]):
+        if l <= i:
+            moment = above[i - l] * (factorial(i) / factorial(i - l))
+        else:
+            moment = factorial(i) * at_kink[l - i - 1] * peak
+        out[:, i, l] = side**l * moment / sqrt(factorial(l))
+    return out
+
+
+def _variable(x: Array, fit: _Fit) -> Array:
+    """Return z(x); see `_Fit`."""
+    squares = x * x
+    return 2 * squares * (1 + (fit.bend / fit.reach) ** 2) / (squares + fit.bend**2) - 1
+
+
+def _nodes(count: int, fit: _Fit) -> tuple[Array, Array]:
+    """Return Chebyshev points as x >= 0, and the matrix from values to Chebyshev coefficients."""
+    z = np.cos(np.pi * (np.arange(count) + 0.5) / count)
+    share = (z + 1) / 2 / (1 + (fit.bend / fit.reach) ** 2)
+    x = fit.bend * np.sqrt(share / (1 - share))
+    to_series = chebyshev.chebvander(z, count - 1).T * 2 / count
+    to_series[0] /= 2
+    return x, to_series
+
+
+def _monomials(series: Array) -> Array:
+    """Return polynomial coefficients from Chebyshev ones, along the last axis.
+
+    No digits are lost: the series fall faster than the powers' coefficients grow.
+    """
+    to_monomials = np.zeros((series.shape[-1],) * 2)
+    for m, unit in enumerate(np.eye(len(to_monomials))):
+        to_monomials[m, : m + 1] = chebyshev.cheb2poly(unit[: m + 1])
+    return np.asarray(series @ to_monomials)
+
+
+@lru_cache(maxsize=4)
+def _normal_table(fit: _Fit) -> tuple[float, ...]:
+    """Return the polynomial of (1 / 2 - Q(x)) / x."""
+    u, w = legendre.leggauss(80)
+    x, to_series = _nodes(fit.terms, fit)
+    values = _density(x[:, None] * (u + 1) / 2) @ w / 2
+    return tuple(_monomials(to_series @ values))
+
+
+@lru_cache(maxsize=4)
+def _outer_table(fit: _Fit) -> Array:
+    """Return U(h, x) / (h x): Chebyshev series in h, polynomials in x."""
+    u, w = legendre.leggauss(80)
+    h, from_h = _nodes(fit.terms + 4, fit)
+    x, from_x = _nodes(fit.terms, fit)
+    halves = (h[:, None, None] ** 2 + (x[:, None] * (u + 1) / 2) ** 2) / 2
+    values = (-np.expm1(-halves) / (2 * halves)) @ w / 2
+    return np.asarray(_monomials(from_h @ values @ from_x.T))
+
+
+def _outer_polynomials(h: Array, fit: _Fit) -> Array:
+    table = _outer_table(fit)
+    basis = chebyshev.chebvander(_variable(h, fit), len(table) - 1)
+    return np.asarray(h[:, None] * (basis @ table))
