@@ -209,11 +209,11 @@ def test_auto_with_few_rows(n, sparse):
 
 
 def test_auto_with_oversampling():
-    phi = nk.NTKFeatures(DEEP, "auto", target_error=0.03, oversampling=4, random_state=0)
+    phi = nk.NTKFeatures(DEEP, "auto", target_error=0.02, oversampling=4, random_state=0)
     phi.fit(DIGITS[:1200])
-    plain = nk.NTKFeatures(DEEP, "auto", target_error=0.03, random_state=0).fit(DIGITS[:1200])
-    assert phi.kernel_error(DIGITS[1200:])["frobenius"] < 1.1 * 0.03
-    assert phi.n_components_ < plain.n_components_
+    plain = nk.NTKFeatures(DEEP, "auto", target_error=0.02, random_state=0).fit(DIGITS[:1200])
+    assert phi.kernel_error(DIGITS[1200:])["frobenius"] < 1.1 * 0.02
+    assert phi.n_components_ <= plain.n_components_ / 2
 
 
 def test_auto_survives_clone_search_and_pickle():
@@ -269,7 +269,7 @@ def test_oversampling_beats_plain_features(cls):
             for s in range(2)
         ]
         errors.append(np.mean(found))
-    assert errors[0] > 1.3 * errors[1] > 1.3 * 1.5 * errors[2]
+    assert errors[0] > 1.2 * errors[1] > 1.2 * 1.5 * errors[2]
 
 
 def test_oversampling_projects_the_wide_features():
@@ -402,4 +402,4 @@ def test_bad_arguments_are_refused():
 def test_directions_that_do_not_fit_into_memory_are_refused(monkeypatch):
     monkeypatch.setattr(_validation.os, "sysconf", lambda name: 100)
     with pytest.raises(ValueError, match="oversampling: expected what fits into memory"):
-        nk.NTKFeatures(NET, 64, oversampling=4).fit(normal(50, 4))
+        principal_directions(lambda rows: rows, normal(50, 40), 40, 10)
