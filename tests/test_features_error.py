@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import nkfast as nk
-from nkfast import _compression, _validation
+from nkfast import _compression, _validation, features
 from nkfast._compression import principal_directions
 
 NET = nk.mlp(2, "relu", 1.4, 0.1)
@@ -403,3 +403,16 @@ def test_directions_that_do_not_fit_into_memory_are_refused(monkeypatch):
     monkeypatch.setattr(_validation.os, "sysconf", lambda name: 100)
     with pytest.raises(ValueError, match="oversampling: expected what fits into memory"):
         principal_directions(lambda rows: rows, normal(50, 40), 40, 10)
+
+
+def test_an_interrupted_fit_leaves_no_map(monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    X = normal(50, 4)
+    phi = nk.NTKFeatures(NET, 10, oversampling=2).fit(X)
+    monkeypatch.setattr(features, "principal_directions", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        phi.fit(X)
+    with pytest.raises(NotFittedError):
+        phi.transform(X)

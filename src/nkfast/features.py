@@ -113,7 +113,8 @@ class _NeuralFeatures(Compiled, FeatureMap):
         check_count(self.max_components, "max_components", low=1)
         net = _network(self.net)
         rng = check_random_state(self.random_state)
-        self.__dict__.pop("error_", None)
+        for name in ("error_", "compression_"):  # not fitted, if what follows is interrupted
+            self.__dict__.pop(name, None)
         if m is None:
             self._fit_auto(net, X, rng)
         else:
@@ -172,11 +173,15 @@ class _NeuralFeatures(Compiled, FeatureMap):
         self._width = width
         self._compiled = build_program(d, self.steps_)
         self._compiled_single = None
-        self.compression_ = None
+        directions = None
         if width > m:
             rows = np.sort(rng.permutation(n)[: max(_DIRECTION_ROWS, 2 * m)])
             some = sample.X[rows].astype(np.float64, copy=False)
-            self.compression_ = principal_directions(self._sketch, some, width, m)
+            directions = principal_directions(self._sketch, some, width, m)
+        self.compression_ = directions
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "compression_")
 
     def transform(self, X: Any) -> NDArray[Any]:
         """Return the features Z of the rows of `X`, so that Z Z^T approximates their kernel.
