@@ -23,7 +23,7 @@ class WholeKernel(BaseEstimator):
         self.net, self.n_components = net, n_components
 
     def fit(self, X):
-        self.rows_ = X
+        self.rows_, self.n_components_ = X, self.n_components
         s, Q = np.linalg.eigh(self.net.ntk(X))
         self.root_ = Q / np.sqrt(s) @ Q.T
         return self

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._moments import Moments
 from ._ridge import Alpha, Ridge, Stream, solve_dual, solve_kernel
 from ._validation import Rows, check_count, check_estimator_rows, check_real
-from .features import NTKFeatures
+from .features import NTKFeatures, check_width
 from .layers import Sequential, mlp
 
 Array = NDArray[Any]
@@ -46,7 +46,7 @@ class NTKLearner(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
     def __init__(
         self,
         net: Sequential | None = None,
-        n_components: int = 4096,
+        n_components: int | str = 4096,
         *,
         alpha: Alpha = "gcv",
         method: Method = "sketch",
@@ -145,14 +145,15 @@ class NTKLearner(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         else:
             features = self._fitted_features(net, X)
             found["features_"] = features
-            if n <= self.n_components:
-                Z = np.empty((n, self.n_components))
+            m = features.n_components_
+            if n <= m:
+                Z = np.empty((n, m))
                 for rows in _blocks(n, self.block_size):
                     Z[rows] = features.transform(X[rows])
                 found["_rows"] = (X.copy(), Y.copy(), None if weight is None else weight.copy())
                 found["_fitted"] = solve_dual(Z, Y, weight, alpha, centred=self.fit_intercept)
             else:
-                sums = Moments(self.n_components, Y.shape[1], centred=self.fit_intercept)
+                sums = Moments(m, Y.shape[1], centred=self.fit_intercept)
                 self._accumulate(sums, features, X, Y, weight)
                 found["_fitted"] = Stream(sums, alpha)
                 found["_fitted"].ridge  # noqa: B018  # solved now
@@ -168,7 +169,7 @@ class NTKLearner(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         X, Y, weight = _weighty(X, Y, weight)
         if not hasattr(self, "_fitted"):
             features = self._fitted_features(net, X)
-            sums = Moments(self.n_components, Y.shape[1], centred=self.fit_intercept)
+            sums = Moments(features.n_components_, Y.shape[1], centred=self.fit_intercept)
             self._accumulate(sums, features, X, Y, weight)
             self.net_, self.features_, self._flat = net, features, flat
             self._n_targets = Y.shape[1]
@@ -189,7 +190,7 @@ class NTKLearner(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
                 "method='sketch', got one fitted with method='exact'"
             )
         X, Y, weight = self._rows
-        sums = Moments(self.features_.n_components, Y.shape[1], centred=self._fitted.centred)
+        sums = Moments(self.features_.n_components_, Y.shape[1], centred=self._fitted.centred)
         self._accumulate(sums, self.features_, X, Y, weight)
         return sums
 
@@ -210,7 +211,7 @@ class NTKLearner(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
             raise TypeError(
                 f"net: expected a network (Sequential, or mlp()) or None, got {self.net!r}"
             )
-        check_count(self.n_components, "n_components", low=1)
+        check_width(self.n_components)
         check_count(self.block_size, "block_size", low=1)
         if isinstance(self.alpha, str):
             if self.alpha != "gcv":

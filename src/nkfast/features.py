@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from . import _core
 from ._compiled import Compiled
+from ._compression import blocks, principal_directions
 from ._config import get_num_threads
+from ._feature_map import FeatureMap, relative_error
 from ._polynomial import build_program, polynomial_steps
-from ._validation import check_count, check_estimator_rows, csr_arrays
+from ._validation import Rows, check_count, check_estimator_rows, check_real, csr_arrays
 from .allocation import allocate, fit_factors, n_monomials
 from .expansion import Kernel, expand
 from .layers import Sequential, mlp
@@ -23,6 +26,10 @@ from .layers import Sequential, mlp
 _SAMPLE = 500  # rows on whose exact kernel the factors are fitted
 _DEFAULT_DEGREE = 8
 _MAX_EXACT_DEGREE = 24  # in few dimensions exact degrees are cheap and taken beyond the default
+_DIRECTION_ROWS = 4000  # rows whose features' principal directions are kept, or 2 n_components
+_FIRST_WIDTH = 64  # that n_components="auto" tries
+_HELD_OUT = 400  # rows on whose pairs it measures the error, or a quarter of the rows
+_FEW = 20  # with fewer rows none are held out
 
 
 def row_norms(X: Any, n_threads: int) -> NDArray[np.float64]:
@@ -37,21 +44,48 @@ def row_norms(X: Any, n_threads: int) -> NDArray[np.float64]:
     return norms
 
 
-class _NeuralFeatures(Compiled, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class _Sample:
+    """What `fit` looks at: the norms of all rows, the angles and the kernel of some of them."""
+
+    def __init__(
+        self, net: Sequential, X: Rows, kernel: Kernel, rng: np.random.RandomState
+    ) -> None:
+        self.X = X
+        self.net = net
+        self.norms = row_norms(X, get_num_threads())
+        rows = np.sort(rng.permutation(X.shape[0])[:_SAMPLE])
+        self.some_norms = self.norms[rows]
+        sample = X[rows].astype(np.float64)
+        a = self.some_norms
+        unit = np.divide(1, a, out=np.zeros_like(a), where=a > 0)
+        unit = sp.diags_array(unit) @ sample if sp.issparse(sample) else unit[:, None] * sample
+        rho = unit @ unit.T
+        self.rho = rho.toarray() if sp.issparse(rho) else rho
+        self.exact = net.kernel(sample, get=kernel)
+
+
+class _NeuralFeatures(Compiled, FeatureMap):
     _kernel: ClassVar[Kernel]
     _compiled: _core.Program | None = None
+    _compiled_single: NDArray[np.float32] | None = None  # compression_ for float32 rows
 
     def __init__(
         self,
         net: Sequential | None = None,
-        n_components: int = 4096,
+        n_components: int | str = 4096,
         *,
         degree: int | str = "auto",
+        oversampling: int = 1,
+        target_error: float = 0.05,
+        max_components: int = 16384,
         random_state: Any = None,
     ) -> None:
         self.net = net
         self.n_components = n_components
         self.degree = degree
+        self.oversampling = oversampling
+        self.target_error = target_error
+        self.max_components = max_components
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002
@@ -66,44 +100,88 @@ class _NeuralFeatures(Compiled, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         Returns
         -------
         self
+
+        Warns
+        -----
+        ConvergenceWarning
+            If ``n_components="auto"`` ends at `max_components` with more than `target_error`.
         """
         X = check_estimator_rows(self, X, reset=True)
-        m = check_count(self.n_components, "n_components", low=1)
-        n, d = X.shape
-        degree = self._degree(d, m)
+        m = check_width(self.n_components)
+        check_count(self.oversampling, "oversampling", low=1)
+        check_real(self.target_error, "target_error", low=0, open_low=True)
+        check_count(self.max_components, "max_components", low=1)
         net = _network(self.net)
         rng = check_random_state(self.random_state)
-        norms = row_norms(X, get_num_threads())
-        expansion = expand(net, norms, d, degree, self._kernel)
+        for name in ("error_", "compression_"):  # not fitted, if what follows is interrupted
+            self.__dict__.pop(name, None)
+        if m is None:
+            self._fit_auto(net, X, rng)
+        else:
+            self._fit_width(_Sample(net, X, self._kernel, rng), m, rng)
+        return self
 
-        rows = np.sort(rng.permutation(n)[:_SAMPLE])
-        a = norms[rows]
-        sample = X[rows].astype(np.float64)
-        unit = np.divide(1, a, out=np.zeros_like(a), where=a > 0)
-        unit = sp.diags_array(unit) @ sample if sp.issparse(sample) else unit[:, None] * sample
-        rho = unit @ unit.T
-        rho = rho.toarray() if sp.issparse(rho) else rho
-        u = expansion.weights(a)
+    def _fit_auto(self, net: Sequential, X: Rows, rng: np.random.RandomState) -> None:
+        """Double the width until the error on rows that are not fitted on is small enough."""
+        n = X.shape[0]
+        order = rng.permutation(n)
+        n_held = 0 if n < _FEW else min(_HELD_OUT, n // 4)
+        sample = _Sample(net, X[np.sort(order[n_held:])], self._kernel, rng)
+        held = X[np.sort(order[:n_held])] if n_held else X
+        exact = net.kernel(held.astype(np.float64, copy=False), get=self._kernel)
+        m = min(_FIRST_WIDTH, self.max_components)
+        while True:
+            self._fit_width(sample, m, rng)
+            self.error_ = relative_error(self._map(held), exact)
+            if self.error_ <= self.target_error:
+                return
+            if m == self.max_components:
+                break
+            m = min(2 * m, self.max_components)
+        warnings.warn(
+            f"n_components='auto': expected a relative error of at most {self.target_error:g}, "
+            f"got {self.error_:.3g} at max_components={m}",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+
+    def _fit_width(self, sample: _Sample, m: int, rng: np.random.RandomState) -> None:
+        """Fit and draw a map to `m` features."""
+        n, d = sample.X.shape
+        width = self.oversampling * m
+        degree = self._degree(d, width)
+        expansion = expand(sample.net, sample.norms, d, degree, self._kernel)
+        u = expansion.weights(sample.some_norms)
         energies = np.mean(u**2, axis=0)
-        power = np.ones_like(rho)
-        terms = np.empty((degree + 1, *rho.shape))
+        power = np.ones_like(sample.rho)
+        terms = np.empty((degree + 1, *power.shape))
         for l in range(degree + 1):
             part = u[:, expansion.degrees == l]
             terms[l] = (part @ part.T) * power
-            power *= rho
-        exact = net.kernel(sample, get=self._kernel)
-        shape = (expansion.degrees, expansion.ranks, energies, d, m)
-        factors = fit_factors(terms, exact, n, *shape)
+            power *= sample.rho
+        shape = (expansion.degrees, expansion.ranks, energies, d, width)
+        factors = fit_factors(terms, sample.exact, n, *shape)
         self.expansion_ = expansion.scale(factors)
         energies = energies * factors[expansion.degrees]
-        plan = allocate(expansion.degrees, expansion.ranks, energies, d, m)
+        plan = allocate(expansion.degrees, expansion.ranks, energies, d, width)
         self.allocation_ = plan
         self.factors_ = factors
         self.degree_ = int(expansion.degrees[plan.widths > 0].max(initial=0))
-        self.steps_ = polynomial_steps(expansion.degrees, plan, d, m, rng)
+        self.steps_ = polynomial_steps(expansion.degrees, plan, d, width, rng)
+        self.n_components_ = m
         self._n_features_out = m
+        self._width = width
         self._compiled = build_program(d, self.steps_)
-        return self
+        self._compiled_single = None
+        directions = None
+        if width > m:
+            rows = np.sort(rng.permutation(n)[: max(_DIRECTION_ROWS, 2 * m)])
+            some = sample.X[rows].astype(np.float64, copy=False)
+            directions = principal_directions(self._sketch, some, width, m)
+        self.compression_ = directions
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "compression_")
 
     def transform(self, X: Any) -> NDArray[Any]:
         """Return the features Z of the rows of `X`, so that Z Z^T approximates their kernel.
@@ -116,15 +194,34 @@ class _NeuralFeatures(Compiled, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         -------
         ndarray of shape (n, n_components)
             float32 for float32 input, else float64. A row's features depend on that row alone, to
-            the last bit: not on the batch, and not on the number of threads.
+            the last bit: not on the batch, and not on the number of threads. With `oversampling`
+            above 1 that holds up to rounding: the last step is a product of BLAS, whose order of
+            summation varies with shapes.
         """
         check_is_fitted(self)
-        X = check_estimator_rows(self, X, reset=False)
+        return self._map(check_estimator_rows(self, X, reset=False))
+
+    def _map(self, X: Rows) -> NDArray[Any]:
+        """Return the features of checked rows."""
+        if self.compression_ is None:
+            return self._sketch(X)
+        directions = self.compression_
+        if X.dtype == np.float32:
+            if self._compiled_single is None:
+                self._compiled_single = directions.astype(np.float32)
+            directions = self._compiled_single
+        out = np.empty((X.shape[0], self._n_features_out), X.dtype)
+        for rows in blocks(X.shape[0], self._width):
+            np.matmul(self._sketch(X[rows]), directions, out=out[rows])
+        return out
+
+    def _sketch(self, X: Rows) -> NDArray[Any]:
+        """Return the sketched features of checked rows, `oversampling` times as many."""
         threads = get_num_threads()
         norms = row_norms(X, threads)
         weights = self.expansion_.weights(norms, threads)
         scales = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0).astype(X.dtype)
-        out = np.empty((X.shape[0], self._n_features_out), X.dtype)
+        out = np.empty((X.shape[0], self._width), X.dtype)
         if self._compiled is None:  # after unpickling
             self._compiled = build_program(self.n_features_in_, self.steps_)
         program = self._compiled
@@ -134,6 +231,10 @@ class _NeuralFeatures(Compiled, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         else:
             program.run(X, scales, needed, out, threads)
         return out
+
+    def _exact(self, X: Rows) -> NDArray[Any]:
+        kernel: NDArray[Any] = self.expansion_.net.kernel(X, get=self._kernel)
+        return kernel
 
     def _degree(self, d: int, m: int) -> int:
         if not isinstance(self.degree, str):
@@ -146,11 +247,14 @@ class _NeuralFeatures(Compiled, ClassNamePrefixFeaturesOutMixin, TransformerMixi
             total += n_monomials(d, degree)
         return max(_DEFAULT_DEGREE, degree - 1)
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
+
+def check_width(n_components: Any) -> int | None:
+    """Return `n_components` as an int that is at least 1, None for "auto"."""
+    if not isinstance(n_components, str):
+        return check_count(n_components, "n_components", low=1)
+    if n_components != "auto":
+        raise ValueError(f"n_components: expected an integer or 'auto', got {n_components!r}")
+    return None
 
 
 def _network(net: Any) -> Sequential:
@@ -174,16 +278,32 @@ _DOC = """Feature map of the {name} of a dense network: Z Z^T approximates the k
     ----------
     net : Sequential, optional
         The network; None means ``mlp()``. An own copy is used, the object given stays as it is.
-    n_components : int, default=4096
-        Number of features, exactly; any number from 1 up.
+    n_components : int or "auto", default=4096
+        Number of features, exactly; any number from 1 up. "auto" doubles it, from 64, until
+        `target_error` is met.
     degree : int or "auto", default="auto"
         Highest degree of the expansion. "auto" takes 8, or more where the input has so few
         dimensions that higher degrees fit exactly. It does not grow with the network's depth.
+    oversampling : int, default=1
+        Above 1, that many times as many features are sketched and then projected onto their
+        `n_components` leading principal directions: less error for equal width, at the price of
+        a product with a matrix of oversampling * n_components^2 entries for each row.
+    target_error : float, default=0.05
+        Of ``n_components="auto"``: the relative Frobenius error ||Z Z^T - K|| / ||K|| asked for.
+    max_components : int, default=16384
+        Of ``n_components="auto"``: the most features. Ending there above `target_error`, `fit`
+        warns.
     random_state : int, RandomState instance or None, default=None
-        Of the sketch, and of the sample of rows to which the width is adjusted.
+        Of the sketch, and of the rows to which it is adjusted or that are held out.
 
     Attributes
     ----------
+    n_components_ : int
+        Number of features.
+    error_ : float
+        The relative error that ``n_components="auto"`` measured. Only then.
+    compression_ : ndarray of shape (oversampling * n_components_, n_components_) or None
+        The principal directions, orthonormal columns in float64; None if ``oversampling=1``.
     expansion_ : Expansion
         The radial weights of all terms (degree, rank), factors included.
     allocation_ : Allocation
@@ -202,12 +322,24 @@ _DOC = """Feature map of the {name} of a dense network: Z Z^T approximates the k
     --------
     {other} : The same for the other kernel.
     Sequential.{method} : The exact kernel.
+    Nystroem : Features through landmarks among the rows.
 
     Notes
     -----
     `fit` looks at the rows' norms and, for the adjustment, at the exact kernel of at most 500 rows;
     it costs a fraction of a second. Rows whose norm lies outside the fitted range are weighted by
     the kernel itself, one by one; many of them take longer. Zero rows are points like any other.
+
+    *Automatic width.* A quarter of the rows, at most 400, is held out, and the error is measured on
+    all pairs of these, so `error_` is an honest estimate for new rows; the map is the one fitted on
+    the other rows. With fewer than 20 rows none can be spared, and `error_` is that on the fitted
+    rows. The features meet the target as a whole: `kernel_error` tells more.
+
+    *Oversampling.* The directions are eigenvectors of the uncentred second moments of at most 4000
+    rows, or 2 n_components; finding them takes seconds. What is kept keeps its scale, so Z Z^T is
+    never above that of all the sketched features, which it lacks most on the diagonal. Of fewer
+    rows than `n_components` all directions are kept, exactly, and others are added from the
+    orthogonal complement, where the features have most energy, for the sake of other rows.
 
     References
     ----------

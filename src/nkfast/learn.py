@@ -22,8 +22,9 @@ class NTKRegressor(RegressorMixin, NTKLearner):  # type: ignore[misc]
     ----------
     net : Sequential, default=None
         The network; None means ``mlp()``, one hidden layer of ReLU.
-    n_components : int, default=4096
-        Number of features (method="sketch").
+    n_components : int or "auto", default=4096
+        Number of features (method="sketch"). "auto" is chosen by `NTKFeatures`, with its default
+        `target_error`, on the rows of `fit` or of the first `partial_fit`.
     alpha : float or "gcv", default="gcv"
         Penalty on the squared norm of the weights, >= 0: minimised is
         ``||y - Z w - b||^2 + alpha ||w||^2``, as in scikit-learn's Ridge. Zero gives the solution

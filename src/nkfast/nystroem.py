@@ -8,10 +8,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ._compression import oriented
+from ._feature_map import FeatureMap
 from ._validation import Rows, check_choice, check_count, check_estimator_rows
 from .exact import NAMES
 from .features import _network
@@ -23,7 +24,7 @@ _BLOCK_ENTRIES = 1 << 20  # kernel entries of a block of rows: 8 MB, and two or 
 _EPS = float(np.finfo(np.float64).eps)
 
 
-class Nystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class Nystroem(FeatureMap):
     """Features from exact kernels with landmarks: Z Z^T is the kernel's best fit through them.
 
     Of the rows given to `fit`, `n_components` are chosen as landmarks L. A row x gets the features
@@ -168,7 +169,10 @@ class Nystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             float32 for float32 input, else float64.
         """
         check_is_fitted(self)
-        X = check_estimator_rows(self, X, reset=False)
+        return self._map(check_estimator_rows(self, X, reset=False))
+
+    def _map(self, X: Rows) -> Array:
+        """Return the features of checked rows."""
         landmarks = _double(self.components_)
         rank = self.normalization_.shape[1]
         out = np.zeros((X.shape[0], self._n_features_out), X.dtype)
@@ -179,11 +183,8 @@ class Nystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             out[rows, :rank] = kernel @ self.normalization_
         return out
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
+    def _exact(self, X: Rows) -> Array:
+        return np.asarray(self.net_.kernel(X, get=self._get))
 
 
 def _double(X: Rows) -> Rows:
@@ -197,11 +198,7 @@ def _normalization(kernel: Array) -> Array:
     """
     values, vectors = eigh(kernel, driver="evd", overwrite_a=True)
     kept = np.flatnonzero(values > len(values) * _EPS * max(values[-1], 0.0))[::-1]
-    vectors = vectors[:, kept]
-    # An eigenvector's sign is arbitrary; this fixes it on any machine.
-    largest = np.abs(vectors).argmax(axis=0)
-    signs = np.where(vectors[largest, np.arange(len(kept))] < 0, -1.0, 1.0)
-    return np.asarray(vectors * (signs / np.sqrt(values[kept])))
+    return np.asarray(oriented(vectors[:, kept]) * (1 / np.sqrt(values[kept])))
 
 
 def _spread(net: Sequential, get: str, X: Rows, m: int, rng: np.random.RandomState) -> Array:

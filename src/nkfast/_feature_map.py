@@ -1,0 +1,144 @@
+"""What the feature maps share: their tags, and their error against the exact kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cholesky, eigvalsh, solve_triangular
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from ._validation import Rows, check_estimator_rows, check_real, refuse_bytes
+
+Array = NDArray[Any]
+
+_EPS = float(np.finfo(np.float64).eps)
+_LEAST_ALPHA = 1e-10  # below, the rounding of K is no longer small beside the ridge
+_MATRICES = 5  # of n x n in float64 that are held at once
+
+
+class FeatureMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """A transformer of dense or CSR rows that can compare Z Z^T with the exact kernel.
+
+    Subclasses have `_map`, the features of checked rows, and `_exact`, their kernel in float64.
+    """
+
+    def _map(self, X: Rows) -> Array:
+        raise NotImplementedError
+
+    def _exact(self, X: Rows) -> Array:
+        raise NotImplementedError
+
+    def kernel_error(self, X: Any, alpha: float = 1e-3) -> dict[str, float]:
+        """Return how far Z Z^T is from the exact kernel K of the rows of `X`.
+
+        Parameters
+        ----------
+        X : array_like or CSR matrix of shape (n, d)
+            Some thousands of rows at most: five n x n matrices are held, and one is factorised.
+        alpha : float, default=1e-3
+            The ridge in units of the kernel's mean diagonal, at least 1e-10:
+            lambda = alpha trace(K) / n.
+
+        Returns
+        -------
+        dict of str to float
+            "frobenius"
+                ||Z Z^T - K||_F / ||K||_F.
+            "centred"
+                ||H (Z Z^T - K) H||_F / ||H K H||_F with H = I - 1 1^T / n: what is left for a model
+                with an intercept.
+            "spectral"
+                ||(K + lambda I)^-1/2 (Z Z^T - K) (K + lambda I)^-1/2||_2, the least eps with
+                (1 - eps) (K + lambda I) <= Z Z^T + lambda I <= (1 + eps) (K + lambda I). Below 1,
+                ridge regression on Z at this lambda is near that with K.
+            "statistical_dimension"
+                tr K (K + lambda I)^-1, about how many features that takes.
+            "ridge"
+                lambda.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            On bad rows or `alpha`, and if the matrices do not fit into memory.
+
+        Notes
+        -----
+        Everything is computed in float64, but the features are those that `transform` gives, for
+        float32 rows in float32. An error relative to a kernel that is zero, such as the centred
+        kernel of a single row, is 0 where Z Z^T is zero, too, and else infinite.
+
+        Examples
+        --------
+        >>> import nkfast as nk
+        >>> from sklearn.datasets import load_digits
+        >>> X = load_digits().data / 16
+        >>> phi = nk.NTKFeatures(nk.mlp(depth=3), n_components=2048, random_state=0).fit(X)
+        >>> error = phi.kernel_error(X[:300])
+        >>> error["frobenius"] < 0.03, error["spectral"] < 1
+        (True, True)
+        """
+        check_is_fitted(self)
+        X = check_estimator_rows(self, X, reset=False)
+        alpha = check_real(alpha, "alpha", low=_LEAST_ALPHA)
+        n = X.shape[0]
+        refuse_bytes(8 * _MATRICES * n**2, "X", f"kernels of {n} rows")
+        return kernel_errors(self._map(X), self._exact(X.astype(np.float64, copy=False)), alpha)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def kernel_errors(Z: Array, K: Array, alpha: float) -> dict[str, float]:
+    """Return the errors of `FeatureMap.kernel_error` for features Z of a kernel K, (n, n)."""
+    n = len(K)
+    difference = _gram(Z) - K
+    ridge = alpha * float(np.trace(K)) / n
+    centred = _ratio(_centred(difference), _centred(K), n * _EPS * float(np.linalg.norm(K)))
+    result = {
+        "frobenius": _ratio(difference, K),
+        "centred": centred,
+        "spectral": 0.0 if not difference.any() else np.inf,
+        "statistical_dimension": 0.0,
+        "ridge": ridge,
+    }
+    if ridge > 0:
+        factor = cholesky(K + ridge * np.eye(n), lower=True, overwrite_a=True, check_finite=False)
+        # L^-1 A L^-T has the eigenvalues of (K + lambda I)^-1/2 A (K + lambda I)^-1/2.
+        half = solve_triangular(factor, difference, lower=True, overwrite_b=True)
+        whitened = solve_triangular(factor, half.T, lower=True, overwrite_b=True)
+        extremes = np.abs(eigvalsh((whitened + whitened.T) / 2)[[0, -1]])
+        result["spectral"] = float(extremes.max())
+        inverse = solve_triangular(factor, np.eye(n), lower=True, overwrite_b=True)
+        result["statistical_dimension"] = float(n - ridge * np.linalg.norm(inverse) ** 2)
+    return result
+
+
+def relative_error(Z: Array, K: Array) -> float:
+    """Return ||Z Z^T - K||_F / ||K||_F."""
+    return _ratio(_gram(Z) - K, K)
+
+
+def _gram(Z: Array) -> Array:
+    Z = Z.astype(np.float64, copy=False)
+    return np.asarray(Z @ Z.T)
+
+
+def _centred(kernel: Array) -> Array:
+    kernel = kernel - kernel.mean(axis=0)
+    return np.asarray(kernel - kernel.mean(axis=1, keepdims=True))
+
+
+def _ratio(difference: Array, kernel: Array, rounding: float = 0.0) -> float:
+    """Return the quotient of the Frobenius norms; norms up to `rounding` count as zero."""
+    error, size = float(np.linalg.norm(difference)), float(np.linalg.norm(kernel))
+    if size <= rounding:
+        return 0.0 if error <= rounding else np.inf
+    return error / size

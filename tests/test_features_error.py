@@ -1,0 +1,418 @@
+"""Errors of feature maps as they measure them, the automatic width, and oversampling."""
+
+import pickle
+import tracemalloc
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import nkfast as nk
+from nkfast import _compression, _validation, features
+from nkfast._compression import principal_directions
+
+NET = nk.mlp(2, "relu", 1.4, 0.1)
+DEEP = nk.mlp(3, "relu", 1.4, 0.1)
+DIGITS = load_digits().data / 16
+
+
+@pytest.mark.filterwarnings("ignore:n_components='auto'")
+@parametrize_with_checks(
+    [
+        nk.NTKFeatures(n_components=20, oversampling=2),
+        nk.NNGPFeatures(n_components=33, oversampling=3),
+        nk.NTKFeatures(n_components="auto", max_components=128),
+    ]
+)
+def test_scikit_learn(estimator, check):
+    check(estimator)
+
+
+def normal(n, d, dtype=np.float64, seed=0):
+    return np.random.default_rng(seed).standard_normal((n, d)).astype(dtype)
+
+
+def relative_error(Z, K):
+    Z = Z.astype(np.float64)
+    return np.linalg.norm(Z @ Z.T - K) / np.linalg.norm(K)
+
+
+# --- kernel_error ---
+
+
+def maps():
+    return {
+        "ntk": nk.NTKFeatures(NET, 60, random_state=0),
+        "nngp": nk.NNGPFeatures(NET, 60, random_state=0),
+        "oversampled": nk.NTKFeatures(NET, 30, oversampling=3, random_state=0),
+        "nystroem": nk.Nystroem(NET, 30, random_state=0),
+        "nystroem nngp": nk.Nystroem(NET, 30, get="nngp", random_state=0),
+    }
+
+
+def inverse_root(A):
+    value, vector = np.linalg.eigh(A)
+    return vector / np.sqrt(value) @ vector.T
+
+
+@pytest.mark.parametrize("kind", maps())
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("alpha", [1e-5, 1e-3, 1.0])
+def test_kernel_error_is_what_it_says(kind, dtype, alpha):
+    X, n = normal(80, 7, dtype), 50
+    phi = maps()[kind].fit(X)
+    new = X[:n]
+    found = phi.kernel_error(new, alpha=alpha)
+
+    K = NET.kernel(new.astype(np.float64), get="nngp" if "nngp" in kind else "ntk")
+    Z = phi.transform(new).astype(np.float64)
+    D = Z @ Z.T - K
+    H = np.eye(n) - 1 / n
+    ridge = alpha * np.trace(K) / n
+    root = inverse_root(K + ridge * np.eye(n))
+    expected = {
+        "frobenius": np.linalg.norm(D) / np.linalg.norm(K),
+        "centred": np.linalg.norm(H @ D @ H) / np.linalg.norm(H @ K @ H),
+        "spectral": np.linalg.norm(root @ D @ root, 2),
+        "statistical_dimension": np.trace(K @ np.linalg.inv(K + ridge * np.eye(n))),
+        "ridge": ridge,
+    }
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        assert type(found[name]) is float
+        # The features of a batch are those of another up to BLAS's rounding.
+        rtol = 1e-3 if dtype == np.float32 else 1e-7
+        assert_allclose(found[name], value, rtol, err_msg=name)
+
+
+def test_kernel_error_bounds_ridge_regression():
+    """The meaning of "spectral": the whitened features' inner products lie in 1 -+ eps."""
+    X = DIGITS[:200]
+    phi = nk.NTKFeatures(NET, 2000, random_state=0).fit(X)
+    error = phi.kernel_error(X, alpha=1e-2)
+    Z, root = phi.transform(X), inverse_root(NET.ntk(X) + error["ridge"] * np.eye(200))
+    values = np.linalg.eigvalsh(root @ (Z @ Z.T + error["ridge"] * np.eye(200)) @ root)
+    assert_allclose(max(1 - values[0], values[-1] - 1), error["spectral"], 1e-8)
+    assert error["spectral"] < 1
+    assert 1 < error["statistical_dimension"] < 200
+
+
+def test_kernel_error_of_csr_is_that_of_dense_rows():
+    X = sp.random_array((60, 300), density=0.05, rng=np.random.default_rng(0), format="csr")
+    for phi in maps().values():
+        sparse, dense = phi.fit(X).kernel_error(X), phi.kernel_error(X.toarray())
+        for name in sparse:
+            assert_allclose(sparse[name], dense[name], 1e-5, 1e-9)
+
+
+def test_kernel_error_without_an_error():
+    """Landmarks everywhere: K itself, up to rounding."""
+    X = normal(40, 5)
+    error = nk.Nystroem(NET, 40, random_state=0).fit(X).kernel_error(X)
+    assert max(error[k] for k in ("frobenius", "centred", "spectral")) < 1e-9
+
+
+def test_kernel_error_of_kernels_that_vanish():
+    X = normal(20, 5)
+    phi = nk.NTKFeatures(nk.mlp(1), 50, random_state=0).fit(X)  # no bias: zero at zero
+    assert set(phi.kernel_error(0 * X).values()) == {0.0}
+    one = phi.kernel_error(X[:1])
+    assert one["centred"] == 0
+    assert 0 < one["statistical_dimension"] < 1
+    assert one["frobenius"] < 0.1
+    same = phi.kernel_error(np.repeat(X[:1], 9, axis=0))
+    assert same["centred"] == 0
+
+
+def test_kernel_error_refuses(monkeypatch):
+    X = normal(20, 5)
+    phi = nk.NTKFeatures(NET, 50, random_state=0)
+    with pytest.raises(NotFittedError):
+        phi.kernel_error(X)
+    phi.fit(X)
+    for alpha in (0, -1.0, np.nan, np.inf, 1e-11):
+        with pytest.raises(ValueError, match="alpha: expected a finite number in"):
+            phi.kernel_error(X, alpha=alpha)
+    with pytest.raises(TypeError, match="alpha: expected a real number, got 'gcv'"):
+        phi.kernel_error(X, alpha="gcv")
+    with pytest.raises(ValueError, match="X contains NaN"):
+        phi.kernel_error(np.full((3, 5), np.nan))
+    with pytest.raises(ValueError, match="expecting 5 features"):
+        phi.kernel_error(X[:, :4])
+    monkeypatch.setattr(_validation.os, "sysconf", lambda name: 100)  # a machine of 10 kB
+    with pytest.raises(ValueError, match="X: expected what fits into memory, got kernels of 20"):
+        phi.kernel_error(X)
+
+
+def test_kernel_error_of_frames():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(normal(30, 3), columns=["a", "b", "c"])
+    for phi in maps().values():
+        phi.set_output(transform="pandas").fit(frame)
+        assert phi.kernel_error(frame)["frobenius"] < 0.2
+
+
+# --- n_components="auto" ---
+
+
+@pytest.mark.parametrize("cls", [nk.NTKFeatures, nk.NNGPFeatures])
+@pytest.mark.parametrize("target", [0.1, 0.03, 0.015])
+def test_auto_meets_its_target_on_held_out_rows(cls, target):
+    widths = []
+    for seed in range(3):
+        phi = cls(DEEP, "auto", target_error=target, random_state=seed).fit(DIGITS[:1200])
+        assert phi.error_ <= target
+        assert phi.kernel_error(DIGITS[1200:])["frobenius"] < 1.1 * target
+        assert phi.n_components == "auto"
+        assert phi.transform(DIGITS[:3]).shape == (3, phi.n_components_)
+        assert phi.get_feature_names_out().shape == (phi.n_components_,)
+        widths.append(phi.n_components_)
+    assert max(widths) <= 2 * min(widths)
+    # Not wider than needed: half of it is not good enough by much.
+    half = cls(DEEP, min(widths) // 2, random_state=0).fit(DIGITS[:1200])
+    assert min(widths) == 64 or half.kernel_error(DIGITS[1200:])["frobenius"] > 0.8 * target
+
+
+def test_auto_needs_no_more_than_the_first_width_for_an_easy_target():
+    phi = nk.NTKFeatures(DEEP, "auto", target_error=0.5, random_state=0).fit(DIGITS)
+    assert phi.n_components_ == 64
+    assert nk.NTKFeatures(DEEP, 64).fit(DIGITS).n_components_ == 64
+
+
+def test_auto_says_how_far_it_came():
+    phi = nk.NTKFeatures(NET, "auto", target_error=1e-6, max_components=100, random_state=0)
+    message = r"n_components='auto': expected .* at most 1e-06, got 0.0\d+ at max_components=100"
+    with pytest.warns(ConvergenceWarning, match=message):
+        phi.fit(DIGITS)
+    assert phi.n_components_ == 100
+    assert phi.error_ > 1e-6
+    phi.set_params(n_components=10).fit(DIGITS)
+    assert not hasattr(phi, "error_")
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 19, 20, 21, 40])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_auto_with_few_rows(n, sparse):
+    X = normal(n, 4)
+    X = sp.csr_array(X) if sparse else X
+    phi = nk.NTKFeatures(NET, "auto", target_error=0.1, random_state=0).fit(X)
+    assert phi.error_ <= 0.1
+    assert relative_error(phi.transform(X), NET.ntk(X)) < 0.15
+
+
+def test_auto_with_oversampling():
+    phi = nk.NTKFeatures(DEEP, "auto", target_error=0.02, oversampling=4, random_state=0)
+    phi.fit(DIGITS[:1200])
+    plain = nk.NTKFeatures(DEEP, "auto", target_error=0.02, random_state=0).fit(DIGITS[:1200])
+    assert phi.kernel_error(DIGITS[1200:])["frobenius"] < 1.1 * 0.02
+    assert phi.n_components_ <= plain.n_components_ / 2
+
+
+def test_auto_survives_clone_search_and_pickle():
+    X, y = DIGITS[:300], load_digits().target[:300]
+    phi = nk.NTKFeatures(NET, "auto", target_error=0.05, random_state=0).fit(X)
+    other = clone(phi)
+    assert other.get_params()["n_components"] == "auto"
+    assert not hasattr(other, "n_components_")
+    assert_array_equal(other.fit(X).transform(X), phi.transform(X))
+    assert_array_equal(pickle.loads(pickle.dumps(phi)).transform(X), phi.transform(X))
+    pipe = make_pipeline(nk.NTKFeatures(NET, random_state=0), Ridge(1.0))
+    search = GridSearchCV(pipe, {"ntkfeatures__n_components": ["auto", 16]}, cv=3).fit(X, y)
+    assert search.best_params_ == {"ntkfeatures__n_components": "auto"}
+    assert search.best_estimator_[0].n_components == "auto"
+
+
+@pytest.mark.parametrize("n", [60, 900])  # the dual and the primal problem
+def test_learners_take_auto(n):
+    X, y = DIGITS[:n], load_digits().target[:n]
+    new, truth = DIGITS[900:], load_digits().target[900:]
+    model = nk.NTKClassifier(NET, "auto", random_state=0).fit(X, y)
+    m = model.features_.n_components_
+    assert (n <= m) == (n == 60)
+    assert model.coef_.shape == (10, m)
+    fixed = nk.NTKClassifier(NET, m, random_state=0).fit(X, y)
+    assert model.score(new, truth) > fixed.score(new, truth) - 0.05
+    regressor = nk.NTKRegressor(NET, "auto", random_state=0).fit(X, y)
+    before = regressor.predict(new)
+    regressor.partial_fit(X, y)
+    assert regressor.predict(new).shape == before.shape
+    first = nk.NTKRegressor(NET, "auto", random_state=0).partial_fit(X, y)
+    assert first.coef_.shape == (first.features_.n_components_,)
+    with pytest.raises(ValueError, match="n_components: expected an integer or 'auto', got 'all'"):
+        nk.NTKRegressor(NET, "all").fit(X, y)
+
+
+# --- oversampling ---
+
+
+def low_rank(n, dtype=np.float64, seed=0):
+    """Rows near a plane in 40 dimensions, whose kernel's spectrum falls fast."""
+    basis = normal(3, 40, seed=1)
+    return (normal(n, 3, seed=seed) @ basis + 0.05 * normal(n, 40, seed=seed + 9)).astype(dtype)
+
+
+@pytest.mark.parametrize("cls", [nk.NTKFeatures, nk.NNGPFeatures])
+def test_oversampling_beats_plain_features(cls):
+    X, new = low_rank(1500), low_rank(300, seed=5)
+    errors = []
+    for k in (1, 2, 8):
+        found = [
+            cls(DEEP, 150, oversampling=k, random_state=s).fit(X).kernel_error(new)["frobenius"]
+            for s in range(2)
+        ]
+        errors.append(np.mean(found))
+    assert errors[0] > 1.2 * errors[1] > 1.2 * 1.5 * errors[2]
+
+
+def test_oversampling_projects_the_wide_features():
+    """Z Z^T is W V V^T W^T, W the features at k m and V the directions with most of W^T W."""
+    X, new = DIGITS[:500], DIGITS[500:600]
+    phi = nk.NTKFeatures(NET, 100, oversampling=3, random_state=0).fit(X)
+    wide = nk.NTKFeatures(NET, 300, random_state=0).fit(X)
+    V, W = phi.compression_, wide.transform(X)
+    assert V.shape == (300, 100)
+    assert_allclose(V.T @ V, np.eye(100), atol=1e-12)
+    assert_allclose(phi.transform(new), wide.transform(new) @ V, 1e-9, 1e-12)
+    values = np.linalg.eigvalsh(W.T @ W)[::-1]
+    assert_allclose(np.sum(phi.transform(X) ** 2, axis=0), values[:100], 1e-8)
+    # Never above what was sketched, and positive semidefinite.
+    rest = wide.transform(new) @ wide.transform(new).T - phi.transform(new) @ phi.transform(new).T
+    values = np.linalg.eigvalsh(rest)
+    assert values[0] > -1e-12 * values[-1]
+
+
+@pytest.mark.parametrize(("n", "width"), [(300, 200), (150, 400)])  # primal and dual
+def test_directions_are_the_leading_eigenvectors(n, width):
+    Z = normal(n, width) * 0.97 ** np.arange(width)
+    V = principal_directions(lambda rows: rows, Z, width, 40)
+    value, vector = np.linalg.eigh(Z.T @ Z)
+    assert_allclose(V @ V.T, vector[:, -40:] @ vector[:, -40:].T, atol=1e-9)
+    assert_allclose(np.diagonal(V.T @ Z.T @ Z @ V), value[::-1][:40], 1e-9)
+    assert np.all(V[np.abs(V).argmax(axis=0), np.arange(40)] > 0)
+
+
+@pytest.mark.parametrize("n", [1, 2, 17, 60])
+@pytest.mark.parametrize("zero", [False, True])
+def test_directions_of_few_rows(n, zero):
+    """All of Z Z^T on these rows, and of other rows the more energy the better."""
+    Z = normal(n, 120) * 0.95 ** np.arange(120) * (not zero)
+    V = principal_directions(lambda rows: rows, Z, 120, 80)
+    assert_allclose(V.T @ V, np.eye(80), atol=1e-12)
+    assert_allclose(Z @ V @ V.T, Z, atol=1e-12)
+    new = normal(200, 120, seed=1) * 0.95 ** np.arange(120)
+    kept = np.linalg.norm(new @ V) ** 2 / np.linalg.norm(new) ** 2
+    assert kept > 0.95
+
+
+def test_exact_where_the_kept_directions_cover_everything():
+    X = normal(400, 2)  # here all degrees are monomials, and they span few dimensions
+    wide = nk.NTKFeatures(NET, 1000, random_state=0).fit(X)
+    rank = int(np.sum(wide.allocation_.widths))
+    assert rank < 500
+    phi = nk.NTKFeatures(NET, 500, oversampling=2, random_state=0).fit(X)
+    new = normal(100, 2, seed=1)
+    Z, W = phi.transform(new), wide.transform(new)
+    assert_allclose(Z @ Z.T, W @ W.T, 1e-9)
+    # So few rows that they span fewer directions than are kept: exact on these rows.
+    few = nk.NTKFeatures(DEEP, 100, oversampling=4, random_state=0).fit(DIGITS[:60])
+    wide = nk.NTKFeatures(DEEP, 400, random_state=0).fit(DIGITS[:60])
+    Z, W = few.transform(DIGITS[:60]), wide.transform(DIGITS[:60])
+    assert_allclose(Z @ Z.T, W @ W.T, 1e-9)
+    assert few.kernel_error(DIGITS[60:300])["frobenius"] < 0.2
+
+
+@pytest.mark.parametrize("n", [1, 2, 17, 300])
+@pytest.mark.parametrize("d", [1, 5, 300])
+@pytest.mark.parametrize("m", [1, 2, 8, 100])
+def test_any_shape(n, d, m):
+    X = normal(n, d)
+    for net in (NET, nk.mlp(1), nk.Sequential(nk.Dense()), nk.mlp(0, b_std=1.0)):
+        phi = nk.NTKFeatures(net, m, oversampling=3, random_state=0).fit(X)
+        Z = phi.transform(X)
+        assert Z.shape == (n, m)
+        assert np.isfinite(Z).all()
+        assert phi.get_feature_names_out().shape == (m,)
+        zeros = phi.fit(0 * X).transform(0 * X)
+        assert np.isfinite(zeros).all()
+
+
+@pytest.mark.parametrize("k", [2, 5])
+def test_dtype_sparse_pickle_clone(k):
+    X = sp.random_array((200, 500), density=0.02, rng=np.random.default_rng(0), format="csr")
+    phi = nk.NTKFeatures(NET, 80, oversampling=k, random_state=0).fit(X)
+    Z = phi.transform(X)
+    assert Z.dtype == np.float64
+    assert_allclose(phi.transform(X.toarray()), Z, 1e-8, 1e-10)
+    single = phi.transform(X.astype(np.float32))
+    assert single.dtype == np.float32
+    assert_allclose(single, Z, atol=2e-5 * np.abs(Z).max())
+    again = pickle.loads(pickle.dumps(phi))
+    assert_array_equal(again.transform(X), Z)
+    assert_array_equal(again.transform(X.astype(np.float32)), single)
+    assert_array_equal(clone(phi).fit(X).transform(X), Z)
+    # Fitted anew, nothing of the earlier fit is left.
+    phi.set_params(random_state=1).fit(X.astype(np.float32))
+    assert not np.allclose(phi.transform(X.astype(np.float32)), single, atol=1e-2)
+    assert phi.set_params(oversampling=1).fit(X).compression_ is None
+
+
+def test_blocks_change_rounding_only(monkeypatch):
+    X = normal(100, 20)
+    phi = nk.NTKFeatures(NET, 50, oversampling=4, random_state=0).fit(X)
+    Z = phi.transform(X)
+    monkeypatch.setattr(_compression, "_BLOCK_ENTRIES", 7 * 200)
+    assert_allclose(phi.transform(X), Z, 1e-9, 1e-12)
+    other = nk.NTKFeatures(NET, 50, oversampling=4, random_state=0).fit(X)
+    assert_allclose(other.transform(X), Z, 1e-6, 1e-8)
+
+
+def test_the_wide_features_of_all_rows_are_never_held():
+    X = normal(20_000, 10, np.float32)
+    phi = nk.NTKFeatures(NET, 64, oversampling=16, random_state=0).fit(X[:500])
+    phi.transform(X[:10])
+    tracemalloc.start()
+    phi.transform(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000 * 64 * 16 * 4 / 3
+
+
+def test_bad_arguments_are_refused():
+    X = normal(10, 4)
+    for arguments, error, match in [
+        ({"oversampling": 0}, ValueError, "oversampling: expected an integer >= 1, got 0"),
+        ({"oversampling": 1.5}, TypeError, "oversampling: expected an integer, got 1.5"),
+        ({"n_components": "x"}, ValueError, "n_components: expected an integer or 'auto', got 'x'"),
+        ({"target_error": 0}, ValueError, "target_error: expected a finite number in"),
+        ({"target_error": "low"}, TypeError, "target_error: expected a real number, got 'low'"),
+        ({"max_components": 0}, ValueError, "max_components: expected an integer >= 1, got 0"),
+    ]:
+        with pytest.raises(error, match=match):
+            nk.NTKFeatures(**arguments).fit(X)
+
+
+def test_directions_that_do_not_fit_into_memory_are_refused(monkeypatch):
+    monkeypatch.setattr(_validation.os, "sysconf", lambda name: 100)
+    with pytest.raises(ValueError, match="oversampling: expected what fits into memory"):
+        principal_directions(lambda rows: rows, normal(50, 40), 40, 10)
+
+
+def test_an_interrupted_fit_leaves_no_map(monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    X = normal(50, 4)
+    phi = nk.NTKFeatures(NET, 10, oversampling=2).fit(X)
+    monkeypatch.setattr(features, "principal_directions", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        phi.fit(X)
+    with pytest.raises(NotFittedError):
+        phi.transform(X)
