@@ -447,6 +447,18 @@ def test_piecewise_with_too_many_kinks_has_no_map():
         ("rectified_power", (2, 5, 1), (3, 3), "params: expected a count at index 7"),
         ("piecewise", (4, 1), (2, 2), "params: expected a count at index 0"),
         ("piecewise", (1, 1, 1, 8, 7, 1, 0, 9), (2, 2), "params: expected a count at index 7"),
+        (
+            "piecewise",
+            (1, 1, 1, 8, 7, 1, 0, 1, 0, 2, 1, 1, 1, 1),
+            (3, 3),
+            "params: expected signs of another part at index 12",
+        ),
+        (
+            "piecewise",
+            (1, 1, 1, 8, 7, 1, 0, 1, 0, 2, 1, 1, 0, 1),
+            (3, 3),
+            "params: expected signs of another part at index 12",
+        ),
         ("piecewise", (0, 1, 1, 8, 7, 1, 0, 0), (3, 3), "params: expected counts of at least 1"),
         ("piecewise", (1, 1, 1, 8, 7, 1, 0, 0), (2, 3), "left: number of columns: expected 3"),
     ],

@@ -63,7 +63,15 @@ Widths widths_of_piecewise(const std::vector<double>& params) {
   for (std::size_t c = 0; c < n_classes; ++c) {
     const std::size_t apart = count(params, at, 1);
     const std::size_t n_parts = count(params, at + 1, kMostKinkParts);
-    at += 2 + 2 * n_parts;
+    at += 2;
+    bool seen[2][2] = {};
+    for (std::size_t i = 0; i < n_parts; ++i, at += 2) {
+      if (at + 1 >= params.size() || std::abs(params[at]) != 1 || std::abs(params[at + 1]) != 1 ||
+          std::exchange(seen[params[at] > 0][params[at + 1] > 0], true)) {
+        throw std::invalid_argument("params: expected signs of another part at index " +
+                                    std::to_string(at));
+      }
+    }
     width += 3 + n_parts * (degree + 1 - low + degree) + apart * n_terms;
   }
   return {at, width, width};

@@ -45,12 +45,12 @@ private:
 // Of a piecewise polynomial, tables by src/nkfast/activations/_corners.py:
 // params: greatest and least power of a kink (1 at least, 1 at most), number N of Hermite
 //   coefficients, reach, bend and number M of terms of the polynomials in z, the M of the normal
-//   distribution; number of classes, then for each distance |b|: whether it is not 0, number of its
-//   parts, then for each of these the sign of its kink (side b) and its side.
+//   distribution; number of distances |b|, then for each: whether it is not 0, number of its parts,
+//   then for each of these the sign of its kink (side b) and its side.
 // Columns: is; N + N Hermite coefficients of the function, first of what has no kink, then of what
-//   has; N - 1 + N - 1 of its derivative; then for each class: h = |b| / s or 0, density and tail
-//   at h; for each part the coefficients of its powers and those of its derivative's; M of U(h, .)
-//   if h is not 0.
+//   has; N - 1 + N - 1 of its derivative; then for each distance: h = |b| / s or 0, density and
+//   tail at h; for each part the coefficients of its powers and those of its derivative's; M of
+//   U(h, .) if h is not 0.
 class DualMap {
 public:
   // left is (n_left, left_width) and right (n_right, right_width), row by row. Throws

@@ -383,10 +383,10 @@ chebyshev_step(const DualRow& row, std::size_t j, std::size_t rank, const double
     }
   }
 #pragma GCC unroll 4
-  for (std::size_t m = N; m-- > 0;) {
+  for (std::size_t m = 0; m < N; ++m) {
 #pragma GCC unroll 4
     for (std::size_t u = 0; u < kChains; ++u) {
-      const Lane now = fused(twice[u], next[u], sum[m][u] - after[u]);
+      const Lane now = fused(twice[u], next[u], sum[N - 1 - m][u] - after[u]);
       after[u] = next[u];
       next[u] = now;
     }
