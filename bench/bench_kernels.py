@@ -43,7 +43,8 @@ def bench_dense_kernel(benchmark: Any, activation: str, kind: str, tmp_path: Pat
             {OURS: lambda: net.kernel(x)},
             group=f"NNGP + NTK, {activation}, depth {DEPTH}, n={N_ROWS} d={D} float32 threads=2",
             threads=2,
-            rounds=5,
+            rounds=7,
+            pause=0.3,
             n_rows=N_ROWS,
             d=D,
         )

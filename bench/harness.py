@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 import numpy as np
@@ -46,16 +46,19 @@ def measure(
     group: str,
     threads: int,
     rounds: int,
+    pause: float = 0.0,
     **facts: Any,
 ) -> None:
     """Time `job`, before each round of it every one of `ours`, and note the medians.
 
     So both see the same machine, however busy. `ours` maps names of nkfast's variants to their
     jobs; where the job is nkfast's own it stays empty. BLAS gets as many threads as nkfast.
+    `pause` seconds before them let a rival's threads, which may watch for more work, fall asleep.
     """
     times: dict[str, list[float]] = {name: [] for name in ours}
 
     def turn() -> None:
+        sleep(pause)
         for name, run in ours.items():
             start = perf_counter()
             run()

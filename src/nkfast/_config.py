@@ -8,10 +8,12 @@ import platform
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from functools import cache
 from importlib.metadata import version
 from typing import Any, Literal, SupportsIndex, overload
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from nkfast import _core
 
@@ -215,3 +217,17 @@ def _blas() -> str:
     """Name and version of the BLAS that NumPy was built with."""
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
+
+
+@cache
+def _blas_controller() -> ThreadpoolController:
+    return ThreadpoolController()  # reads the list of loaded libraries: some milliseconds
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Hold BLAS to one thread inside a ``with`` block, for products that are many and small.
+
+    There its threads would only wait for each other, and where cores are busy for very long.
+    """
+    limit: AbstractContextManager[Any] = _blas_controller().limit(limits=1, user_api="blas")
+    return limit

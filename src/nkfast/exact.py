@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from . import _core
-from ._config import get_num_threads
+from ._config import get_num_threads, one_blas_thread
 from ._dualmap import DualMap
 from ._results import Result, given_results, new_results
 from ._validation import check_count, check_rows
@@ -239,8 +238,7 @@ class _Pairs:
             return None
         activations = [step.activation for step in self._steps if step.activation is not None]
         maps = []
-        # The products are many and small: threads of BLAS would only wait for each other.
-        with threadpool_limits(1, user_api="blas"):
+        with one_blas_thread():
             for activation, p, q in zip(activations, self._left, self._right, strict=True):
                 left = p[rows]
                 right = left if q is p and cols is rows else q[cols]  # tables of one, or of both

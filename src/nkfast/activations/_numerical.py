@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
-from threadpoolctl import threadpool_limits
 
+from nkfast._config import one_blas_thread
 from nkfast._dualmap import DualMap
 from nkfast._validation import check_real
 
@@ -107,7 +107,7 @@ class Numerical(Activation):
 
     def _coefficients(self, s: Array, count: int, g: Callable[[Array], Array]) -> Array:
         distinct, index = np.unique(s, return_inverse=True)
-        with threadpool_limits(1, user_api="blas"):
+        with one_blas_thread():
             a = hermite_integrals(g, distinct, count - 1, self._kinks)
         return np.asarray(a[index.reshape(s.shape)])
 
@@ -164,7 +164,7 @@ def _norms(ref: _Ref, low: float, high: float) -> Norms:
 @lru_cache(maxsize=256)
 def _series(ref: _Ref, low: float, high: float, tol: float) -> Series | None:
     if not ref.activation._jumps:
-        with suppress(NotResolved), threadpool_limits(1, user_api="blas"):
+        with suppress(NotResolved), one_blas_thread():
             return Series(_norms(ref, low, high), tol)
     return None
 
@@ -174,8 +174,7 @@ def _represent(ref: _Ref, low: float, high: float, tol: float) -> Series | Table
     if (series := _series(ref, low, high, tol)) is not None:
         return series
     norms = _norms(ref, low, high)
-    # The products are many and small: threads of BLAS would only wait for each other.
-    with threadpool_limits(1, user_api="blas"):
+    with one_blas_thread():
         with suppress(NotResolved):
             return Table(norms, tol)
         with suppress(NotResolved):
