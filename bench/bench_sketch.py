@@ -238,14 +238,14 @@ def bench_sketch_rows(benchmark: Any, rival: str) -> None:
 def bench_wht_threads(benchmark: Any, n: int) -> None:
     """One thread beside two, on 1.5 MB: 768 KB for each core's second-level cache.
 
-    Several transforms at a time, since the other's turn has emptied the caches.
+    Many transforms at a time, since the other's turn has emptied the caches.
     """
     x = np.random.default_rng(0).standard_normal((1536 * 1024 // 4 // n, n)).astype(np.float32)
     one, two = x.copy(), x.copy()
 
     def job(y: Array, threads: int) -> None:
         with nk.num_threads(threads):
-            for _ in range(20):
+            for _ in range(200):
                 nk.fwht(y, norm="ortho", out=y)
 
     job(one, 1)
@@ -258,7 +258,7 @@ def bench_wht_threads(benchmark: Any, n: int) -> None:
         {OURS: lambda: job(two, THREADS)},
         group=f"wht n={n} float32, two threads on 1.5 MB",
         threads=THREADS,
-        rounds=51,
+        rounds=31,
     )
 
 
