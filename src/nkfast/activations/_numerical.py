@@ -57,11 +57,6 @@ class Numerical(Activation):
     def _key(self) -> tuple[Any, ...]:
         return tuple(sorted(self.get_params(deep=False).items()))
 
-    def _hermite(self, std: float, degree: int) -> Array:
-        return np.asarray(
-            hermite_integrals(self._function, np.array([std]), degree, self._kinks)[0]
-        )
-
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
         if any(map(np.iscomplexobj, (p, q, c))):
             if _is_step(p, q, c) and self._complex_steps:
@@ -190,11 +185,7 @@ def _is_step(*values: Array) -> bool:
     return all(np.abs(np.imag(v)).max(initial=0.0) < 1e-15 for v in values)
 
 
-class _Smooth(Numerical):
-    """No kinks."""
-
-
-class Tanh(_Smooth):
+class Tanh(Numerical):
     """The hyperbolic tangent.
 
     Examples
@@ -211,7 +202,7 @@ class Tanh(_Smooth):
         return np.asarray(1 / np.cosh(np.clip(x, -350, 350)) ** 2)
 
 
-class Sigmoid(_Smooth):
+class Sigmoid(Numerical):
     """The logistic function 1 / (1 + exp(-x)).
 
     Examples
@@ -228,7 +219,7 @@ class Sigmoid(_Smooth):
         return np.asarray(expit(x) * expit(-x))
 
 
-class Softplus(_Smooth):
+class Softplus(Numerical):
     """log(1 + exp(beta x)) / beta.
 
     Parameters
@@ -254,7 +245,7 @@ class Softplus(_Smooth):
         return np.asarray(expit(self.beta * x))
 
 
-class SiLU(_Smooth):
+class SiLU(Numerical):
     """x / (1 + exp(-x)), also known as swish.
 
     References
@@ -275,7 +266,7 @@ class SiLU(_Smooth):
         return np.asarray(expit(x) * (1 + x * expit(-x)))
 
 
-class Mish(_Smooth):
+class Mish(Numerical):
     """x tanh(log(1 + exp(x))).
 
     References
