@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 
 import nkfast as nk
-from nkfast._polynomial import balanced_sample, injective_hash, monomials, next_power_of_two
-from nkfast.allocation import allocate, fit_factors, n_monomials
+from nkfast._polynomial import balanced_sample, injective_hash, monomials
+from nkfast.allocation import (
+    allocate,
+    fit_factors,
+    ladder,
+    n_monomials,
+    next_power_of_two,
+    sketch_widths,
+)
 from nkfast.expansion import expand, radial_coefficients
 
 NETS = {
@@ -113,6 +120,11 @@ def terms(e):
     return np.arange(len(e)), np.zeros(len(e), int), np.array(e, float)
 
 
+def constant(e, n):
+    """Coefficients g_l that are the same for all pairs of rows."""
+    return np.array(e)[:, None, None] * np.ones((len(e), n, n))
+
+
 def test_allocation_fills_the_width():
     for m in (1, 2, 5, 50, 400, 5000):
         degrees, ranks, energies = terms([1.0, 0.8, 0.5, 0.3, 0.2, 0.1, 0.05])
@@ -140,8 +152,10 @@ def test_factors_stay_one_where_nothing_is_cut_or_sketched():
     X /= np.linalg.norm(X, axis=1, keepdims=True)
     rho = X @ X.T
     e = [0.5, 0.3, 0.2]
-    powers = np.stack([c * rho**l for l, c in enumerate(e)])
-    factors = fit_factors(powers, powers.sum(axis=0), 50, *terms(e), 3, 100)
+    kernel = sum(c * rho**l for l, c in enumerate(e))
+    factors, plan, error = fit_factors(constant(e, 50), rho, kernel, 50, *terms(e), 3, 100)
+    assert plan.exact.all()
+    assert error < 1e-7
     assert np.allclose(factors, 1, atol=1e-10)
 
 
@@ -154,8 +168,9 @@ def test_factors_keep_the_diagonal_of_what_was_cut():
     kernel = np.exp(2 * (rho - 1))
     e = np.exp(-2) * np.array([1.0, 2.0, 2.0])
     powers = np.stack([c * rho**l for l, c in enumerate(e)])
-    factors = fit_factors(powers, kernel, 80, *terms(e), 3, 100)
+    factors, _, expected = fit_factors(constant(e, 80), rho, kernel, 80, *terms(e), 3, 100)
     error = np.linalg.norm(np.tensordot(factors, powers, 1) - kernel)
+    assert expected == pytest.approx(error / np.linalg.norm(kernel), rel=1e-3)
     columns = powers.reshape(3, -1).T
     best = np.sqrt(np.linalg.lstsq(columns, kernel.ravel())[1][0])
     assert error < 1.05 * best < 0.5 * np.linalg.norm(powers.sum(axis=0) - kernel)
@@ -164,8 +179,54 @@ def test_factors_keep_the_diagonal_of_what_was_cut():
 
 def test_factors_of_a_single_row_and_of_zero_rows():
     e = [0.5, 0.3, 0.2]
-    one = np.array(e)[:, None, None] * np.ones((3, 1, 1))
-    factors = fit_factors(one, np.array([[2.0]]), 1, *terms(e), 3, 100)
+    one, rho = constant(e, 1), np.ones((1, 1))
+    factors, _, error = fit_factors(one, rho, np.array([[2.0]]), 1, *terms(e), 3, 100)
     assert np.tensordot(factors, one, 1)[0, 0] == pytest.approx(1.7, abs=0.5)
+    assert 0 <= error < 0.3
     zero = np.zeros((3, 4, 4))
-    assert np.all(fit_factors(zero, np.zeros((4, 4)), 4, *terms([0.0] * 3), 3, 100) == 0)
+    factors, _, error = fit_factors(
+        zero, np.zeros((4, 4)), np.zeros((4, 4)), 4, *terms([0.0] * 3), 3, 100
+    )
+    assert np.all(factors == 0)
+    assert error == 0
+
+
+def test_a_ladder_takes_as_few_products_in_a_row_as_can_be():
+    assert ladder(1, [5]) == {2: 1, 3: 2, 4: 3, 5: 4}
+    assert ladder(0, [3]) == {1: 0, 2: 1, 3: 2}
+    assert ladder(2, [4, 7]) == {4: 2, 6: 4, 7: 6}
+    assert ladder(5, [3, 6, 10, 11, 23]) == {6: 5, 10: 5, 11: 10, 15: 10, 20: 15, 23: 20}
+    assert ladder(3, [1, 2, 3]) == {}
+
+
+def test_what_feeds_higher_degrees_is_wide_enough():
+    degrees, widths = np.arange(9), np.array([0, 0, 0, 0, 3, 0, 0, 100, 20])
+    found = sketch_widths(ladder(2, [4, 7, 8]), degrees, widths, 1024)
+    assert found == {4: 128, 6: 128, 7: 128, 8: 32}
+    found = sketch_widths(ladder(2, [4, 7, 8]), degrees, widths // 100, 16)
+    assert found == {4: 1, 6: 1, 7: 1, 8: 1}
+
+
+@pytest.mark.parametrize(("d", "top_degree"), [(4, 14), (30, 8)])
+def test_noise_is_what_the_features_show(d, top_degree):
+    """The expected error of fit_factors beside that of drawn maps, on rows at all angles."""
+    rng = np.random.default_rng(0)
+    near = np.repeat(rng.standard_normal((20, d)), 6, axis=0)
+    X = near + 0.5 * rng.standard_normal(near.shape)
+    net = nk.mlp(3, "relu", 1.4, 0.1)
+    K = net.ntk(X)
+    errors, expected = [], []
+    for seed in range(12):
+        phi = nk.NTKFeatures(net, 300, degree=top_degree, random_state=seed).fit(X)
+        errors.append(phi.kernel_error(X)["frobenius"] ** 2)
+        found = expand(net, np.linalg.norm(X, axis=1), d, top_degree, "ntk")
+        u = found.weights(np.linalg.norm(X, axis=1))
+        g = np.stack(
+            [u[:, found.degrees == l] @ u[:, found.degrees == l].T for l in range(top_degree + 1)]
+        )
+        unit = X / np.linalg.norm(X, axis=1, keepdims=True)
+        fit = fit_factors(
+            g, unit @ unit.T, K, len(X), found.degrees, found.ranks, np.mean(u**2, axis=0), d, 300
+        )
+        expected.append(fit[2])
+    assert np.sqrt(np.mean(errors)) == pytest.approx(np.mean(expected), rel=0.15)

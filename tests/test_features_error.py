@@ -17,7 +17,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import nkfast as nk
 from nkfast import _compression, _validation, features
-from nkfast._compression import principal_directions
+from nkfast._compression import fit_to_kernel, principal_directions
 
 NET = nk.mlp(2, "relu", 1.4, 0.1)
 DEEP = nk.mlp(3, "relu", 1.4, 0.1)
@@ -273,20 +273,61 @@ def test_oversampling_beats_plain_features(cls):
 
 
 def test_oversampling_projects_the_wide_features():
-    """Z Z^T is W V V^T W^T, W the features at k m and V the directions with most of W^T W."""
+    """Z = W V C: V the directions with most of W^T W, C a symmetric fit to the kernel."""
     X, new = DIGITS[:500], DIGITS[500:600]
     phi = nk.NTKFeatures(NET, 100, oversampling=3, random_state=0).fit(X)
     wide = nk.NTKFeatures(NET, 300, random_state=0).fit(X)
-    V, W = phi.compression_, wide.transform(X)
-    assert V.shape == (300, 100)
-    assert_allclose(V.T @ V, np.eye(100), atol=1e-12)
-    assert_allclose(phi.transform(new), wide.transform(new) @ V, 1e-9, 1e-12)
-    values = np.linalg.eigvalsh(W.T @ W)[::-1]
-    assert_allclose(np.sum(phi.transform(X) ** 2, axis=0), values[:100], 1e-8)
-    # Never above what was sketched, and positive semidefinite.
-    rest = wide.transform(new) @ wide.transform(new).T - phi.transform(new) @ phi.transform(new).T
-    values = np.linalg.eigvalsh(rest)
-    assert values[0] > -1e-12 * values[-1]
+    W = wide.transform(X)
+    V = principal_directions(wide.transform, X, 300, 100)
+    assert_allclose(np.sum((W @ V) ** 2, axis=0), np.linalg.eigvalsh(W.T @ W)[::-1][:100], 1e-8)
+    C = V.T @ phi.compression_
+    assert_allclose(V @ C, phi.compression_, atol=1e-9)
+    assert_allclose(C, C.T, atol=1e-9)
+    assert np.linalg.eigvalsh(C)[0] > -1e-9
+    assert_allclose(phi.transform(new), wide.transform(new) @ V @ C, 1e-9, 1e-12)
+    # The fit pays on rows that it has not seen.
+    K = NET.ntk(new)
+    projected = relative_error(wide.transform(new) @ V, K)
+    assert relative_error(phi.transform(new), K) < 0.9 * projected
+
+
+def fitted(Y, K, n_rows):
+    return fit_to_kernel(Y, lambda rows: K[rows], np.diagonal(K), n_rows)
+
+
+def test_features_are_fitted_to_a_kernel():
+    Y = normal(200, 10) * 0.8 ** np.arange(10)
+    M = np.eye(10) + 0.3 * (normal(10, 10, seed=1) + normal(10, 10, seed=1).T) * 0.5
+    M = M @ M
+    K = Y @ M @ Y.T
+    C = fitted(Y, K, 200)
+    assert_allclose(C, C.T, atol=1e-12)
+    assert_allclose(Y @ C @ C @ Y.T, K, atol=2e-3 * np.abs(K).max())
+    # Nothing to be learnt: the features stay as they are.
+    assert_allclose(fitted(Y, Y @ Y.T, 200), np.eye(10), atol=1e-10)
+    assert_array_equal(fitted(np.zeros((5, 3)), np.zeros((5, 5)), 5), np.eye(3))
+    # A part of the diagonal that no features have is left alone where it is a small part of all.
+    nugget = Y @ Y.T + 3 * np.eye(200)
+    assert np.abs(fitted(Y, nugget, 200) - np.eye(10)).max() > 0.1
+    assert np.abs(fitted(Y, nugget, 10**6) - np.eye(10)).max() < 1e-3
+
+
+def test_a_fit_that_asks_for_negative_weights():
+    Y = normal(50, 3)
+    C = fitted(Y, Y @ np.diag([1.0, -2.0, 1.0]) @ Y.T, 50)
+    assert np.all(np.isfinite(C))
+    assert np.linalg.eigvalsh(C)[0] == pytest.approx(0, abs=1e-12)
+
+
+def test_directions_of_many_features_carry_nearly_all_that_can_be():
+    """Those of large matrices come from an iteration."""
+    Z = normal(2000, 1600) * 0.995 ** np.arange(1600)
+    V = principal_directions(lambda rows: rows, Z, 1600, 200)
+    assert_allclose(V.T @ V, np.eye(200), atol=1e-10)
+    best = np.linalg.svd(Z, compute_uv=False)
+    kept = np.linalg.norm(Z @ V) ** 2
+    assert kept > 0.99 * np.sum(best[:200] ** 2)
+    assert np.all(np.diff(np.linalg.norm(Z @ V, axis=0)) < 0)
 
 
 @pytest.mark.parametrize(("n", "width"), [(300, 200), (150, 400)])  # primal and dual
@@ -312,20 +353,22 @@ def test_directions_of_few_rows(n, zero):
     assert kept > 0.95
 
 
-def test_exact_where_the_kept_directions_cover_everything():
+def test_nothing_is_lost_where_the_kept_directions_cover_everything():
     X = normal(400, 2)  # here all degrees are monomials, and they span few dimensions
-    wide = nk.NTKFeatures(NET, 1000, random_state=0).fit(X)
+    wide = nk.NTKFeatures(NET, 1600, random_state=0).fit(X)
     rank = int(np.sum(wide.allocation_.widths))
-    assert rank < 500
-    phi = nk.NTKFeatures(NET, 500, oversampling=2, random_state=0).fit(X)
+    assert rank < 800
+    phi = nk.NTKFeatures(NET, 800, oversampling=2, random_state=0).fit(X)
     new = normal(100, 2, seed=1)
-    Z, W = phi.transform(new), wide.transform(new)
-    assert_allclose(Z @ Z.T, W @ W.T, 1e-9)
-    # So few rows that they span fewer directions than are kept: exact on these rows.
+    K = NET.ntk(new)
+    assert relative_error(phi.transform(new), K) < 1.001 * relative_error(wide.transform(new), K)
+    # So few rows that they span fewer directions than are kept: no less exact on these rows.
     few = nk.NTKFeatures(DEEP, 100, oversampling=4, random_state=0).fit(DIGITS[:60])
     wide = nk.NTKFeatures(DEEP, 400, random_state=0).fit(DIGITS[:60])
-    Z, W = few.transform(DIGITS[:60]), wide.transform(DIGITS[:60])
-    assert_allclose(Z @ Z.T, W @ W.T, 1e-9)
+    K = DEEP.ntk(DIGITS[:60])
+    assert relative_error(few.transform(DIGITS[:60]), K) < 0.2 * relative_error(
+        wide.transform(DIGITS[:60]), K
+    )
     assert few.kernel_error(DIGITS[60:300])["frobenius"] < 0.2
 
 

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from .allocation import Allocation, n_monomials
+from .allocation import Allocation, ladder, n_monomials, next_power_of_two, sketch_widths
 
 Steps: TypeAlias = list[tuple[Any, ...]]
 Ints: TypeAlias = NDArray[np.int32]
 
-# Buffers of the program. Degrees go back and forth between the first two.
-_INPUT, _EVEN, _ODD, _LEFT, _LEAF, _SPARE = range(6)
-_MIN_WIDTH = 32  # of the chain
+# Buffers of the program. Degrees that feed others go back and forth between _EVEN and _ODD; exact
+# degree l is kept in buffer _EXACT + l.
+_INPUT, _EVEN, _ODD, _LAST, _LEFT, _LEAF, _SPARE, _EXACT = range(8)
 
 
 def build_program(n_features: int, steps: Steps) -> _core.Program:
@@ -24,11 +24,6 @@ def build_program(n_features: int, steps: Steps) -> _core.Program:
     for method, *arguments in steps:
         getattr(program, method)(*arguments)
     return program
-
-
-def next_power_of_two(n: int) -> int:
-    """Return the least power of two that is at least `n` (1 for n = 0)."""
-    return 1 << max(n - 1, 0).bit_length()
 
 
 def random_signs(rng: np.random.RandomState, n: int) -> NDArray[np.int8]:
@@ -79,18 +74,19 @@ def polynomial_steps(
 ) -> Steps:
     """Return the steps of a map whose part for term c has plan.widths[c] columns and weight c.
 
-    Degrees 0..L0 come as monomials. From there the chain S_{l+1} = T(S_l, x) goes on, T the
-    TensorSRHT T(s, x)_t = (H D s)_{i_t} (H D' P x)_{j_t} / sqrt(N) with fresh signs D, D', fresh
-    samples i, j and, where x does not fit, a fresh CountSketch P, so that for CSR rows each degree
-    costs O(nnz + N log N). E <S_l(x), S_l(y)> = <x, y>^l (Ahle et al., SODA 2020, section 4).
+    Degrees 0..L0 come as monomials P_l. The others climb a `ladder`, S_(a+k) = T(S_a, P_k), with
+    the TensorSRHT T(s, p)_t = (H D C s)_{i_t} (H D' C' p)_{j_t} / sqrt(N): fresh signs D, D', fresh
+    samples i, j and, where s or p do not fit, fresh CountSketches C, C'. From CSR rows of which no
+    power is exact each degree costs O(nnz + N log N). E <S_l(x), S_l(y)> = <x, y>^l (Ahle et al.,
+    SODA 2020, section 4).
     """
     steps: Steps = []
     used = np.flatnonzero(plan.widths > 0)
     q = int(degrees[used].max(initial=0))
+    top = max(plan.top, 0)
     sketched = np.where(plan.exact, 0, plan.widths)
-    need = np.array([max(sketched[degrees == l], default=0) for l in range(q + 1)])
-    # S_l feeds all higher degrees, so it is never narrower than they are.
-    widths = [max(next_power_of_two(int(need[l:].max())), _MIN_WIDTH) for l in range(q + 1)]
+    parents = ladder(top, (int(l) for l in np.unique(degrees[sketched > 0])))
+    widths = sketch_widths(parents, degrees, sketched, n_components)
 
     def write(l: int, buffer: int, size: int) -> None:
         for c in used[degrees[used] == l]:
@@ -106,32 +102,39 @@ def polynomial_steps(
 
     steps.append(("one", _SPARE))
     write(0, _SPARE, 1)
-    state, size = _INPUT, n_features
-    levels = monomials(n_features, min(plan.top, q))
-    for l in range(1, q + 1):
-        target = _EVEN if l % 2 == 0 else _ODD
-        if l <= plan.top:
-            if l > 1:
-                parents, variables, factors = levels[l - 2]
-                steps.append(
-                    ("weighted_product", state, parents, _INPUT, variables, factors, target)
-                )
-                state, size = target, n_monomials(n_features, l)
-        else:
-            width = widths[l]
+    buffers = {1: _INPUT}  # where each degree is that will be needed
+    levels = monomials(n_features, min(top, q))
+    for l in range(1, min(top, q) + 1):
+        if l > 1:
+            buffers[l] = _EXACT + l
+            below, variables, factors = levels[l - 2]
+            steps.append(
+                ("weighted_product", buffers[l - 1], below, _INPUT, variables, factors, buffers[l])
+            )
+        write(l, buffers[l], n_monomials(n_features, l))
+    sizes = {l: n_monomials(n_features, l) for l in range(1, top + 1)} | widths
+    for l, parent in parents.items():
+        width = widths[l]
+        feeds = l in parents.values()
+        target = _LAST if not feeds else _ODD if buffers.get(parent) == _EVEN else _EVEN
+        if parent == 0:  # degree 1, sketched
             leaf = hadamard_leaf(steps, rng, _INPUT, n_features, _LEAF, width)
-            if l == 1:
-                take = balanced_sample(rng, leaf, width)
-                steps.append(("gather", _LEAF, take, 1 / np.sqrt(width), target))
-            else:
-                left = hadamard_leaf(steps, rng, state, size, _LEFT, width)
-                i = balanced_sample(rng, left, width)
-                j = balanced_sample(rng, leaf, width)
-                steps.append(("product", _LEFT, i, _LEAF, j, 1 / np.sqrt(width), target))
-            # |x^(l)| = 1 is known: without the drift of the norm the next product varies less.
-            steps.append(("normalise", target))
-            state, size = target, width
-        write(l, state, size)
+            steps.append(
+                ("gather", _LEAF, balanced_sample(rng, leaf, width), 1 / np.sqrt(width), target)
+            )
+        else:
+            k = l - parent
+            power = buffers[k] if k > 1 else _INPUT
+            left = hadamard_leaf(steps, rng, buffers[parent], sizes[parent], _LEFT, width)
+            right = hadamard_leaf(steps, rng, power, n_monomials(n_features, k), _LEAF, width)
+            i = balanced_sample(rng, left, width)
+            j = balanced_sample(rng, right, width)
+            steps.append(("product", _LEFT, i, _LEAF, j, 1 / np.sqrt(width), target))
+        # |x^(l)| = 1 is known: without the drift of the norm the next product varies less.
+        steps.append(("normalise", target))
+        if feeds:
+            buffers[l] = target
+        write(l, target, width)
     spare = n_components - int(plan.widths.sum())
     if spare > 0:  # the kernel needs fewer features than were asked for
         steps.append(("gather", _INPUT, np.zeros(spare, np.int32), 0.0, _SPARE))

@@ -7,6 +7,7 @@ variance about e^2 / m to every entry, e = mean u^2 over the data.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import comb
 from typing import TypeAlias
@@ -19,6 +20,9 @@ Array: TypeAlias = NDArray[np.float64]
 
 _PRIOR = 1e-4
 _MIN_WIDTH = 2  # a narrower sketch is mostly noise: the term is dropped
+_MIN_FEED = 32  # width of a sketch that feeds others, at least
+_FEED_SHARE = 16  # and the share of all features that it has at least
+_NOISE_ROWS = 150  # on whose pairs the noise is estimated
 
 
 @dataclass
@@ -37,6 +41,11 @@ class Allocation:
 def n_monomials(n_features: int, degree: int) -> int:
     """Return the number of monomials of that degree: the width of the exact term."""
     return comb(n_features + degree - 1, degree)
+
+
+def next_power_of_two(n: int) -> int:
+    """Return the least power of two that is at least `n` (1 for n = 0)."""
+    return 1 << max(n - 1, 0).bit_length()
 
 
 def allocate(
@@ -108,8 +117,116 @@ def _share(
     return Allocation(widths, exact, -1, noise)
 
 
+def ladder(top: int, needed: Iterable[int]) -> dict[int, int]:
+    """Return from which degree each degree above `top` comes, for all needed ones, ascending.
+
+    Degree l is the product of its parent, a multiple of `top`, with the exact degree l - parent <=
+    top. So there are as few sketched products in a row as can be, and as little noise. Parents
+    that are not needed themselves are included; degree 1 alone, where it is not exact, has none.
+    """
+    stride = max(top, 1)
+    parents: dict[int, int] = {}
+    for l in needed:
+        while l > top and l not in parents:
+            parents[l] = stride * ((l - 1) // stride)
+            l = parents[l]
+    return dict(sorted(parents.items()))
+
+
+def sketch_widths(
+    parents: dict[int, int], degrees: NDArray[np.int64], widths: NDArray[np.int64], m: int
+) -> dict[int, int]:
+    """Return the width of the sketch of each degree of a ladder: powers of two.
+
+    At least the widest term of the degree. What feeds higher degrees is never narrower than they
+    are, and not much narrower than what it stands beside: its noise is theirs, too.
+    """
+    least = min(max(m // _FEED_SHARE, _MIN_FEED), int(widths.max(initial=1)))
+    found: dict[int, int] = {}
+    for l in reversed(parents):
+        need = max(int(widths[degrees == l].max(initial=0)), found.get(l, 1))
+        found[l] = next_power_of_two(need)
+        if parents[l] in parents:
+            feed = max(found[l], least, found.get(parents[l], 1))
+            found[parents[l]] = next_power_of_two(feed)
+    return found
+
+
+def noise_covariance(
+    coefficients: Array,
+    rho: Array,
+    plan: Allocation,
+    degrees: NDArray[np.int64],
+    energies: Array,
+    n_components: int,
+) -> Array:
+    """Return the covariances of the errors of the sketched degrees, averaged over pairs of rows.
+
+    The normalised sketch of degree l errs by about (1 - rho^2l) / sqrt(W) on its own, and hands
+    its parent's error on, times the power of rho that it adds: what has a sketched ancestor in
+    common errs together. Taking m of its W features errs by (1 - rho^2l) sqrt(1 / m - 1 / W) more.
+
+    Parameters
+    ----------
+    coefficients : ndarray of shape (q + 1, n_pairs)
+        g_l(|x|, |y|) of the pairs.
+    rho : ndarray of shape (n_pairs,)
+        Their cosines.
+    plan, degrees, energies, n_components
+        As for `allocate`.
+
+    Returns
+    -------
+    ndarray of shape (q + 1, q + 1)
+    """
+    q = len(coefficients) - 1
+    noise = np.zeros((q + 1, q + 1))
+    if len(rho) == 0:
+        return noise
+    sketched = np.where(plan.exact, 0, plan.widths)
+    parents = ladder(max(plan.top, 0), (int(l) for l in np.unique(degrees[sketched > 0])))
+    widths = sketch_widths(parents, degrees, sketched, n_components)
+    own = [np.square(1 - rho ** (2 * l)) for l in range(q + 1)]
+    variance: dict[int, Array] = {}
+    for l, parent in parents.items():
+        variance[l] = own[l] / widths[l]
+        if parent in variance:
+            variance[l] += rho ** (2 * (l - parent)) * variance[parent]
+        noise[l, l] += np.mean(coefficients[l] ** 2 * variance[l])
+        for other in parents:
+            if other >= l:
+                break
+            # What l and the lower degree have in common: that degree itself, or its parent.
+            shared = other if _descends(l, other, parents) else parents[other]
+            if shared in variance:
+                power = rho ** (l + other - 2 * shared)
+                both = np.mean(coefficients[l] * coefficients[other] * power * variance[shared])
+                noise[l, other] += both
+                noise[other, l] += both
+    for c in np.flatnonzero(sketched):
+        l = degrees[c]
+        shown = 1 / sketched[c] - 1 / widths.get(int(l), np.inf)
+        noise[l, l] += energies[c] ** 2 * shown * np.mean(own[l])
+    return noise
+
+
+def noise_levels(rho: Array, degree: int) -> Array:
+    """Return the root mean square of 1 - rho^2l over pairs of rows, for l = 0..degree."""
+    if len(rho) == 0:
+        return np.ones(degree + 1)
+    powers = rho ** (2 * np.arange(degree + 1)[:, None])
+    return np.asarray(np.sqrt(np.mean(np.square(1 - powers), axis=1)))
+
+
+def _descends(l: int, ancestor: int, parents: dict[int, int]) -> bool:
+    while l > ancestor:
+        l = parents.get(l, 0)
+    return l == ancestor
+
+
 def fit_factors(
-    terms: Array,
+    coefficients: Array,
+    rho: Array,
     kernel: Array,
     n_rows: int,
     degrees: NDArray[np.int64],
@@ -117,21 +234,24 @@ def fit_factors(
     energies: Array,
     n_features: int,
     n_components: int,
-) -> Array:
+) -> tuple[Array, Allocation, float]:
     """Return factors f_l >= 0 on the degrees that minimise the expected error of Z Z^T.
 
     The power series is cut at degree q. What lies above it is missed near rho = 1, and degrees
     that the data hardly use cost more in noise than they bring. So the g_l are multiplied by the
     non-negative factors that minimise, over the pairs of rows of a sample,
 
-        mean (sum_l f_l g_l rho^l - K)^2 + sum over sketched terms of f_l^2 e^2 / m,
+        mean (sum_l f_l g_l rho^l - K)^2 + sum_lk f_l f_k N_lk,
 
-    where the mean counts the diagonal as often as it stands in the kernel of `n_rows` rows.
+    N the `noise_covariance`; the mean counts the diagonal, which has no noise, as often as it
+    stands in the kernel of `n_rows` rows.
 
     Parameters
     ----------
-    terms : ndarray of shape (q + 1, s, s)
-        g_l rho^l of the sample, degree by degree.
+    coefficients : ndarray of shape (q + 1, s, s)
+        g_l of all pairs of the sample, degree by degree.
+    rho : ndarray of shape (s, s)
+        Their cosines.
     kernel : ndarray of shape (s, s)
         The exact kernel.
     n_rows : int
@@ -141,35 +261,44 @@ def fit_factors(
 
     Returns
     -------
-    ndarray of shape (q + 1,)
+    factors : ndarray of shape (q + 1,)
+    plan : Allocation
+        That of the terms with these factors.
+    error : float
+        The expected error, as a share of the root mean square of the kernel.
     """
-    q, s = len(terms) - 1, len(kernel)
+    q, s = len(coefficients) - 1, len(kernel)
     size = np.array([np.sum(energies[degrees == l]) for l in range(q + 1)])
     off = ~np.eye(s, dtype=bool)
+    terms = coefficients * rho ** np.arange(q + 1)[:, None, None]
     near = np.einsum("lii->li", terms)
-    gram = near @ near.T / (s * n_rows)
-    right = near @ np.diagonal(kernel) / (s * n_rows)
+    share = 1 / (s * n_rows)
+    gram = share * (near @ near.T)
+    right = share * (near @ np.diagonal(kernel))
+    whole = share * float(np.sum(np.diagonal(kernel) ** 2))
+    pairs, cosines = np.zeros((q + 1, 0)), np.zeros(0)
     if s > 1:
         far = terms[:, off]
         share = (1 - 1 / n_rows) / far.shape[1]
         gram += share * (far @ far.T)
         right += share * (far @ kernel[off])
+        whole += share * float(np.sum(kernel[off] ** 2))
+        some = np.triu_indices(min(s, _NOISE_ROWS), 1)
+        pairs, cosines = coefficients[:, *some], rho[some]
     # Neighbouring powers are nearly collinear: stay near 1 where the data do not care. On held-out
     # rows this costs nothing; with few rows, which say little, the pull is stronger.
-    prior = size**2 * max(_PRIOR, 1 / s**2)
-    gram += np.diag(prior)
-    right += prior
+    prior = np.diag(size**2 * max(_PRIOR, 1 / s**2))
 
+    spread = energies * noise_levels(cosines, q)[degrees]
     factors = np.ones(q + 1)
     for _ in range(3):
-        plan = allocate(degrees, ranks, energies * factors[degrees], n_features, n_components)
-        noise = np.zeros(q + 1)
-        for l, e, m, exact in zip(degrees, energies, plan.widths, plan.exact, strict=True):
-            if not exact and m > 0:
-                noise[l] += e**2 / m
+        plan = allocate(degrees, ranks, spread * factors[degrees], n_features, n_components)
+        noise = noise_covariance(pairs, cosines, plan, degrees, energies, n_components)
         lost = np.array([not np.any(plan.widths[degrees == l] > 0) for l in range(q + 1)])
-        factors = _nnls(gram + np.diag(noise), right, ~lost)
-    return factors
+        factors = _nnls(gram + prior + noise, right + np.diagonal(prior), ~lost)
+    plan = allocate(degrees, ranks, spread * factors[degrees], n_features, n_components)
+    error = float(factors @ (gram + noise) @ factors - 2 * factors @ right) + whole
+    return factors, plan, float(np.sqrt(max(error, 0.0) / whole)) if whole > 0 else 0.0
 
 
 def _nnls(gram: Array, right: Array, used: NDArray[np.bool_]) -> Array:

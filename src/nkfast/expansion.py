@@ -8,7 +8,7 @@ is kept as a Chebyshev series in log a. Cost and error do not grow with depth.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -123,21 +123,16 @@ class Expansion:
         return np.asarray(np.einsum("cj,cj->c", g[self.degrees], self.basis))
 
     def scale(self, factors: Array) -> Expansion:
-        """Return the expansion with every g_l multiplied by factors[l]."""
-        root = np.sqrt(factors)[self.degrees]
-        return Expansion(
-            self.net,
-            self.kernel,
-            self.n_features,
-            self.degrees,
-            self.ranks,
-            self.coefficients * root[:, None],
-            self.at_zero * root,
-            self.middle,
-            self.half,
-            self.power,
-            self.nodes,
-            self.basis * root[:, None],
+        """Return the expansion up to degree q with every g_l multiplied by factors[l], l <= q."""
+        kept = self.degrees < len(factors)
+        root = np.sqrt(factors)[self.degrees[kept]]
+        return replace(
+            self,
+            degrees=self.degrees[kept],
+            ranks=self.ranks[kept],
+            coefficients=self.coefficients[kept] * root[:, None],
+            at_zero=self.at_zero[kept] * root,
+            basis=self.basis[kept] * root[:, None],
         )
 
 

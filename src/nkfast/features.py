@@ -14,18 +14,22 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import _core
 from ._compiled import Compiled
-from ._compression import blocks, principal_directions
+from ._compression import blocks, fit_to_kernel, principal_directions
 from ._config import get_num_threads
 from ._feature_map import FeatureMap, relative_error
 from ._polynomial import build_program, polynomial_steps
 from ._validation import Rows, check_count, check_estimator_rows, check_real, csr_arrays
-from .allocation import allocate, fit_factors, n_monomials
+from .allocation import Allocation, fit_factors, n_monomials
 from .expansion import Kernel, expand
 from .layers import Sequential, mlp
 
+Array = NDArray[Any]
+
 _SAMPLE = 500  # rows on whose exact kernel the factors are fitted
-_DEFAULT_DEGREE = 8
-_MAX_EXACT_DEGREE = 24  # in few dimensions exact degrees are cheap and taken beyond the default
+_DEGREES = (8, 16, 32)  # that are tried by default
+_GAIN = 0.1  # share of the expected error that twice the degree must save
+_MAX_EXACT_DEGREE = 24  # in few dimensions exact degrees are cheap and taken beyond the first
+_MAX_DEGREE = 64
 _DIRECTION_ROWS = 4000  # rows whose features' principal directions are kept, or 2 n_components
 _FIRST_WIDTH = 64  # that n_components="auto" tries
 _HELD_OUT = 400  # rows on whose pairs it measures the error, or a quarter of the rows
@@ -45,23 +49,53 @@ def row_norms(X: Any, n_threads: int) -> NDArray[np.float64]:
 
 
 class _Sample:
-    """What `fit` looks at: the norms of all rows, the angles and the kernel of some of them."""
+    """What `fit` looks at: the norms of all rows, the expansion and the kernel of some of them."""
 
     def __init__(
-        self, net: Sequential, X: Rows, kernel: Kernel, rng: np.random.RandomState
+        self, net: Sequential, X: Rows, kernel: Kernel, degree: int, rng: np.random.RandomState
     ) -> None:
         self.X = X
-        self.net = net
         self.norms = row_norms(X, get_num_threads())
         rows = np.sort(rng.permutation(X.shape[0])[:_SAMPLE])
-        self.some_norms = self.norms[rows]
         sample = X[rows].astype(np.float64)
-        a = self.some_norms
+        a = self.norms[rows]
         unit = np.divide(1, a, out=np.zeros_like(a), where=a > 0)
         unit = sp.diags_array(unit) @ sample if sp.issparse(sample) else unit[:, None] * sample
         rho = unit @ unit.T
         self.rho = rho.toarray() if sp.issparse(rho) else rho
         self.exact = net.kernel(sample, get=kernel)
+        self.expansion = expand(net, self.norms, X.shape[1], degree, kernel)
+        u = self.expansion.weights(a)
+        self.energies = np.mean(u**2, axis=0)
+        self.coefficients = np.empty((degree + 1, *rho.shape))
+        for l in range(degree + 1):
+            part = u[:, self.expansion.degrees == l]
+            self.coefficients[l] = part @ part.T
+
+    def fit(self, degree: int, width: int) -> tuple[Array, Allocation, float]:
+        """Return the factors and the plan of degrees up to that, and the expected error."""
+        kept = self.expansion.degrees <= degree
+        return fit_factors(
+            self.coefficients[: degree + 1],
+            self.rho,
+            self.exact,
+            self.X.shape[0],
+            self.expansion.degrees[kept],
+            self.expansion.ranks[kept],
+            self.energies[kept],
+            self.X.shape[1],
+            width,
+        )
+
+    def best(self, degrees: list[int], width: int) -> tuple[Array, Allocation, float]:
+        """Return the fit of the first degree that the next one betters by little."""
+        found = self.fit(degrees[0], width)
+        for degree in degrees[1:]:
+            more = self.fit(degree, width)
+            if more[2] > (1 - _GAIN) * found[2]:
+                break
+            found = more
+        return found
 
 
 class _NeuralFeatures(Compiled, FeatureMap):
@@ -118,7 +152,8 @@ class _NeuralFeatures(Compiled, FeatureMap):
         if m is None:
             self._fit_auto(net, X, rng)
         else:
-            self._fit_width(_Sample(net, X, self._kernel, rng), m, rng)
+            sample = _Sample(net, X, self._kernel, self._degrees(X.shape[1], m)[-1], rng)
+            self._fit_width(sample, m, rng)
         return self
 
     def _fit_auto(self, net: Sequential, X: Rows, rng: np.random.RandomState) -> None:
@@ -126,7 +161,8 @@ class _NeuralFeatures(Compiled, FeatureMap):
         n = X.shape[0]
         order = rng.permutation(n)
         n_held = 0 if n < _FEW else min(_HELD_OUT, n // 4)
-        sample = _Sample(net, X[np.sort(order[n_held:])], self._kernel, rng)
+        highest = self._degrees(X.shape[1], self.max_components)[-1]
+        sample = _Sample(net, X[np.sort(order[n_held:])], self._kernel, highest, rng)
         held = X[np.sort(order[:n_held])] if n_held else X
         exact = net.kernel(held.astype(np.float64, copy=False), get=self._kernel)
         m = min(_FIRST_WIDTH, self.max_components)
@@ -147,38 +183,37 @@ class _NeuralFeatures(Compiled, FeatureMap):
 
     def _fit_width(self, sample: _Sample, m: int, rng: np.random.RandomState) -> None:
         """Fit and draw a map to `m` features."""
-        n, d = sample.X.shape
+        d = sample.X.shape[1]
         width = self.oversampling * m
-        degree = self._degree(d, width)
-        expansion = expand(sample.net, sample.norms, d, degree, self._kernel)
-        u = expansion.weights(sample.some_norms)
-        energies = np.mean(u**2, axis=0)
-        power = np.ones_like(sample.rho)
-        terms = np.empty((degree + 1, *power.shape))
-        for l in range(degree + 1):
-            part = u[:, expansion.degrees == l]
-            terms[l] = (part @ part.T) * power
-            power *= sample.rho
-        shape = (expansion.degrees, expansion.ranks, energies, d, width)
-        factors = fit_factors(terms, sample.exact, n, *shape)
-        self.expansion_ = expansion.scale(factors)
-        energies = energies * factors[expansion.degrees]
-        plan = allocate(expansion.degrees, expansion.ranks, energies, d, width)
+        self.factors_, plan, _ = sample.best(self._degrees(d, width), width)
+        self.expansion_ = sample.expansion.scale(self.factors_)
         self.allocation_ = plan
-        self.factors_ = factors
-        self.degree_ = int(expansion.degrees[plan.widths > 0].max(initial=0))
-        self.steps_ = polynomial_steps(expansion.degrees, plan, d, width, rng)
+        degrees = self.expansion_.degrees
+        self.degree_ = int(degrees[plan.widths > 0].max(initial=0))
+        self.steps_ = polynomial_steps(degrees, plan, d, width, rng)
         self.n_components_ = m
         self._n_features_out = m
         self._width = width
         self._compiled = build_program(d, self.steps_)
         self._compiled_single = None
-        directions = None
-        if width > m:
-            rows = np.sort(rng.permutation(n)[: max(_DIRECTION_ROWS, 2 * m)])
-            some = sample.X[rows].astype(np.float64, copy=False)
-            directions = principal_directions(self._sketch, some, width, m)
-        self.compression_ = directions
+        self.compression_ = self._compress(sample, width, rng) if width > m else None
+
+    def _compress(self, sample: _Sample, width: int, rng: np.random.RandomState) -> Array:
+        """Return the matrix from all sketched features to those that are kept."""
+        n, m = sample.X.shape[0], self.n_components_
+        rows = np.sort(rng.permutation(n)[: max(_DIRECTION_ROWS, 2 * m)])
+        X = sample.X[rows].astype(np.float64, copy=False)
+        directions = principal_directions(self._sketch, X, width, m)
+        Y = np.empty((len(rows), m))
+        for some in blocks(len(rows), width):
+            np.matmul(self._sketch(X[some]), directions, out=Y[some])
+        net = self.expansion_.net
+
+        def kernel(some: slice) -> Array:
+            return np.asarray(net.kernel(X[some], X, get=self._kernel))
+
+        diagonal = getattr(net.diag(X), self._kernel)
+        return directions @ fit_to_kernel(Y, kernel, diagonal, n)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "compression_")
@@ -236,16 +271,18 @@ class _NeuralFeatures(Compiled, FeatureMap):
         kernel: NDArray[Any] = self.expansion_.net.kernel(X, get=self._kernel)
         return kernel
 
-    def _degree(self, d: int, m: int) -> int:
+    def _degrees(self, d: int, m: int) -> list[int]:
+        """Return the degrees to be tried, ascending; the last is the same for all m."""
         if not isinstance(self.degree, str):
-            return check_count(self.degree, "degree", low=0, high=64)
+            return [check_count(self.degree, "degree", low=0, high=_MAX_DEGREE)]
         if self.degree != "auto":
             raise ValueError(f"degree: expected an integer or 'auto', got {self.degree!r}")
         degree, total = 0, 1
         while degree < _MAX_EXACT_DEGREE and total <= m:
             degree += 1
             total += n_monomials(d, degree)
-        return max(_DEFAULT_DEGREE, degree - 1)
+        first = max(_DEGREES[0], degree - 1)
+        return [first, *(degree for degree in _DEGREES if degree > first)]
 
 
 def check_width(n_components: Any) -> int | None:
@@ -282,8 +319,9 @@ _DOC = """Feature map of the {name} of a dense network: Z Z^T approximates the k
         Number of features, exactly; any number from 1 up. "auto" doubles it, from 64, until
         `target_error` is met.
     degree : int or "auto", default="auto"
-        Highest degree of the expansion. "auto" takes 8, or more where the input has so few
-        dimensions that higher degrees fit exactly. It does not grow with the network's depth.
+        Highest degree of the expansion, at most 64. "auto" takes 8, or more where the input has so
+        few dimensions that higher degrees fit exactly; and 16 or 32 where rows lie so near to
+        each other that twice the degree lowers the expected error by a tenth.
     oversampling : int, default=1
         Above 1, that many times as many features are sketched and then projected onto their
         `n_components` leading principal directions: less error for equal width, at the price of

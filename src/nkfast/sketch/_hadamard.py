@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from nkfast import _core
 from nkfast._config import get_num_threads
-from nkfast._polynomial import next_power_of_two
 from nkfast._validation import check_count, refuse_excess
+from nkfast.allocation import next_power_of_two
 
 Array = NDArray[Any]
 

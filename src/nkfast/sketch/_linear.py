@@ -9,8 +9,9 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from nkfast import _core
-from nkfast._polynomial import next_power_of_two, random_signs
+from nkfast._polynomial import random_signs
 from nkfast._validation import check_count
+from nkfast.allocation import next_power_of_two
 
 from ._base import LinearSketch
 from ._hadamard import fwht

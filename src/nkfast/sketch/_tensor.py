@@ -13,10 +13,10 @@ from nkfast._polynomial import (
     Steps,
     balanced_sample,
     injective_hash,
-    next_power_of_two,
     random_signs,
 )
 from nkfast._validation import check_count, check_estimator_rows, check_real, check_rows
+from nkfast.allocation import next_power_of_two
 
 from ._base import BLOCK, STEP, ProgramSketch, allocate
 
