@@ -19,6 +19,7 @@ import reference
 from activation_cases import CASES, JUMPS, NAMED, SMOOTH, bent_sine, unit_clip
 from nkfast import activations
 from nkfast.activations._numerical import Numerical, _range, _Ref, _represent, _series
+from nkfast.activations._steps import is_step
 
 ALL = sorted(CASES)
 RHOS = (-1.0, -0.999, -0.5, 0.0, 0.5, 0.9, 0.999, 1.0)
@@ -162,8 +163,6 @@ def test_complex_arguments_continue_the_dual(name):
     k, slope = act._pair(p, q, c.astype(complex))
     assert_allclose(k, act.dual(p, q, c), rtol=1e-9, atol=1e-10)
     assert_allclose(slope, act.dual_derivative(p, q, c), rtol=1e-9, atol=1e-10)
-    if not act._complex_steps:
-        return
     h = 1e-25
     if name not in JUMPS:
         steep = act._pair(p, q, c + h * 1j)[0].imag / h
@@ -346,15 +345,36 @@ def test_own_function_in_networks():
     assert values[0] > -1e-12 * values[-1]
 
 
-def test_many_pairs_of_a_function_with_kinks_share_a_series():
-    act = nk.Elementwise(bent_sine, (0.3,))
-    p = np.array([0.6, 0.9])[:, None]
-    q = np.linspace(0.5, 1.0, 30)
-    c = np.sqrt(p * q) * np.linspace(-1, 1, 40)[:, None, None]
+def jumping(x):
+    return np.tanh(x) + (x > 0.3)
+
+
+@pytest.mark.parametrize("function", [bent_sine, jumping])
+def test_many_pairs_of_a_function_with_kinks_share_a_series(function):
+    """And their derivatives by complex steps, along which rho = 1 and -1 stay."""
+    act = nk.Elementwise(function, (0.3,))
+    p = np.array([0.6, 0.9])[:, None] * (1 + 0.6e-25j)
+    q = np.linspace(0.5, 1.0, 30) * (1 - 0.4e-25j)
+    rho = np.linspace(-1, 1, 40)[:, None, None]
+    c = np.sqrt(p * q) * (rho + 0.3e-25j * (1 - rho**2))
     many = act._pair(p, q, c)
-    few = act._pair(*(x[::9, :, ::11] for x in (p + 0 * c, q + 0 * c, c)))
+    few = act._pair(*(x[::13, :, ::15] for x in (p + 0 * c, q + 0 * c, c)))
     for found, expected in zip(many, few, strict=True):
-        assert_allclose(found[::9, :, ::11], expected, rtol=0, atol=1e-6)
+        found = found[::13, :, ::15]
+        assert_allclose(found.real, expected.real, rtol=0, atol=1e-6)
+        assert_allclose(found.imag / 1e-25, expected.imag / 1e-25, rtol=0, atol=1e-6)
+    for x, y in zip(act._pair(p.real, q.real, c.real), many, strict=True):
+        assert_allclose(x, y.real, rtol=0, atol=1e-12)
+
+
+def test_kinks_may_lie_on_ends_of_panels_that_stand_still():
+    """Where one moves and the other does not, nothing between them may be counted."""
+    act = nk.Elementwise(lambda x: np.sin(np.abs(x - 1)), (1,))
+    moments = np.array([(1.0, 1.0, 0.0), (1.0, 4.0, 1.0), (1.0, 1.0, -1.0), (0.25, 1.0, 0.5)]).T
+    found = act._pair(*(moments * (1 + 1e-25j)))
+    ends = [act._pair(*(moments * (1 + step))) for step in (1e-5, -1e-5)]
+    for value, above, below in zip(found, *ends, strict=True):
+        assert_allclose(value.imag / 1e-25, (above - below) / 2e-5, rtol=0, atol=1e-8)
 
 
 def test_not_finite_far_out_is_refused():
@@ -363,6 +383,11 @@ def test_not_finite_far_out_is_refused():
 
 
 # --- how the numerical kernels are kept ---
+
+
+def test_complex_steps_are_known_by_their_size():
+    assert is_step(np.arange(3.0), 1e12 * np.array([1, 1 + 1e-25j]))
+    assert not is_step(np.arange(3.0), np.array([1, 0.5 + 1e-3j]))
 
 
 def test_a_range_of_variances_is_shared():

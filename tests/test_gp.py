@@ -39,6 +39,9 @@ NETS = {
     "exp, b < 0": nk.mlp(1, nk.Exp(0.7, -0.4), 1.0, 0.5),
     "layers that differ": sequential(),
     "leaky relu 2": nk.mlp(2, nk.LeakyReLU(0.2), 1.4, 0.2),
+    "hard tanh 2, bias": nk.mlp(2, nk.HardTanh(), 1.3, 0.2),
+    "hard tanh 3": nk.mlp(3, nk.HardTanh(), 1.3),
+    "relu 6 2": nk.mlp(2, nk.ReLU6(), 2.5),
     "residual": nk.Sequential(
         nk.Dense(1.3, 0.1),
         nk.Residual(
@@ -124,7 +127,10 @@ ACTIVATIONS = [
 
 
 INTERPOLATED = [nk.Tanh(), nk.SiLU(), nk.Softsign(), nk.ELU(), nk.Elementwise(np.tanh)]
-IN_PIECES = [nk.HardTanh(), nk.Elementwise(lambda x: np.clip(x, 0, 1), (0, 1))]  # no complex steps
+IN_PIECES = [
+    nk.HardTanh(), nk.HardSigmoid(), nk.HardSwish(), nk.ReLU6(),
+    nk.Elementwise(lambda x: np.clip(x, 0, 1), (0, 1)),
+]  # fmt: skip
 EVERY = ACTIVATIONS + INTERPOLATED + IN_PIECES
 
 
@@ -135,14 +141,17 @@ def test_gradient_of_every_activation(activation, get):
     X[3] = X[4]
     kernel = NeuralKernel(nk.mlp(2, activation, 0.9, 0.2), get)
     gradient = kernel(X, eval_gradient=True)[1]
-    assert activation._complex_steps == (activation not in IN_PIECES)
     assert kernel.n_dims == 2 + len(activation._smooth_parameters)
     # Kernels that are interpolated are right to 1e-12; the step turns that into 1e-8.
     assert_allclose(gradient, differences(kernel, X, 1e-4), 1e-5, 1e-6 * np.abs(gradient).max())
     assert_allclose(gradient[3, 4], gradient[4, 4], 1e-9, 1e-9 * np.abs(gradient).max())
 
 
-@pytest.mark.parametrize("net", ["relu 1, bias", "relu 3, bias", "layers that differ"])
+@pytest.mark.parametrize(
+    "net",
+    ["relu 1, bias", "relu 3, bias", "layers that differ", "hard tanh 2, bias", "hard tanh 3",
+     "relu 6 2"],
+)  # fmt: skip
 @BOTH
 def test_gradient_where_points_coincide(net, get):
     """The angle's derivative is infinite at 0 and pi; that of the kernel is not."""
@@ -157,11 +166,48 @@ def test_gradient_where_points_coincide(net, get):
     assert_allclose(gradient[3, 7], gradient[7, 7], 1e-12)
 
 
-def test_differences_where_there_are_no_complex_steps(monkeypatch):
-    kernel, X = NeuralKernel(NETS["erf 2, bias"]), rows()
-    exact = kernel(X, eval_gradient=True)[1]
-    monkeypatch.setattr(nk.Erf, "_complex_steps", False)
-    assert_allclose(kernel(X, eval_gradient=True)[1], exact, 1e-8, 1e-9 * np.abs(exact).max())
+# (p, q, c), their logarithmic derivatives, and the derivatives of k and kdot by mpmath: central
+# differences of fourth order of one-dimensional integrals in 34 digits.
+ONE, TWO = (0.7, -0.4, 0.9), (0.5, -0.25, 0.125)
+CLIPPED = [
+    (nk.HardTanh(), (1.0, 2.25, 0.45), ONE, (0.12894273818918436, -0.0094635440275059364)),
+    (nk.HardTanh(), (0.5625, 0.25, -0.3), ONE, (-0.18284519083878739, -0.09069598069159895)),
+    (nk.HardTanh(), (900.0, 400.0, 300.0), ONE, (0.27542979281626835, 0.00012186808389162353)),
+    (nk.HardTanh(), (9.0, 6.25, 7.425), TWO, (0.003962627814967673, -0.031311833161465635)),
+    (nk.HardTanh(), (1.0, 1.0, 0.999999), TWO, (0.024843450331633288, -0.030263405238024427)),
+    (nk.ReLU6(), (1.0, 2.25, -0.45), ONE, (-0.047447270138589858, -0.037522070730604039)),
+    (nk.ReLU6(), (0.0625, 4.0, 0.25), ONE, (0.085710092373694629, 0.071293690297654745)),
+    (nk.ReLU6(), (9.0, 6.25, 7.425), TWO, (0.2846357636780642, -0.02693040052613159)),
+    (nk.ReLU6(), (1.0, 1.0, 0.999999), TWO, (0.062499932838523403, -2.2861689345565843e-9)),
+]
+
+
+@pytest.mark.parametrize(("activation", "at", "slopes", "expected"), CLIPPED)
+def test_steps_of_piecewise_polynomials_are_exact(activation, at, slopes, expected):
+    stepped = [np.array(v * (1 + 1e-25j * slope)) for v, slope in zip(at, slopes, strict=True)]
+    found = [v.imag / 1e-25 for v in activation._pair(*stepped)]
+    assert_allclose(found, expected, 1e-12, 1e-13)
+
+
+def test_gradient_of_large_and_small_rows():
+    X = rows() * np.logspace(-8, 2, 12)[:, None]
+    kernel = NeuralKernel(nk.mlp(2, nk.HardTanh(), 1.3, 0.2))
+    gradient = kernel(X, eval_gradient=True)[1]
+    assert_allclose(gradient, differences(kernel, X, 1e-4), 1e-6, 1e-7 * np.abs(gradient).max())
+
+
+def jumping(x):
+    return np.where(x > 0.3, np.cos(x), -x)
+
+
+@BOTH
+def test_gradient_of_a_function_that_is_integrated(get):
+    X = rows(3)
+    X[1] = X[2]
+    kernel = NeuralKernel(nk.mlp(1, nk.Elementwise(jumping, (0.3,)), 0.9, 0.2), get)
+    gradient = kernel(X, eval_gradient=True)[1]
+    assert_allclose(gradient, differences(kernel, X), 1e-7, 1e-8 * np.abs(gradient).max())
+    assert_allclose(gradient[1, 2], gradient[2, 2], 1e-10)
 
 
 def test_blocks_do_not_matter(monkeypatch):

@@ -25,7 +25,6 @@ Bounds: TypeAlias = Any  # a pair of numbers or "fixed"
 
 # A step so small that its square is below rounding, far from underflow in any power of it.
 _STEP = 1e-25
-_DIFFERENCE = 1e-3  # of log v, where there are no complex steps: h^4 and 1e-12 / h are the errors
 _BLOCK_ENTRIES = 1 << 14  # pairs of a block; the half dozen complex arrays of it stay in cache
 
 
@@ -68,8 +67,9 @@ class NeuralKernel(Kernel):  # type: ignore[misc]  # scikit-learn has no types
     is Im k(v (1 + ih)) / h with h = 1e-25: free of the cancellation of a difference quotient, and
     exact to rounding (Martins, Sturdza & Alonso 2003). It takes one complex run of the
     recursion over the upper triangle for each hyperparameter, in blocks of bounded memory.
-    Piecewise polynomials (`HardTanh` and the like) and `Elementwise` with breakpoints away from 0
-    take differences of fourth order instead, right to about 1e-9: four kernels for each.
+    Functions with kinks are no exception: there the imaginary parts are moments of the normal
+    distribution, or the panels of an integral move with the kinks. Kernels that are interpolated,
+    or series that end somewhere, give the derivative of just that.
 
     Kernels and gradients are float64 for input of any dtype, as Cholesky factors need it.
 
@@ -259,9 +259,6 @@ class NeuralKernel(Kernel):  # type: ignore[misc]  # scikit-learn has no types
 
     def _gradient(self, X: Any) -> Array:
         """Return the derivatives of the kernel in `theta`, (n, n, n_dims)."""
-        parts = _parts(self.net)
-        if any(isinstance(part, Activation) and not part._complex_steps for part in parts):
-            return self._differences(X)
         n, d = X.shape
         nets = [_stepped(self.net, group) for group in self._free()]
         gradient = np.empty((len(nets), n, n))
@@ -278,16 +275,6 @@ class NeuralKernel(Kernel):  # type: ignore[misc]  # scikit-learn has no types
             ends = net._propagate_diagonal(Diagonals(p, np.zeros_like(p)))
             _mirror(out)
             np.fill_diagonal(out, self._slope(ends))
-        return np.moveaxis(gradient, 0, -1)
-
-    def _differences(self, X: Any) -> Array:
-        """Return the same by central differences of fourth order."""
-        groups = self._free()
-        gradient = np.zeros((len(groups), X.shape[0], X.shape[0]))
-        for group, out in zip(groups, gradient, strict=True):
-            for steps, weight in ((1, 2 / 3), (-1, -2 / 3), (2, -1 / 12), (-2, 1 / 12)):
-                net = _changed(self.net, [(group, group.value * np.exp(steps * _DIFFERENCE))])
-                out += weight / _DIFFERENCE * net.kernel(X, get=self.get)
         return np.moveaxis(gradient, 0, -1)
 
     def _slope(self, end: Moments | Diagonals) -> Array:

@@ -28,7 +28,6 @@ class Activation(Parameters):
 
     _homogeneity: float | None = None  # h if f(t x) = t^h f(x) for every t > 0
     _smooth_parameters: tuple[str, ...] = ()  # those in which the kernels are analytic
-    _complex_steps = True  # whether `_pair` and `_diagonal` take complex steps (see `gp`)
 
     @property
     def _kinks(self) -> tuple[float, ...]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -15,15 +15,17 @@ from numpy.typing import ArrayLike, NDArray
 from nkfast._dualmap import DualMap
 from nkfast._validation import check_real
 
-from ._base import Span
+from ._base import Span, _inverse
 from ._corners import piecewise_map
 from ._interpolation import LEAST, Profile, _chebyshev, _nodes, _to_series, coordinate
 from ._numerical import Numerical, _range, _Ref
 from ._piecewise import Term, evaluate, piecewise_pair
-from ._quadrature import hermite_integrals
+from ._quadrature import Function, hermite_integrals
 from ._series import series_pair
+from ._steps import is_step
 
 Array = NDArray[Any]
+_Table: TypeAlias = tuple[float, float, Array]  # its begin, points per unit, values there
 
 _NODES = 24  # of a panel of the interpolant
 _NARROWEST = 1e-3
@@ -124,8 +126,15 @@ class Elementwise(Numerical):
             )
         return value
 
-    def _derivative(self, x: Array) -> Array:
-        return self._interpolant(float(np.abs(x).max(initial=1.0))).derivative(x)
+    def _derivative(self, x: Array, order: int = 1) -> Array:
+        return self._interpolant(float(np.abs(x).max(initial=1.0))).derivative(x, order)
+
+    def _both(self, x: Array) -> tuple[Array, Array]:
+        value, slope = super()._both(x.real)
+        if not np.iscomplexobj(x):
+            return value, slope
+        step = 1j * x.imag
+        return value + step * slope, slope + step * self._derivative(x.real, 2)
 
     @property
     def _jumps(self) -> bool:  # type: ignore[override]
@@ -135,29 +144,25 @@ class Elementwise(Numerical):
     def _interpolant(self, reach: float) -> _Interpolant:
         return _interpolate(_Ref(self), 2.0 ** max(math.ceil(math.log2(reach)), 4))
 
-    @property
-    def _complex_steps(self) -> bool:  # type: ignore[override]
-        return not any(self._kinks)
-
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
-        if any(map(np.iscomplexobj, (p, q, c))) or not any(self._kinks):
+        if not any(self._kinks) or not is_step(p, q, c):
             return super()._pair(p, q, c)
         s, t = np.sqrt(p), np.sqrt(q)
-        split = _split(_Ref(self), *_range(s, t))
+        split = _split(_Ref(self), *_range(s.real, t.real))
         if not split.exact and (np.broadcast(s, t, c).size <= _DIRECT or split.error > _ACCURATE):
             return self._direct(s, t, c)
         return split.pair(s, t, c)
 
     def _diagonal(self, p: Array) -> tuple[Array, Array]:
-        if np.iscomplexobj(p) or not any(self._kinks):
+        if not any(self._kinks):
             return super()._diagonal(p)
         s = np.sqrt(p)
-        if (split := _split(_Ref(self), *_range(s, s))).exact:
+        if (split := _split(_Ref(self), *_range(s.real, s.real))).exact:
             return piecewise_pair(split.terms, s, s, p)
         # Norms bend where a kink leaves the range of the Gaussian: no few nodes would do.
-        distinct, index = np.unique(np.maximum(s, 1e-150), return_inverse=True)
+        distinct, index = np.unique(np.where(s.real > 1e-150, s, 1e-150), return_inverse=True)
         profile = Profile(self._function, self._derivative, self._kinks, 1.0, 1.0)
-        k, slope = (n[index.reshape(p.shape)] ** 2 for n in profile.norms(distinct))
+        k, slope = (v[index.reshape(p.shape)] for v in profile.squares(distinct))
         return k, slope
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap | None:
@@ -207,26 +212,30 @@ class _Interpolant:
         self.series = [coef[order].T]
         for _ in range(1, _ORDERS):
             self.series.append(chebyshev.chebder(self.series[-1]) * self.scale)
-        self.tables = [self._tabulate(a, b) for a, b in pairwise(cuts)]
+        self.segments = list(pairwise(cuts))
+        self.tables: dict[int, list[_Table]] = {}
 
-    def _tabulate(self, begin: float, end: float) -> tuple[float, float, Array]:
-        """Return (begin, points per unit, f' there) between two kinks."""
+    def _tabulate(self, order: int, begin: float, end: float) -> _Table:
+        """Return a table of a derivative between two kinks."""
         count = max(int(np.ceil((end - begin) * _PER_UNIT)), 8)
         x = np.linspace(begin, end, count + 1)
         # The panel to the right of a point, but of the last point that to its left.
         panel = np.searchsorted(self.begin, x, side="right") - 1
         panel[-1] = panel[-2]
         t = (x - self.begin[panel]) * self.scale[panel] - 1
-        value = chebyshev.chebval(t, self.series[1][:, panel], tensor=False)
+        value = chebyshev.chebval(t, self.series[order][:, panel], tensor=False)
         return begin, count / (end - begin), np.asarray(value)
 
-    def derivative(self, x: Array) -> Array:
-        """Return f'(x) by cubic interpolation between neighbouring points of fine tables."""
-        if len(self.tables) == 1:
-            return self._cubic(x, *self.tables[0])
+    def derivative(self, x: Array, order: int) -> Array:
+        """Return f'(x) or f''(x) by cubic interpolation between points of fine tables."""
+        if order not in self.tables:
+            self.tables[order] = [self._tabulate(order, *ends) for ends in self.segments]
+        tables = self.tables[order]
+        if len(tables) == 1:
+            return self._cubic(x, *tables[0])
         out = np.empty_like(x)
         segment = np.searchsorted(self.kinks, x, side="right")
-        for i, table in enumerate(self.tables):
+        for i, table in enumerate(tables):
             inside = segment == i
             out[inside] = self._cubic(x[inside], *table)
         return out
@@ -289,7 +298,7 @@ class _Split:
         low = max(self.low, LEAST)
         ends = np.array([low, math.sqrt(low * self.high), self.high])
         for degree in _DEGREES:
-            rest, kinked = self._coefficients(ends, degree)
+            rest, kinked = self._coefficients(ends, degree)[:2]
             l = 1 + np.arange(degree + 1)
             mass = l * (2 * np.abs(rest * kinked) + rest**2)
             total = (l * (rest + kinked) ** 2).sum(axis=1, keepdims=True)
@@ -315,48 +324,59 @@ class _Split:
                 if abs(a) > _RECOGNISED * size:
                     self.terms.append(Term(order, 0, 0.0, float(a) / reach**order))
 
-    def _coefficients(self, s: Array, degree: int) -> tuple[Array, Array]:
+    def _coefficients(self, s: Array, degree: int) -> Array:
+        """Return those of the rest, of what has the kinks, and of the jumps in that."""
         kinks = self.activation._kinks
-        rest = hermite_integrals(self._rest, s, degree, kinks)
-        return rest, hermite_integrals(lambda x: evaluate(self.terms, x), s, degree, kinks)
+        steps = [term for term in self.terms if term.side and term.power == 0]
+        functions: list[Function] = [self._rest, partial(evaluate, self.terms)]
+        functions += [partial(evaluate, steps)] if steps else []
+        return np.stack([hermite_integrals(f, s, degree, kinks) for f in functions])
 
-    def _interpolated(self, s: Array) -> tuple[Array, Array]:
+    def _interpolated(self, s: Array, degree: int) -> Array:
         """Return the coefficients at many deviations, from those at Chebyshev nodes in log s."""
         profile = Profile(self._rest, self._rest, (), self.low, self.high)
         test = profile.points(np.array([-0.97, -0.3, 0.4, 0.93]))
-        exact = np.stack(self._coefficients(test, self.degree))
+        exact = self._coefficients(test, degree)
 
         def at(s: Array, series: Array) -> Array:
             x = (coordinate(s) - profile.middle) / profile.half
             return np.asarray(_chebyshev(x, len(series)) @ series)
 
         for count in _COUNTS:
-            values = self._coefficients(profile.points(_nodes(count)), self.degree)
+            values = self._coefficients(profile.points(_nodes(count)), degree)
             series = [_to_series(value) for value in values]
             found = np.stack([at(test, part) for part in series])
             if np.abs(found - exact).max() <= 1e-11 * np.abs(exact).max():
                 break
-        return at(s, series[0]), at(s, series[1])
+        return np.stack([at(s, part) for part in series])
+
+    def _tables(self, std: Array) -> Array:
+        """Return the coefficients at all deviations, maybe with complex steps."""
+        distinct, index = np.unique(std.real, return_inverse=True)
+        index = index.reshape(std.shape)
+        degree = self.degree + (2 if np.iscomplexobj(std) else 0)
+        low = max(self.low, LEAST)
+        compute = self._coefficients if len(distinct) <= _COUNTS[0] else self._interpolated
+        a = compute(np.where(distinct > 0, distinct, low), degree)
+        if distinct[:1] == 0:
+            a[:, 0] = self._coefficients(np.zeros(1), degree)[:, 0]
+        a = a[:, index]
+        if not np.iscomplexobj(std):
+            return a
+        # s a_l' = l a_l + sqrt((l + 1) (l + 2)) a_(l+2), by parts
+        l = np.arange(self.degree + 1)
+        slope = l * a[..., :-2] + np.sqrt((l + 1) * (l + 2)) * a[..., 2:]
+        return np.asarray(a[..., :-2] + 1j * (std.imag * _inverse(std.real))[..., None] * slope)
 
     def pair(self, s: Array, t: Array, c: Array) -> tuple[Array, Array]:
         k, slope = piecewise_pair(self.terms, s, t, c)
         if self.exact:
             return k, slope
-        tables = []
-        for std in (s, t):
-            distinct, index = np.unique(std, return_inverse=True)
-            zero = distinct == 0
-            inside = np.where(zero, max(self.low, LEAST), distinct)
-            few = len(distinct) <= _COUNTS[0]
-            rest, kinked = (
-                self._coefficients(inside, self.degree) if few else self._interpolated(inside)
-            )
-            for part, g in ((rest, self._rest), (kinked, lambda x: evaluate(self.terms, x))):
-                part[zero] = 0
-                part[zero, 0] = g(np.zeros(1))[0]
-            tables.append((rest[index.reshape(std.shape)], kinked[index.reshape(std.shape)]))
-        (r, a), (r2, a2) = tables
+        (r, a, *jumps), (r2, a2, *jumps2) = self._tables(s), self._tables(t)
         for left, right in ((r, a2 + r2), (a, r2)):
             more = series_pair(left, right, s, t, c)
             k, slope = k + more[0], slope + more[1]
+        for jump, jump2 in zip(jumps, jumps2, strict=True):  # kdot leaves them out
+            for left, right in ((r, jump2), (jump, r2)):
+                slope = slope - series_pair(left, right, s, t, c)[1]
         return k, slope

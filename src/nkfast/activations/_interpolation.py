@@ -70,15 +70,22 @@ class Profile:
         """Return the standard deviations at Chebyshev coordinates x in [-1, 1]."""
         return np.asarray(np.maximum(np.exp(self.middle + self.half * x) - _SOFT, 1e-9))
 
-    def norms(self, s: Array) -> tuple[Array, Array]:
-        """Return sqrt(E f(s z)^2) and sqrt(E f'(s z)^2), by one-dimensional integrals."""
-        out = np.empty((2, len(s)))
+    def squares(self, s: Array) -> tuple[Array, Array]:
+        """Return E f(s z)^2 and E f'(s z)^2, by one-dimensional integrals; takes complex steps."""
+        out = np.empty((2, len(s)), s.dtype)
         for i, std in enumerate(s):
-            width = min(1.0, 0.7 / std)
-            z, w = normal_rule(max(width, REACH / 400), [k / std for k in self.kinks])
-            out[0, i] = np.sqrt(self.f(std * z) ** 2 @ w)
-            out[1, i] = np.sqrt(self.derivative(std * z) ** 2 @ w)
+            x = std.real
+            z, w = normal_rule(max(min(1.0, 0.7 / x), REACH / 400), [k / x for k in self.kinks])
+            # By parts: s d/ds E g(s z) = E g(s z) (z^2 - 1), whatever jumps in g.
+            w = w * (1 + (std - x) / x * (z * z - 1))
+            out[0, i] = self.f(x * z) ** 2 @ w
+            out[1, i] = self.derivative(x * z) ** 2 @ w
         return out[0], out[1]
+
+    def norms(self, s: Array) -> tuple[Array, Array]:
+        """Return sqrt(E f(s z)^2) and sqrt(E f'(s z)^2)."""
+        k, slope = self.squares(s)
+        return np.sqrt(k), np.sqrt(slope)
 
 
 def _nodes(count: int) -> Array:

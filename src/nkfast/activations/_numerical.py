@@ -21,6 +21,7 @@ from ._interpolation import LEAST, Norms, NotResolved, Profile, Series, Table
 from ._piecewise import Term, derivatives, evaluate, piecewise_pair
 from ._quadrature import direct_products, hermite_integrals
 from ._series import series_pair
+from ._steps import is_step
 
 Array = NDArray[Any]
 
@@ -58,27 +59,31 @@ class Numerical(Activation):
         return tuple(sorted(self.get_params(deep=False).items()))
 
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
-        if any(map(np.iscomplexobj, (p, q, c))):
-            if _is_step(p, q, c) and self._complex_steps:
-                s, t = np.sqrt(p), np.sqrt(q)
-                return self._representation(s.real, t.real, _TOL).pair(s, t, c)
+        if not is_step(p, q, c):
             return self._continued(p, q, c)
         s, t = np.sqrt(p), np.sqrt(q)
-        if np.broadcast(s, t, c).size <= _FEW and _series(_Ref(self), *_range(s, t), _TOL) is None:
+        few = np.broadcast(s, t, c).size <= _FEW and not any(map(np.iscomplexobj, (s, t, c)))
+        if few and _series(_Ref(self), *_range(s, t), _TOL) is None:
             return self._direct(s, t, c)
-        return self._representation(s, t, _TOL).pair(s, t, c)
+        return self._representation(s.real, t.real, _TOL).pair(s, t, c)
+
+    def _both(self, x: Array) -> tuple[Array, Array]:
+        """Return f(x) and f'(x)."""
+        return self._function(x), self._derivative(x)
 
     def _direct(self, s: Array, t: Array, c: Array) -> tuple[Array, Array]:
-        """Return the pair by an integral for each entry."""
+        """Return the pair by an integral for each entry; takes complex steps if `_both` does."""
         s, t, c = np.broadcast_arrays(s, t, c)
-        rho = np.clip(c * _inverse(s) * _inverse(t), -1, 1)
-        rho = np.where(1 - np.abs(rho) <= 32 * np.finfo(np.float64).eps, np.sign(rho), rho)
+        rho = c * _inverse(s) * _inverse(t)
+        near = 1 - np.abs(rho.real) <= 32 * np.finfo(np.float64).eps
+        rho = np.where(near, np.sign(rho.real), rho)
         # An infinitesimal deviation stands for zero: there a kink at zero still has two sides.
-        entries = zip(*(np.maximum(v, 1e-150).ravel() for v in (s, t)), rho.ravel(), strict=True)
-        functions = (self._function, self._derivative)
-        out = [direct_products(functions, self._kinks, *map(float, entry)) for entry in entries]
-        both = np.array(out).reshape(-1, 2).T
-        return both[0].reshape(s.shape), both[1].reshape(s.shape)
+        s, t = (np.where(v.real > 1e-150, v, 1e-150) for v in (s, t))
+        dtype = np.result_type(rho, np.float64)  # complex if any is
+        entries = zip(*(v.astype(dtype).flat for v in (s, t, rho)), strict=True)
+        out = [direct_products(self._both, self._kinks, *entry) for entry in entries]
+        both = np.reshape(out, (*rho.shape, 2))
+        return both[..., 0], both[..., 1]
 
     def _representation(self, s: Array, t: Array, tol: float) -> Series | Table:
         return _represent(_Ref(self), *_range(s, t), tol)
@@ -178,11 +183,6 @@ def _represent(ref: _Ref, low: float, high: float, tol: float) -> Series | Table
         f"{ref.activation!r}: its kernels for variances up to {high**2:.3g} cannot be resolved; "
         "expected a function that is smooth on the scale 0.01 between its breakpoints"
     )
-
-
-def _is_step(*values: Array) -> bool:
-    """Return whether imaginary parts are the tiny ones of derivatives by complex steps."""
-    return all(np.abs(np.imag(v)).max(initial=0.0) < 1e-15 for v in values)
 
 
 class Tanh(Numerical):
@@ -396,8 +396,6 @@ class Softsign(_KinkAtZero):
 class _PiecewisePolynomial(Numerical):
     """Kernels by moments of the bivariate normal distribution."""
 
-    _complex_steps = False
-
     def _terms(self) -> list[Term]:
         raise NotImplementedError
 
@@ -409,13 +407,11 @@ class _PiecewisePolynomial(Numerical):
         return evaluate(derivatives(self._terms()), x)
 
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
-        if any(map(np.iscomplexobj, (p, q, c))):
+        if not is_step(p, q, c):
             return self._continued(p, q, c)
         return piecewise_pair(self._terms(), np.sqrt(p), np.sqrt(q), c)
 
     def _diagonal(self, p: Array) -> tuple[Array, Array]:
-        if np.iscomplexobj(p):
-            return super()._diagonal(p)
         return piecewise_pair(self._terms(), np.sqrt(p), np.sqrt(p), p)
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap | None:  # noqa: ARG002

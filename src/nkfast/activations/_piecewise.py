@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import factorial2, ndtr, owens_t
 
+from ._steps import clipped, density, distribution
+
 Array = NDArray[Any]
 
-_LEAST_STD = 1e-60  # stands for zero
+_LEAST_STD = np.float64(1e-60)  # stands for zero
 
 
 @dataclass(frozen=True)
@@ -53,54 +56,59 @@ def derivatives(terms: Sequence[Term]) -> list[Term]:
 
 
 def piecewise_pair(terms: Sequence[Term], s: Array, t: Array, c: Array) -> tuple[Array, Array]:
-    """Return (k, kdot) of the sum of the terms."""
-    s, t, c = np.broadcast_arrays(s, t, c)
-    s, t = np.maximum(s, _LEAST_STD), np.maximum(t, _LEAST_STD)
-    rho = np.where((s > _LEAST_STD) & (t > _LEAST_STD), c / s / t, 0)
-    rho = np.clip(rho, -1, 1)
-    eps = np.finfo(np.float64).eps
-    rho = np.where(1 - np.abs(rho) <= 32 * eps, np.sign(rho), rho)
-    out = []
-    for own in (terms, derivatives(terms)):
-        value = np.zeros(rho.shape)
-        for a in own:
-            for b in own:
-                value += a.coef * b.coef * _moment(a, b, s, t, rho)
-        out.append(value)
+    """Return (k, kdot) of the sum of the terms; takes complex steps.
+
+    Where rho is 1 or -1 it stays so: it does for points on a line through zero, and only there.
+    """
+    nought = (s.real <= _LEAST_STD) | (t.real <= _LEAST_STD)
+    s, t = (np.where(v.real > _LEAST_STD, v, _LEAST_STD) for v in (s, t))
+    rho = np.where(nought, 0, c / s / t)
+    near = 1 - np.abs(rho.real) <= 32 * np.finfo(np.float64).eps
+    rho = np.where(near, np.sign(rho.real), rho)
+    out = np.zeros((2, *rho.shape), rho.dtype)
+    kinks: dict[tuple[float, float, int], list[tuple[int, Term, Term]]] = {}
+    for which, own in enumerate((terms, derivatives(terms))):
+        for a, b in product(own, own):
+            if a.side and b.side:
+                key = (a.side * a.at, b.side * b.at, a.side * b.side)
+                kinks.setdefault(key, []).append((which, a, b))
+            else:
+                out[which] += a.coef * b.coef * _moment(a, b, s, t, rho)
+    for (h, k, sign), pairs in kinks.items():
+        powers = max(max(a.power, b.power) for _, a, b in pairs)
+        moments = _Truncated(h / s, k / t, sign * rho, powers)
+        for which, a, b in pairs:
+            scale = a.coef * s**a.power * (b.coef * t**b.power)
+            out[which] += scale * moments.moment(a.power, b.power)
     return out[0], out[1]
 
 
 def _moment(a: Term, b: Term, s: Array, t: Array, rho: Array) -> Array:
-    """Return E A(u) B(v) of two terms without their coefficients."""
-    sign = (a.side or 1) * (b.side or 1)
-    h = (a.side or 1) * a.at / s
-    k = (b.side or 1) * b.at / t
+    """Return E A(u) B(v) without the coefficients; not for two truncated powers."""
     scale = s**a.power * t**b.power
-    r = sign * rho
-    if a.side and b.side:
-        value = _Truncated(h, k, r).moment(a.power, b.power)
-    elif a.side:
-        value = _one_truncated(b.power, a.power, h, r)
+    if a.side:
+        value = _one_truncated(b.power, a.power, a.side * a.at / s, a.side * rho)
     elif b.side:
-        value = _one_truncated(a.power, b.power, k, r)
+        value = _one_truncated(a.power, b.power, b.side * b.at / t, b.side * rho)
     else:
-        value = _full(a.power, b.power, r)
+        value = _full(a.power, b.power, rho)
     return np.asarray(scale * value)
 
 
-def _density(x: Array) -> Array:
-    return np.asarray(np.exp(-np.minimum(x * x, 1e4) / 2) / np.sqrt(2 * np.pi))
+def _ratio(mean: Array, std: Array) -> Array:
+    """Return mean / std within [-100, 100], where the normal distribution ends; 0 for 0 / 0."""
+    positive = std.real > 0
+    with np.errstate(over="ignore", invalid="ignore"):
+        ratio = np.where(positive, mean / np.where(positive, std, 1), 100 * np.sign(mean.real))
+    return clipped(ratio, -100, 100)
 
 
 def _tail_moments(mean: Array, std: Array, count: int) -> list[Array]:
     """Return E V_+^j, j < count, for V ~ N(mean, std^2); half the jump where V = 0 surely."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(std > 0, mean / np.where(std > 0, std, 1), np.sign(mean) * np.inf)
-    ratio = np.where(np.isnan(ratio), 0, ratio)
-    out = [ndtr(ratio)]
+    ratio = _ratio(mean, std)
+    out = [distribution(ratio)]
     if count > 1:
-        finite = np.clip(ratio, -100, 100)
-        out.append(mean * out[0] + std * _density(finite))
+        out.append(mean * out[0] + std * density(ratio))
     for j in range(2, count):
         out.append(mean * out[j - 1] + (j - 1) * std * std * out[j - 2])
     return out
@@ -133,24 +141,35 @@ def _one_truncated(i: int, j: int, k: Array, rho: Array) -> Array:
     for n in range(2, i):
         given.append(mean * given[n - 1] + (n - 1) * variance * given[n - 2])
     # Far out the density is zero before the powers overflow.
-    return np.asarray(value + rho * np.where(np.abs(k) > 40, 0, _density(k) * given[i - 1]))
+    return np.asarray(value + rho * np.where(np.abs(k.real) > 40, 0, density(k) * given[i - 1]))
 
 
 class _Truncated:
-    """E (X - h)_+^i (Y - k)_+^j."""
+    """E (X - h)_+^i (Y - k)_+^j for i and j up to `powers`."""
 
-    def __init__(self, h: Array, k: Array, rho: Array) -> None:
+    def __init__(self, h: Array, k: Array, rho: Array, powers: int) -> None:
         self.h, self.k, self.rho = h, k, rho
-        self.gap = (1 - rho) * (1 + rho)
-        root = np.sqrt(self.gap)
+        root = np.sqrt((1 - rho) * (1 + rho))
         # rho h - k, without cancellation where rho is near 1 or -1
-        self.y_given_h = self._tails(np.where(rho > 0, (h - k) - (1 - rho) * h, rho * h - k), root)
-        self.x_given_k = self._tails(np.where(rho > 0, (k - h) - (1 - rho) * k, rho * k - h), root)
-        self.at_h, self.at_k = _density(h), _density(k)
-        self.known: dict[tuple[int, int], Array] = {}
+        same = rho.real > 0
+        y_given_h = np.where(same, (h - k) - (1 - rho) * h, rho * h - k)
+        x_given_k = np.where(same, (k - h) - (1 - rho) * k, rho * k - h)
+        self.y_given_h = _tail_moments(y_given_h, root, powers + 1)
+        self.x_given_k = _tail_moments(x_given_k, root, powers + 1)
+        self.at_h, self.at_k = density(h), density(k)
+        self.known = {(0, 0): self._tail(y_given_h.real, root.real)}
 
-    def _tails(self, mean: Array, std: Array) -> list[Array]:
-        return _tail_moments(mean, std, 4)
+    def _tail(self, y_given_h: Array, root: Array) -> Array:
+        """Return P(X > h, Y > k)."""
+        h, k, rho = self.h, self.k, self.rho
+        value = bivariate_tail(h.real, k.real, rho.real)
+        if not any(map(np.iscomplexobj, (h, k, rho))):
+            return value
+        # The derivative in rho is the density of both variables at (h, k).
+        joint = density(_ratio(y_given_h, root)) / np.where(root > 0, root, 1)
+        at_h = rho.imag * joint - h.imag * self.y_given_h[0].real
+        at_k = -k.imag * self.x_given_k[0].real
+        return np.asarray(value + 1j * (self.at_h.real * at_h + self.at_k.real * at_k))
 
     def moment(self, i: int, j: int) -> Array:
         if (i, j) not in self.known:
@@ -159,8 +178,6 @@ class _Truncated:
 
     def _compute(self, i: int, j: int) -> Array:
         h, k, rho = self.h, self.k, self.rho
-        if i == j == 0:
-            return bivariate_tail(h, k, rho)
         if i == 0:
             value = -k * self.moment(0, j - 1) + rho * self._boundary(
                 self.at_h, self.y_given_h[j - 1], h
@@ -179,7 +196,7 @@ class _Truncated:
 
     @staticmethod
     def _boundary(density: Array, moment: Array, at: Array) -> Array:
-        return np.where(np.abs(at) > 40, 0, density * moment)
+        return np.where(np.abs(at.real) > 40, 0, density * moment)
 
 
 def bivariate_tail(h: Array, k: Array, rho: Array) -> Array:

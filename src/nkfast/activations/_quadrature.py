@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._steps import clipped, density
+
 Array = NDArray[Any]
 Function = Callable[[Array], Array]
 
@@ -45,7 +47,7 @@ def normal_rule(width: float, kinks: Sequence[float]) -> tuple[Array, Array]:
     ]
     edges = np.concatenate([parts[0], *(part[1:] for part in parts[1:])])
     z, w = panels(edges)
-    return z, w * np.exp(-z * z / 2) / np.sqrt(2 * np.pi)
+    return z, w * density(z)
 
 
 def hermite_functions(z: Array, weight: Array, degree: int) -> Array:
@@ -177,40 +179,62 @@ def _double_exponential(half: int) -> tuple[Array, Array]:
 
 
 def direct_products(
-    functions: Sequence[Function], kinks: Sequence[float], s: float, t: float, rho: float
-) -> list[float]:
+    functions: Callable[[Array], tuple[Array, ...]],
+    kinks: Sequence[float],
+    s: Any,
+    t: Any,
+    rho: Any,
+) -> list[Any]:
     """Return E f(s u) f(t v), corr(u, v) = rho, for every f of `functions`, by panels in u and v.
 
     Works for kinks anywhere and any correlation: with v = rho u + sqrt(1 - rho^2) w the panels in w
     end where t v meets a kink, and those in u are narrow where such an end passes through.
+
+    Complex steps of s, t and rho move the ends of the panels with the kinks, and so give the
+    derivative with all that jumps at the kinks, if the functions take them between the kinks.
     """
-    marks = _marks(kinks)
-    even = np.linspace(-_RANGE, _RANGE, int(np.ceil(2 * _RANGE * max(s / 6, 2))) + 1)
-    if abs(rho) == 1:
-        other = np.linspace(-_RANGE, _RANGE, int(np.ceil(2 * _RANGE * max(t / 6, 2))) + 1)
-        z, w = _cut(np.concatenate([even, other, marks / s, rho * marks / t]))
-        return [float((f(s * z) * f(t * rho * z)) @ w) for f in functions]
+    marks, corners = _marks(kinks), np.array(kinks)
+    even = np.linspace(-_RANGE, _RANGE, int(np.ceil(2 * _RANGE * max(s.real / 6, 2))) + 1)
+    if rho.real in (-1, 1):
+        other = np.linspace(-_RANGE, _RANGE, int(np.ceil(2 * _RANGE * max(t.real / 6, 2))) + 1)
+        edges = [even, other, marks / s, rho * marks / t]
+        z, w = _cut(edges, np.concatenate([corners / s, rho * corners / t]))
+        both = zip(functions(s * z), functions(t * rho * z), strict=True)
+        return [(left * right) @ w for left, right in both]
     root = np.sqrt((1 - rho) * (1 + rho))
     edges = [even, marks / s]
-    if rho != 0:
-        steps = root / abs(rho) * np.array([0, 1, -1, 2.5, -2.5, 5, -5, 9, -9])
+    if rho.real != 0:
+        steps = root / rho * np.array([0, 1, -1, 2.5, -2.5, 5, -5, 9, -9])
         edges.append((marks[:, None] / (t * rho) + steps).ravel())
-    z, w = _cut(np.concatenate(edges))
-    even = np.linspace(-_RANGE, _RANGE, int(np.ceil(2 * _RANGE * max(t * root / 6, 0.5))) + 1)
-    out = np.zeros(len(functions))
+    z, w = _cut(edges, corners / s)
+    width = max(t.real * root.real / 6, 0.5)
+    even = np.linspace(-_RANGE, _RANGE, int(np.ceil(2 * _RANGE * width)) + 1)
+    parts = []
     x, wx = _legendre(_NODES)
     step = max(1, _BATCH // (_NODES * (len(even) + len(marks))))
     for i in range(0, len(z), step):
         u = z[i : i + step, None]
-        ends = np.hstack([np.broadcast_to(even, (len(u), len(even))), (marks / t - rho * u) / root])
+        at_marks = (marks / t - rho * u).real / root.real
+        ends = np.hstack([np.broadcast_to(even, (len(u), len(even))), at_marks])
         ends = np.sort(np.clip(ends, -_RANGE, _RANGE), axis=1)
+        if np.iscomplexobj(z):
+            # Each with the kink that is nearest, if that is within reach.
+            moves = clipped((corners / t - rho * u) / root, -_RANGE, _RANGE).imag
+            at = t.real * (rho.real * u.real + root.real * ends)
+            nearest = np.searchsorted((corners[1:] + corners[:-1]) / 2, at)
+            ends = ends + 1j * np.take_along_axis(moves, nearest, axis=1)
         half = np.diff(ends, axis=1)[..., None] / 2
         v = ends[:, :-1, None] + half * (1 + x)
-        density = half * wx * np.exp(-v * v / 2) / np.sqrt(2 * np.pi)
-        for k, f in enumerate(functions):
-            inner = np.sum(density * f(t * (rho * u[..., None] + root * v)), axis=(1, 2))
-            out[k] += w[i : i + step] * f(s * u[:, 0]) @ inner
-    return list(out)
+        weight = half * wx * density(v)
+        left = functions(s * u[:, 0])
+        right = functions(t * (rho * u[..., None] + root * v))
+        parts.append(
+            [
+                w[i : i + step] * f @ np.sum(weight * g, axis=(1, 2))
+                for f, g in zip(left, right, strict=True)
+            ]
+        )
+    return list(np.sum(parts, axis=0))
 
 
 _RANGE = 11.0  # of the normal variables there
@@ -222,6 +246,11 @@ def _marks(kinks: Sequence[float]) -> Array:
     return np.unique(np.array(sorted({0.0, *kinks}))[:, None] + around)
 
 
-def _cut(edges: Array) -> tuple[Array, Array]:
-    z, w = panels(np.unique(np.clip(edges, -_RANGE, _RANGE)), 12)
-    return z, w * np.exp(-z * z / 2) / np.sqrt(2 * np.pi)
+def _cut(edges: Sequence[Array], corners: Array) -> tuple[Array, Array]:
+    """Return a rule for E g(z), whose panels move with the corners, maybe by complex steps."""
+    ends = np.unique(np.clip(np.concatenate(edges).real, -_RANGE, _RANGE))
+    if np.iscomplexobj(corners):
+        corners = np.sort(clipped(corners, -_RANGE, _RANGE))
+        ends = ends + 1j * np.interp(ends, corners.real, corners.imag)
+    z, w = panels(ends, 12)
+    return z, w * density(z)
