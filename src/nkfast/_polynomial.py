@@ -76,14 +76,15 @@ def polynomial_steps(
     n_features: int,
     n_components: int,
     rng: np.random.RandomState,
+    sketch: str = "tensorsrht",
 ) -> Steps:
     """Return the steps of a map whose part for term c has plan.widths[c] columns and weight c.
 
-    Degrees 0..L0 come as monomials. From there the chain S_{l+1} = T(S_l, x) goes on, T the
-    TensorSRHT T(s, x)_t = (H D s)_{i_t} (H D' P x)_{j_t} / sqrt(N) with fresh signs D, D', fresh
-    samples i, j and, where x does not fit, a fresh CountSketch P, so that for CSR rows each degree
+    Degrees 0..L0 come as monomials. From there the chain S_{l+1} = T(S_l, x) goes on, T a sketch of
+    the tensor product, by name: see `_tensor_srht` and `_tensor_sketch`. For CSR rows each degree
     costs O(nnz + N log N). E <S_l(x), S_l(y)> = <x, y>^l (Ahle et al., SODA 2020, section 4).
     """
+    multiply = _tensor_sketch if sketch == "tensorsketch" else _tensor_srht
     steps: Steps = []
     used = np.flatnonzero(plan.widths > 0)
     q = int(degrees[used].max(initial=0))
@@ -119,15 +120,8 @@ def polynomial_steps(
                 state, size = target, n_monomials(n_features, l)
         else:
             width = widths[l]
-            leaf = hadamard_leaf(steps, rng, _INPUT, n_features, _LEAF, width)
-            if l == 1:
-                take = balanced_sample(rng, leaf, width)
-                steps.append(("gather", _LEAF, take, 1 / np.sqrt(width), target))
-            else:
-                left = hadamard_leaf(steps, rng, state, size, _LEFT, width)
-                i = balanced_sample(rng, left, width)
-                j = balanced_sample(rng, leaf, width)
-                steps.append(("product", _LEFT, i, _LEAF, j, 1 / np.sqrt(width), target))
+            left = None if l == 1 else (state, size)
+            multiply(steps, rng, left, n_features, target, width)
             # |x^(l)| = 1 is known: without the drift of the norm the next product varies less.
             steps.append(("normalise", target))
             state, size = target, width
@@ -137,6 +131,57 @@ def polynomial_steps(
         steps.append(("gather", _INPUT, np.zeros(spare, np.int32), 0.0, _SPARE))
         steps.append(("emit", _SPARE, spare, 0.0, -1, False))
     return steps
+
+
+def _tensor_srht(
+    steps: Steps,
+    rng: np.random.RandomState,
+    left: tuple[int, int] | None,
+    n_features: int,
+    target: int,
+    width: int,
+) -> None:
+    """Append target = T(s, x) for the state s (buffer, size), or T(x) if there is none.
+
+    T(s, x)_t = (H D s)_{i_t} (H D' P x)_{j_t} / sqrt(N) with fresh signs D, D', fresh samples i, j
+    and, where x does not fit, a fresh CountSketch P.
+    """
+    leaf = hadamard_leaf(steps, rng, _INPUT, n_features, _LEAF, width)
+    if left is None:
+        take = balanced_sample(rng, leaf, width)
+        steps.append(("gather", _LEAF, take, 1 / np.sqrt(width), target))
+        return
+    buckets = hadamard_leaf(steps, rng, *left, _LEFT, width)
+    i = balanced_sample(rng, buckets, width)
+    j = balanced_sample(rng, leaf, width)
+    steps.append(("product", _LEFT, i, _LEAF, j, 1 / np.sqrt(width), target))
+
+
+def _tensor_sketch(
+    steps: Steps,
+    rng: np.random.RandomState,
+    left: tuple[int, int] | None,
+    n_features: int,
+    target: int,
+    width: int,
+) -> None:
+    """Append target = the spectrum of the TensorSketch of s (x) x, or of x if there is no s.
+
+    The product of the Fourier transforms of fresh CountSketches (Pham & Pagh, KDD 2013), left as
+    it is: the transform is orthogonal up to a factor. Of each conjugate pair one number is kept, as
+    a real and an imaginary part; each part alone is unbiased, too, up to a factor. So any first
+    entries will do, and that the two real numbers of the spectrum stand for one and not for two
+    changes the variance by O(1 / N) only.
+    """
+    factors = [(_INPUT, n_features, target if left is None else _LEAF)]
+    if left is not None:
+        factors.append((*left, target))
+    for src, size, dst in factors:
+        hashes = injective_hash(rng, size, width)
+        steps.append(("count_sketch", src, dst, width, hashes, random_signs(rng, size)))
+        steps.append(("fourier", dst))
+    if left is not None:
+        steps.append(("multiply_spectra", target, _LEAF))
 
 
 def hadamard_leaf(
