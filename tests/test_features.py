@@ -323,6 +323,7 @@ def test_bad_input_is_refused():
         ({"net": "relu"}, TypeError, "net: expected a network"),
         ({"sketch": "srht"}, ValueError, "sketch: expected one of .*, got 'srht'"),
         ({"sketch": None}, ValueError, "sketch: expected one of .*, got None"),
+        ({"construction": "deep"}, ValueError, "construction: expected one of .*, got 'deep'"),
         ({"random_state": "x"}, ValueError, "seed"),
     ]:
         with pytest.raises(error, match=match):

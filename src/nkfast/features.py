@@ -17,6 +17,7 @@ from ._compiled import Compiled
 from ._compression import blocks, principal_directions
 from ._config import get_num_threads
 from ._feature_map import FeatureMap, relative_error
+from ._layerwise import LayerwiseMap
 from ._polynomial import build_program, polynomial_steps
 from ._rows import row_norms
 from ._validation import (
@@ -25,6 +26,7 @@ from ._validation import (
     check_count,
     check_estimator_rows,
     check_real,
+    check_width,
     csr_arrays,
 )
 from .allocation import allocate, fit_factors, n_monomials
@@ -38,6 +40,7 @@ _DIRECTION_ROWS = 4000  # rows whose features' principal directions are kept, or
 _FIRST_WIDTH = 64  # that n_components="auto" tries
 _HELD_OUT = 400  # rows on whose pairs it measures the error, or a quarter of the rows
 _FEW = 20  # with fewer rows none are held out
+_FITTED = ("error_", "compression_", "expansion_", "allocation_", "factors_", "steps_")
 
 
 class _Sample:
@@ -62,6 +65,7 @@ class _Sample:
 
 class _NeuralFeatures(Compiled, FeatureMap):
     _kernel: ClassVar[Kernel]
+    _layers: LayerwiseMap | None = None
     _compiled: _core.Program | None = None
     _compiled_single: NDArray[np.float32] | None = None  # compression_ for float32 rows
 
@@ -71,6 +75,7 @@ class _NeuralFeatures(Compiled, FeatureMap):
         n_components: int | str = 4096,
         *,
         degree: int | str = "auto",
+        construction: str = "collapsed",
         sketch: str = "tensorsrht",
         oversampling: int = 1,
         target_error: float = 0.05,
@@ -80,6 +85,7 @@ class _NeuralFeatures(Compiled, FeatureMap):
         self.net = net
         self.n_components = n_components
         self.degree = degree
+        self.construction = construction
         self.sketch = sketch
         self.oversampling = oversampling
         self.target_error = target_error
@@ -106,13 +112,14 @@ class _NeuralFeatures(Compiled, FeatureMap):
         """
         X = check_estimator_rows(self, X, reset=True)
         m = check_width(self.n_components)
+        check_choice(self.construction, "construction", ("collapsed", "layerwise"))
         check_choice(self.sketch, "sketch", ("tensorsrht", "tensorsketch"))
         check_count(self.oversampling, "oversampling", low=1)
         check_real(self.target_error, "target_error", low=0, open_low=True)
         check_count(self.max_components, "max_components", low=1)
         net = _network(self.net)
         rng = check_random_state(self.random_state)
-        for name in ("error_", "compression_"):  # not fitted, if what follows is interrupted
+        for name in _FITTED:  # not fitted, if what follows is interrupted
             self.__dict__.pop(name, None)
         if m is None:
             self._fit_auto(net, X, rng)
@@ -149,7 +156,14 @@ class _NeuralFeatures(Compiled, FeatureMap):
         n, d = sample.X.shape
         width = self.oversampling * m
         degree = self._degree(d, width)
-        self._fit_expansion(sample, degree, width, rng)
+        self._net = sample.net
+        if self.construction == "layerwise":
+            shape = (d, width, degree)
+            self._layers = LayerwiseMap(sample.net, self._kernel, sample.norms, *shape, rng)
+            self.degree_ = degree
+        else:
+            self._layers = None
+            self._fit_expansion(sample, degree, width, rng)
         self.n_components_ = m
         self._n_features_out = m
         self._width = width
@@ -223,6 +237,8 @@ class _NeuralFeatures(Compiled, FeatureMap):
 
     def _sketch(self, X: Rows) -> NDArray[Any]:
         """Return the sketched features of checked rows, `oversampling` times as many."""
+        if self._layers is not None:
+            return self._layers.transform(X)
         threads = get_num_threads()
         norms = row_norms(X, threads)
         weights = self.expansion_.weights(norms, threads)
@@ -239,7 +255,7 @@ class _NeuralFeatures(Compiled, FeatureMap):
         return out
 
     def _exact(self, X: Rows) -> NDArray[Any]:
-        kernel: NDArray[Any] = self.expansion_.net.kernel(X, get=self._kernel)
+        kernel: NDArray[Any] = self._net.kernel(X, get=self._kernel)
         return kernel
 
     def _degree(self, d: int, m: int) -> int:
@@ -247,20 +263,13 @@ class _NeuralFeatures(Compiled, FeatureMap):
             return check_count(self.degree, "degree", low=0, high=64)
         if self.degree != "auto":
             raise ValueError(f"degree: expected an integer or 'auto', got {self.degree!r}")
+        if self.construction == "layerwise":
+            return _DEFAULT_DEGREE
         degree, total = 0, 1
         while degree < _MAX_EXACT_DEGREE and total <= m:
             degree += 1
             total += n_monomials(d, degree)
         return max(_DEFAULT_DEGREE, degree - 1)
-
-
-def check_width(n_components: Any) -> int | None:
-    """Return `n_components` as an int that is at least 1, None for "auto"."""
-    if not isinstance(n_components, str):
-        return check_count(n_components, "n_components", low=1)
-    if n_components != "auto":
-        raise ValueError(f"n_components: expected an integer or 'auto', got {n_components!r}")
-    return None
 
 
 def _network(net: Any) -> Sequential:
@@ -276,10 +285,9 @@ _DOC = """Feature map of the {name} of a dense network: Z Z^T approximates the k
 
     The whole network, of any depth and with biases, is one expansion
     sum_l g_l(|x|, |y|) cos(x, y)^l. Low degrees are taken exactly, as monomials, wherever they
-    fit; the others are sketched by a chain of subsampled Hadamard tensor products (TensorSRHT) or
-    of TensorSketches.
-    The width is shared among the degrees, and their coefficients are adjusted, so that the expected
-    squared error of Z Z^T on rows like those of `fit` is least.
+    fit; the others are sketched by a chain of subsampled Hadamard tensor products (TensorSRHT)
+    or of TensorSketches. The width is shared among the degrees, and their coefficients are
+    adjusted, so that the expected squared error of Z Z^T on rows like those of `fit` is least.
 
     Parameters
     ----------
@@ -291,6 +299,12 @@ _DOC = """Feature map of the {name} of a dense network: Z Z^T approximates the k
     degree : int or "auto", default="auto"
         Highest degree of the expansion. "auto" takes 8, or more where the input has so few
         dimensions that higher degrees fit exactly. It does not grow with the network's depth.
+        If "layerwise", that of each activation, and "auto" is 8.
+    construction : {{"collapsed", "layerwise"}}, default="collapsed"
+        "collapsed" is the one expansion of the whole network. "layerwise" is the construction of
+        the paper, to compare with: each layer's features are sketched from those of the layer
+        before. It is slower and at equal width mostly has two or more times the error (see
+        docs/features.md).
     sketch : {{"tensorsrht", "tensorsketch"}}, default="tensorsrht"
         How a degree is made from the one below and the row: by Walsh-Hadamard transforms, or by
         Fourier transforms of CountSketches. The second makes errors 2 to 4 % smaller and
@@ -316,15 +330,16 @@ _DOC = """Feature map of the {name} of a dense network: Z Z^T approximates the k
     compression_ : ndarray of shape (oversampling * n_components_, n_components_) or None
         The principal directions, orthonormal columns in float64; None if ``oversampling=1``.
     expansion_ : Expansion
-        The radial weights of all terms (degree, rank), factors included.
+        The radial weights of all terms (degree, rank), factors included. This and the next three
+        only with ``construction="collapsed"``.
     allocation_ : Allocation
         Features of each term, and which terms are exact.
     factors_ : ndarray of shape (q + 1,)
         What each degree was multiplied by.
-    degree_ : int
-        Highest degree that got features.
     steps_ : list
         The drawn sketch, as steps of the compiled core.
+    degree_ : int
+        Highest degree that got features.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Only if `X` has string column names.
