@@ -227,6 +227,9 @@ def test_negative_variance_is_refused():
 
 def test_few_hermite_coefficients():
     assert nk.ReLU().hermite_coefficients(0.0, 4).tolist() == [0.0] * 5
+    for act in (nk.Sin(c=0.3), nk.Cos(), nk.RBF(), nk.Exp(), nk.Gaussian(), nk.GELU(), nk.Tanh()):
+        found = act.hermite_coefficients(0.0, 3)
+        np.testing.assert_allclose(found, [float(act(0.0)), 0, 0, 0], atol=1e-15)
     assert len(nk.ReLU().hermite_coefficients(1.0, 0)) == 1
     with pytest.raises(ValueError, match="std: expected"):
         nk.ReLU().hermite_coefficients(-1.0, 3)

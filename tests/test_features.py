@@ -14,9 +14,12 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import nkfast as nk
+from nkfast._polynomial import build_program, polynomial_steps
+from nkfast.allocation import Allocation
 
 NET = nk.mlp(2, "relu", 1.4, 0.1)
 MAPS = {"ntk": nk.NTKFeatures, "nngp": nk.NNGPFeatures}
+SKETCHES = ("tensorsrht", "tensorsketch")
 
 
 @parametrize_with_checks(
@@ -24,6 +27,7 @@ MAPS = {"ntk": nk.NTKFeatures, "nngp": nk.NNGPFeatures}
         nk.NTKFeatures(n_components=40),
         nk.NNGPFeatures(n_components=33),
         nk.NTKFeatures(nk.mlp(3, "relu", 1.4, 0.1), n_components=7),
+        nk.NTKFeatures(n_components=35, sketch="tensorsketch"),
     ]
 )
 def test_scikit_learn(estimator, check):
@@ -51,6 +55,7 @@ def digits(kind):
 # The error of the plain construction (degree-8 tree, all degrees concatenated, one SRHT) on the
 # same rows is 0.069 at depth 1 and 0.059 at depth 3; bench/ measures it. Asked for: 0.3 and 0.6 of
 # that, and 0.06 on standardised digits.
+@pytest.mark.parametrize("sketch", SKETCHES)
 @pytest.mark.parametrize(
     ("kind", "net", "limit"),
     [
@@ -59,27 +64,25 @@ def digits(kind):
         ("standardised", nk.mlp(3, "relu", 1.4, 0.1), 0.03),
     ],
 )
-def test_error_on_digits(kind, net, limit):
+def test_error_on_digits(kind, net, limit, sketch):
     X = digits(kind)
     K = net.ntk(X)
-    errors = [
-        relative_error(nk.NTKFeatures(net, 4096, random_state=s).fit_transform(X), K)
-        for s in range(3)
-    ]
-    assert np.mean(errors) < limit
-    single = nk.NTKFeatures(net, 4096, random_state=0).fit_transform(X.astype(np.float32))
+    maps = [nk.NTKFeatures(net, 4096, sketch=sketch, random_state=s) for s in range(3)]
+    assert np.mean([relative_error(phi.fit_transform(X), K) for phi in maps]) < limit
+    single = maps[0].fit_transform(X.astype(np.float32))
     assert single.dtype == np.float32
     assert relative_error(single, K) < limit
 
 
+@pytest.mark.parametrize("sketch", SKETCHES)
 @pytest.mark.parametrize("kernel", MAPS)
 @pytest.mark.parametrize("depth", [1, 3, 10])
-def test_error_falls_with_the_width(kernel, depth):
+def test_error_falls_with_the_width(kernel, depth, sketch):
     net = nk.mlp(depth, "relu", 1.4, 0.1)
     X = digits("standardised")[:300]
     K = getattr(net, kernel)(X)
     errors = [
-        relative_error(MAPS[kernel](net, m, random_state=0).fit_transform(X), K)
+        relative_error(MAPS[kernel](net, m, sketch=sketch, random_state=0).fit_transform(X), K)
         for m in (64, 512, 4096)
     ]
     assert errors[0] > 1.3 * errors[1] > 1.3**2 * errors[2]
@@ -96,7 +99,8 @@ def test_few_dimensions_are_exact(kernel):
     assert relative_error(features.transform(X), K) < 0.006
 
 
-def test_sketched_degrees_are_unbiased():
+@pytest.mark.parametrize("sketch", SKETCHES)
+def test_sketched_degrees_are_unbiased(sketch):
     """The mean over seeds of the inner products, degree by degree, within z = 5.
 
     Unit vectors; the sketch of degree l has m features and E <S(x), S(y)> = rho^l up to the bias
@@ -109,7 +113,7 @@ def test_sketched_degrees_are_unbiased():
     rho = X @ X.T
     n_seeds, found = 300, {}
     for seed in range(n_seeds):
-        features = nk.NTKFeatures(net, 400, random_state=seed).fit(X)
+        features = nk.NTKFeatures(net, 400, sketch=sketch, random_state=seed).fit(X)
         Z, column = features.transform(X), 0
         for l, m, exact in zip(
             features.expansion_.degrees,
@@ -137,6 +141,41 @@ def test_sketched_degrees_are_unbiased():
         )
 
 
+def spectrum(values, hashes, signs, width):
+    """The Fourier transform of a CountSketch, by its definition."""
+    turns = np.exp(-2j * np.pi * np.outer(np.arange(width), hashes) / width)
+    return turns @ (signs * values)
+
+
+@pytest.mark.parametrize("d", [3, 50])  # where all fits, and where coordinates share buckets
+@pytest.mark.parametrize("degree", [1, 2, 3])
+def test_tensor_sketch_chain_is_a_product_of_spectra(d, degree):
+    """Against Fourier transforms by their definition, up to order, signs and the norm."""
+    width = 32
+    plan = Allocation(np.array([width]), np.array([False]), 0, 0.0)
+    rng = np.random.RandomState(0)
+    steps = polynomial_steps(np.array([degree]), plan, d, width, rng, "tensorsketch")
+    x = normal(2, d)
+    Z = np.empty((2, width))
+    build_program(d, steps).run(x, None, np.ones((2, 1)), Z, 1)
+    hashing = [step[4:] for step in steps if step[0] == "count_sketch"]
+    ends = [i for i, step in enumerate(steps) if step[0] == "normalise"]
+    of_x = hashing[-1] if degree == 1 else hashing[-2]
+    expected = [spectrum(row, *of_x, width) for row in x]
+    if degree > 1:
+        end = ends[degree - 2]
+        before = np.empty((2, width))
+        chain = [*steps[: end + 1], ("emit", steps[end][1], width, 1.0, -1, False)]
+        build_program(d, chain).run(x, None, None, before, 1)
+        states = [spectrum(state, *hashing[-1], width) for state in before]
+        expected = [a * b for a, b in zip(expected, states, strict=True)]
+    for row, whole in zip(Z, expected, strict=True):
+        half = whole[1 : width // 2]
+        numbers = np.concatenate([whole[[0, width // 2]].real, half.real, half.imag])
+        numbers /= np.linalg.norm(numbers)
+        assert np.allclose(np.sort(np.abs(row)), np.sort(np.abs(numbers)), atol=1e-12)
+
+
 def test_points_of_any_norm():
     X = normal(200, 12) * np.exp(normal(200, 1, seed=1))
     X[5] = 0
@@ -162,18 +201,18 @@ def test_a_homogeneous_network_scales_with_the_norm():
 @pytest.mark.simd
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("sparse", [False, True])
-def test_same_bits_for_any_threads_and_chunks(dtype, sparse):
+@pytest.mark.parametrize("sketch", SKETCHES)
+def test_same_bits_for_any_threads_and_chunks(dtype, sparse, sketch):
     X = normal(500, 20, dtype) * np.exp(normal(500, 1, dtype, 1))
     X[::7] = 0
     X = sp.csr_array(X) if sparse else X
-    features = nk.NTKFeatures(NET, 700, random_state=0).fit(X)
+    features = nk.NTKFeatures(NET, 700, sketch=sketch, random_state=0).fit(X)
     with nk.num_threads(1):
         whole = features.transform(X)
     for threads in (2, 7):
         with nk.num_threads(threads):
             assert np.array_equal(features.transform(X), whole)
-            again = nk.NTKFeatures(NET, 700, random_state=0).fit(X)
-            assert np.array_equal(again.transform(X), whole)
+            assert np.array_equal(clone(features).fit(X).transform(X), whole)
     for size in (1, 3, 33):
         parts = [features.transform(X[i : i + size]) for i in range(0, 99, size)]
         assert np.array_equal(np.vstack(parts)[:99], whole[:99])
@@ -181,13 +220,14 @@ def test_same_bits_for_any_threads_and_chunks(dtype, sparse):
     assert np.array_equal(features.transform(X[order]), whole[order])
 
 
-def test_csr_equals_dense():
+@pytest.mark.parametrize("sketch", SKETCHES)
+def test_csr_equals_dense(sketch):
     X = sp.random_array((100, 3000), density=0.01, rng=np.random.default_rng(0), format="csr")
     for m in (200, 4000):
-        features = nk.NTKFeatures(NET, m, random_state=0).fit(X)
+        features = nk.NTKFeatures(NET, m, sketch=sketch, random_state=0).fit(X)
         Z = features.transform(X)
         assert np.allclose(Z, features.transform(X.toarray()), 1e-9, 1e-12)
-        other = nk.NTKFeatures(NET, m, random_state=0).fit(X.toarray())
+        other = nk.NTKFeatures(NET, m, sketch=sketch, random_state=0).fit(X.toarray())
         assert np.allclose(Z, other.transform(X), 1e-6, 1e-9)
         wide = sp.csr_matrix(X)
         wide.indices, wide.indptr = wide.indices.astype(np.int64), wide.indptr.astype(np.int64)
@@ -235,6 +275,9 @@ def test_any_shape(n, d, m):
             Z = features.transform(X)
             assert Z.shape == (n, m)
             assert np.isfinite(Z).all()
+            Z = cls(net, m, sketch="tensorsketch", random_state=0).fit_transform(X)
+            assert Z.shape == (n, m)
+            assert np.isfinite(Z).all()
             assert features.get_feature_names_out().shape == (m,)
     zeros = nk.NTKFeatures(NET, m, random_state=0).fit(np.zeros((n, d)))
     Z = zeros.transform(np.zeros((n, d)))
@@ -245,11 +288,10 @@ def test_any_shape(n, d, m):
 @pytest.mark.parametrize("scale", [1e-40, 1e-30, 1e30])
 def test_extreme_float32(scale):
     X = (normal(20, 6) * scale).astype(np.float32)
-    for features in (
-        nk.NTKFeatures(NET, 60, random_state=0).fit(X),
-        nk.NTKFeatures(NET, 60, random_state=0).fit(normal(20, 6, np.float32)),
-    ):
-        assert np.isfinite(features.transform(X)).all()
+    for sketch in SKETCHES:
+        features = nk.NTKFeatures(NET, 60, sketch=sketch, random_state=0)
+        for fitted in (X, normal(20, 6, np.float32)):
+            assert np.isfinite(features.fit(fitted).transform(X)).all()
 
 
 def test_bad_input_is_refused():
@@ -279,16 +321,20 @@ def test_bad_input_is_refused():
         ({"degree": -1}, ValueError, "degree"),
         ({"degree": "many"}, ValueError, "degree: expected an integer or 'auto', got 'many'"),
         ({"net": "relu"}, TypeError, "net: expected a network"),
+        ({"sketch": "srht"}, ValueError, "sketch: expected one of .*, got 'srht'"),
+        ({"sketch": None}, ValueError, "sketch: expected one of .*, got None"),
+        ({"construction": "deep"}, ValueError, "construction: expected one of .*, got 'deep'"),
         ({"random_state": "x"}, ValueError, "seed"),
     ]:
         with pytest.raises(error, match=match):
             nk.NTKFeatures(**arguments).fit(X)
 
 
-def test_clone_pickle_and_the_callers_network():
+@pytest.mark.parametrize("sketch", SKETCHES)
+def test_clone_pickle_and_the_callers_network(sketch):
     X = normal(30, 6)
     net = nk.mlp(2)
-    features = nk.NTKFeatures(net, 50, random_state=3).fit(X)
+    features = nk.NTKFeatures(net, 50, sketch=sketch, random_state=3).fit(X)
     Z = features.transform(X)
     assert np.array_equal(pickle.loads(pickle.dumps(features)).transform(X), Z)
     assert np.array_equal(clone(features).fit(X).transform(X), Z)

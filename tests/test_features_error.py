@@ -366,7 +366,7 @@ def test_nothing_is_lost_where_the_kept_directions_cover_everything():
     few = nk.NTKFeatures(DEEP, 100, oversampling=4, random_state=0).fit(DIGITS[:60])
     wide = nk.NTKFeatures(DEEP, 400, random_state=0).fit(DIGITS[:60])
     K = DEEP.ntk(DIGITS[:60])
-    assert relative_error(few.transform(DIGITS[:60]), K) < 0.2 * relative_error(
+    assert relative_error(few.transform(DIGITS[:60]), K) < 0.3 * relative_error(
         wide.transform(DIGITS[:60]), K
     )
     assert few.kernel_error(DIGITS[60:300])["frobenius"] < 0.2

@@ -15,8 +15,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._moments import Moments
 from ._ridge import Alpha, Ridge, Stream, solve_dual, solve_kernel
-from ._validation import Rows, check_count, check_estimator_rows, check_real
-from .features import NTKFeatures, check_width
+from ._validation import Rows, check_count, check_estimator_rows, check_real, check_width
+from .features import NTKFeatures
 from .layers import Sequential, mlp
 
 Array = NDArray[Any]

@@ -12,6 +12,7 @@ from .allocation import Allocation, ladder, n_monomials, next_power_of_two, sket
 
 Steps: TypeAlias = list[tuple[Any, ...]]
 Ints: TypeAlias = NDArray[np.int32]
+Factors: TypeAlias = list[tuple[int, int]]  # buffers and their numbers of features
 
 # Buffers of the program. Degrees that feed others go back and forth between _EVEN and _ODD; exact
 # degree l is kept in buffer _EXACT + l.
@@ -71,15 +72,16 @@ def polynomial_steps(
     n_features: int,
     n_components: int,
     rng: np.random.RandomState,
+    sketch: str = "tensorsrht",
 ) -> Steps:
     """Return the steps of a map whose part for term c has plan.widths[c] columns and weight c.
 
-    Degrees 0..L0 come as monomials P_l. The others climb a `ladder`, S_(a+k) = T(S_a, P_k), with
-    the TensorSRHT T(s, p)_t = (H D C s)_{i_t} (H D' C' p)_{j_t} / sqrt(N): fresh signs D, D', fresh
-    samples i, j and, where s or p do not fit, fresh CountSketches C, C'. From CSR rows of which no
-    power is exact each degree costs O(nnz + N log N). E <S_l(x), S_l(y)> = <x, y>^l (Ahle et al.,
-    SODA 2020, section 4).
+    Degrees 0..L0 come as monomials P_l. The others climb a `ladder`, S_(a+k) = T(S_a, P_k), T a
+    sketch of the tensor product, by name: see `_tensor_srht` and `_tensor_sketch`. From CSR rows of
+    which no power is exact each degree costs O(nnz + N log N). E <S_l(x), S_l(y)> = <x, y>^l (Ahle
+    et al., SODA 2020, section 4).
     """
+    multiply = _tensor_sketch if sketch == "tensorsketch" else _tensor_srht
     steps: Steps = []
     used = np.flatnonzero(plan.widths > 0)
     q = int(degrees[used].max(initial=0))
@@ -117,19 +119,11 @@ def polynomial_steps(
         width = widths[l]
         feeds = l in parents.values()
         target = _LAST if not feeds else _ODD if buffers.get(parent) == _EVEN else _EVEN
-        if parent == 0:  # degree 1, sketched
-            leaf = hadamard_leaf(steps, rng, _INPUT, n_features, _LEAF, width)
-            steps.append(
-                ("gather", _LEAF, balanced_sample(rng, leaf, width), 1 / np.sqrt(width), target)
-            )
-        else:
-            k = l - parent
-            power = buffers[k] if k > 1 else _INPUT
-            left = hadamard_leaf(steps, rng, buffers[parent], sizes[parent], _LEFT, width)
-            right = hadamard_leaf(steps, rng, power, n_monomials(n_features, k), _LEAF, width)
-            i = balanced_sample(rng, left, width)
-            j = balanced_sample(rng, right, width)
-            steps.append(("product", _LEFT, i, _LEAF, j, 1 / np.sqrt(width), target))
+        k = l - parent
+        pair = [(buffers[k] if k > 1 else _INPUT, n_monomials(n_features, k))]
+        if parent > 0:
+            pair.append((buffers[parent], sizes[parent]))
+        multiply(steps, rng, pair, target, width)
         # |x^(l)| = 1 is known: without the drift of the norm the next product varies less.
         steps.append(("normalise", target))
         if feeds:
@@ -140,6 +134,41 @@ def polynomial_steps(
         steps.append(("gather", _INPUT, np.zeros(spare, np.int32), 0.0, _SPARE))
         steps.append(("emit", _SPARE, spare, 0.0, -1, False))
     return steps
+
+
+def _tensor_srht(
+    steps: Steps, rng: np.random.RandomState, factors: Factors, target: int, width: int
+) -> None:
+    """Append target = T(s, p) for two factors (buffer, size), or T(p) for one.
+
+    T(s, p)_t = (H D C s)_{i_t} (H D' C' p)_{j_t} / sqrt(N) with fresh signs D, D', fresh samples
+    i, j and, where s or p do not fit, fresh CountSketches C, C'.
+    """
+    taken = []
+    for (src, size), dst in zip(factors, (_LEAF, _LEFT), strict=False):
+        buckets = hadamard_leaf(steps, rng, src, size, dst, width)
+        taken += [dst, balanced_sample(rng, buckets, width)]
+    method = "product" if len(factors) > 1 else "gather"
+    steps.append((method, *taken, 1 / np.sqrt(width), target))
+
+
+def _tensor_sketch(
+    steps: Steps, rng: np.random.RandomState, factors: Factors, target: int, width: int
+) -> None:
+    """Append target = the spectrum of the TensorSketch of two factors, or that of one.
+
+    The product of the Fourier transforms of fresh CountSketches (Pham & Pagh, KDD 2013), left as
+    it is: the transform is orthogonal up to a factor. Of each conjugate pair one number is kept, as
+    a real and an imaginary part; each part alone is unbiased, too, up to a factor. So any first
+    entries will do, and that the two real numbers of the spectrum stand for one and not for two
+    changes the variance by O(1 / N) only.
+    """
+    for (src, size), dst in zip(factors, (target, _LEAF), strict=False):
+        hashes = injective_hash(rng, size, width)
+        steps.append(("count_sketch", src, dst, width, hashes, random_signs(rng, size)))
+        steps.append(("fourier", dst))
+    if len(factors) > 1:
+        steps.append(("multiply_spectra", target, _LEAF))
 
 
 def hadamard_leaf(

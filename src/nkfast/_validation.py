@@ -138,6 +138,15 @@ def check_count(value: Any, name: str, *, low: int = 0, high: int | None = None)
     return result
 
 
+def check_width(n_components: Any) -> int | None:
+    """Return `n_components` as an int that is at least 1, None for "auto"."""
+    if not isinstance(n_components, str):
+        return check_count(n_components, "n_components", low=1)
+    if n_components != "auto":
+        raise ValueError(f"n_components: expected an integer or 'auto', got {n_components!r}")
+    return None
+
+
 def check_choice(value: Any, name: str, choices: tuple[str, ...]) -> str:
     """Return `value` if it is one of the names in `choices`."""
     if not isinstance(value, str) or value not in choices:

@@ -25,6 +25,7 @@ _RADIUS = 1e-16 ** (1 / _CIRCLE)  # of that circle: the first aliased coefficien
 _CHUNK = 64  # left nodes at a time, to bound memory
 _MAX_HALF = 3.5  # half width in log norm that one Chebyshev series covers: a factor of 1100
 _MARGIN = 1.25  # by which norms may leave the range of the fitted rows
+_SAME = 1e-6  # norms that differ by less, in their logarithms, count as one: rounding of float32
 _FLOOR = 1e-2  # share of the weight that is spread where no data lie
 # Most ranks of a degree, and the share of the kernel's energy below which one is dropped. Ranks of
 # degree 0 cost one feature each.
@@ -111,7 +112,7 @@ class Expansion:
         )
         if self.power == 0:
             with np.errstate(divide="ignore"):
-                outside = (norms > 0) & (np.abs(np.log(norms) - self.middle) > self.half)
+                outside = (norms > 0) & (np.abs(np.log(norms) - self.middle) > self.half + _SAME)
             for i in np.flatnonzero(outside):
                 out[i] = self._extend(norms[i : i + 1])
         return np.asarray(out)
@@ -215,7 +216,7 @@ def _range(norms: Array) -> tuple[float, float]:
         middle = float(np.median(logs))
         low = max(low, middle - _MAX_HALF)
         high = min(high, middle + _MAX_HALF)
-    if high - low < 1e-9:  # one norm: one node, exact
+    if high - low < _SAME:  # one norm: one node
         return (low + high) / 2, 0.0
     return (low + high) / 2, float(min((high - low) / 2 + np.log(_MARGIN), _MAX_HALF))
 

@@ -418,6 +418,6 @@ def _within(x: Array) -> Array:
 
 def _exponential(t: float, l: Array) -> Array:
     """Return t^l / sqrt(l!), without overflow."""
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):  # t = 0
         size = np.exp(np.where(l == 0, 0.0, l * np.log(np.abs(t))) - gammaln(l + 1) / 2)
     return np.asarray(np.where(t < 0, (-1.0) ** l, 1.0) * size)

@@ -1,0 +1,105 @@
+"""What the fit of a feature map looks at: the expansion, and the exact kernel of some rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from ._config import get_num_threads
+from ._rows import row_norms
+from ._validation import Rows
+from .allocation import Allocation, fit_factors
+from .expansion import Expansion, Kernel, expand
+from .layers import Sequential
+
+Array = NDArray[Any]
+
+_ROWS = 500  # on whose exact kernel the factors are fitted
+_GAIN = 0.1  # share of the expected error that a higher degree must save
+
+
+@dataclass
+class Fit:
+    """Factors of the degrees up to some degree, the plan with them, and the expected error."""
+
+    factors: Array
+    plan: Allocation
+    error: float
+
+
+class Sample:
+    """Rows for a fit: the norms of all, and the expansion fitted on some, once it is asked for."""
+
+    def __init__(
+        self, net: Sequential, X: Rows, kernel: Kernel, degree: int, rng: np.random.RandomState
+    ) -> None:
+        self.net = net
+        self.X = X
+        self.kernel: Kernel = kernel
+        self.degree = degree
+        self.norms = row_norms(X, get_num_threads())
+        self._rows = np.sort(rng.permutation(X.shape[0])[:_ROWS])
+
+    @cached_property
+    def expansion(self) -> Expansion:
+        """That of the network for rows of these norms, up to the sample's degree."""
+        return expand(self.net, self.norms, self.X.shape[1], self.degree, self.kernel)
+
+    @cached_property
+    def _cosines(self) -> Array:
+        sample, a = self._some, self.norms[self._rows]
+        unit = np.divide(1, a, out=np.zeros_like(a), where=a > 0)
+        unit = sp.diags_array(unit) @ sample if sp.issparse(sample) else unit[:, None] * sample
+        rho = unit @ unit.T
+        return np.asarray(rho.toarray() if sp.issparse(rho) else rho)
+
+    @cached_property
+    def _some(self) -> Rows:
+        return self.X[self._rows].astype(np.float64)
+
+    @cached_property
+    def _exact(self) -> Array:
+        return np.asarray(self.net.kernel(self._some, get=self.kernel))
+
+    @cached_property
+    def _weights(self) -> Array:
+        return self.expansion.weights(self.norms[self._rows])
+
+    @cached_property
+    def _coefficients(self) -> Array:
+        out = np.empty((self.degree + 1, *self._cosines.shape))
+        for l in range(self.degree + 1):
+            part = self._weights[:, self.expansion.degrees == l]
+            out[l] = part @ part.T
+        return out
+
+    def fit(self, degree: int, width: int) -> Fit:
+        """Return the fit of degrees up to that, for so many features."""
+        kept = self.expansion.degrees <= degree
+        found = fit_factors(
+            self._coefficients[: degree + 1],
+            self._cosines,
+            self._exact,
+            self.X.shape[0],
+            self.expansion.degrees[kept],
+            self.expansion.ranks[kept],
+            np.mean(self._weights[:, kept] ** 2, axis=0),
+            self.X.shape[1],
+            width,
+        )
+        return Fit(*found)
+
+    def best(self, degrees: list[int], width: int) -> Fit:
+        """Return the fit of the first degree that the next one betters by little."""
+        found = self.fit(degrees[0], width)
+        for degree in degrees[1:]:
+            more = self.fit(degree, width)
+            if more.error > (1 - _GAIN) * found.error:
+                break
+            found = more
+        return found

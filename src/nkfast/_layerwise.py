@@ -1,0 +1,361 @@
+"""The construction of the paper: features of one layer after the other, each sketched anew.
+
+A row carries phi, features of its NNGP kernel, and psi, features of its NTK, through the network:
+
+- At first phi = x / sqrt(d), and there is no psi.
+- Dense: phi <- (w phi, b), then psi <- (w psi, phi).
+- An activation f of an input of standard deviation s, which is known: with u = phi / |phi| and
+  a_l(s) = E f(s z) h_l(z), phi <- sum_l a_l(s) S_l(u), where S_l sketches the l-th tensor power,
+  since K <- sum_l a_l(s) a_l(s') cos^l. In the same way the features phi' of f', which has the
+  coefficients sqrt(l + 1) a_{l+1}(s) / s. Then psi <- T(psi, phi'), T a TensorSRHT.
+- Residual: the features of both ways side by side.
+
+Whatever is wider than the output is compressed to its width by an SRHT at once: the sum over l, and
+psi (Han et al., NeurIPS 2022, section 4 and algorithm 1; Zandieh et al., "Scaling neural tangent
+kernels via sketching and random features", NeurIPS 2021). The sketches' noise adds up from layer to
+layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from . import _core
+from ._compression import blocks
+from ._config import get_num_threads
+from ._rows import inverse, row_norms, scale_rows, side_by_side
+from ._validation import Rows
+from .activations import Activation
+from .expansion import Kernel, _range
+from .layers import Dense, Diagonals, Layer, Residual, Sequential, _Activated, _Row
+from .sketch import SRHT, CountSketch, PolySketch, TensorSRHT
+
+Array: TypeAlias = NDArray[np.float64]
+
+_NODES = 40  # norms at which the coefficients are computed; between them they are interpolated
+_LEAST_HALF = float(np.log(1.25))  # half width in log norm of the range that they cover
+_LEAST_STD = 1e-4  # below, a_l(s) / s is at rounding level
+_NOTHING = 1e-14  # coefficients that count as zero, relative to the largest
+
+
+def hermite_tables(net: Sequential, norms: Array, n_features: int, degree: int) -> Array:
+    """Return the coefficients of all activations, in order, for rows of these norms.
+
+    Returns
+    -------
+    ndarray of shape (n_norms, n_activations, 2, degree + 1)
+        Those of the function and of its derivative, for what it is applied to.
+    """
+    variance = norms**2 / n_features
+    with np.errstate(invalid="ignore"):  # of the NTK, which is not used
+        found = _deviations(net, Diagonals(variance, np.zeros_like(variance)))
+    out = np.empty((len(norms), len(found), 2, degree + 1))
+    root = np.sqrt(np.arange(1, degree + 2))
+    for j, (activation, deviations) in enumerate(found):
+        # A step's derivative counts as zero, though its coefficients are not.
+        smooth = float(activation.dual_derivative(1.0, 1.0, 0.5)) != 0
+        for i, std in enumerate(map(float, deviations)):
+            out[i, j, 0] = activation.hermite_coefficients(std, degree)
+            s = max(std, _LEAST_STD)
+            slopes = activation.hermite_coefficients(s, degree + 1)[1:]
+            out[i, j, 1] = smooth * root * slopes / s
+    return out
+
+
+def _deviations(row: _Row, d: Diagonals) -> list[tuple[Activation, Array]]:
+    """Return the activations and the standard deviations of what they are applied to."""
+    found: list[tuple[Activation, Array]] = []
+    for step in row._steps():
+        if isinstance(step, Residual):
+            found += _deviations(step, d)
+        elif isinstance(step, _Activated):
+            found.append((step.activation, np.sqrt(d.k)))
+        d = step._diagonal(d)
+    return found
+
+
+class Coefficients:
+    """`hermite_tables` as functions of a row's norm: Chebyshev series in its logarithm.
+
+    Attributes
+    ----------
+    used : ndarray of shape (n_activations, 2, degree + 1)
+        Which of the coefficients are not zero for all norms.
+    """
+
+    def __init__(self, net: Sequential, norms: Array, n_features: int, degree: int) -> None:
+        self._arguments = net, n_features, degree
+        self._middle, half = _range(norms[norms > 0])
+        self._half = max(half, _LEAST_HALF)
+        cosines = np.cos(np.pi * (np.arange(_NODES) + 0.5) / _NODES)
+        values = self._exact(np.exp(self._middle + self._half * cosines))
+        order = np.arange(_NODES)
+        chebyshev = np.cos(order[:, None] * np.arccos(cosines))
+        chebyshev *= np.where(order == 0, 1, 2)[:, None] / _NODES
+        self._series = np.ascontiguousarray((chebyshev @ values).T)
+        self._at_zero = self._exact(np.zeros(1))[0]
+        sizes = np.abs(values).max(axis=0).reshape(-1, 2, degree + 1)
+        self.used = sizes > _NOTHING * sizes.max(axis=2, keepdims=True)
+
+    def _exact(self, norms: Array) -> Array:
+        net, n_features, degree = self._arguments
+        return hermite_tables(net, norms, n_features, degree).reshape(len(norms), -1)
+
+    def __call__(self, norms: Array) -> Array:
+        """Return (n, n_activations, 2, degree + 1), each row's from its own norm alone."""
+        middle, half = self._middle, self._half
+        out = _core.radial_weights(
+            norms, self._series, self._at_zero, middle, half, 0.0, get_num_threads()
+        )
+        with np.errstate(divide="ignore"):
+            outside = (norms > 0) & (np.abs(np.log(norms) - middle) > half)
+        for norm in np.unique(norms[outside]):
+            out[norms == norm] = self._exact(np.array([norm]))
+        return np.asarray(out).reshape(len(norms), *self.used.shape)
+
+
+@dataclass
+class State:
+    """Features of rows on their way; no psi where the NTK is zero or not asked for."""
+
+    phi: Rows
+    psi: Rows | None
+
+
+@dataclass
+class Shape:
+    """Their numbers of columns, 0 for no psi.
+
+    As long as they are `raw`, no activation has come yet: they are multiples of the input and
+    constants, sparse if that is, and not compressed.
+    """
+
+    phi: int
+    psi: int
+    raw: bool
+
+
+class Map(Protocol):
+    """What a layer does to the features of rows."""
+
+    shape: Shape  # of what comes out
+
+    def __call__(self, state: State, coefficients: Array) -> State:
+        """Return the features behind the layer."""
+
+
+def _drawn(sketch: Any, *sizes: int) -> Any:
+    """Return the sketch, drawn for rows of so many columns; it gives arrays, never frames."""
+    sketch.set_output(transform="default")
+    return sketch.fit(*(sp.csr_array((1, size)) for size in sizes))
+
+
+def _dense(X: Rows) -> NDArray[Any]:
+    return np.asarray(X.toarray() if sp.issparse(X) else X)
+
+
+class Join:
+    """Features side by side, those of a sum of kernels, in at most `width` columns.
+
+    More are compressed by one SRHT. Of them, raw ones wider than that are hashed first.
+    """
+
+    def __init__(
+        self, sizes: list[int], raw: list[bool], width: int, rng: np.random.RandomState
+    ) -> None:
+        hashed = [r and size > width for size, r in zip(sizes, raw, strict=True)]
+        self.hashes = [
+            _drawn(CountSketch(width, random_state=rng), size) if h else None
+            for size, h in zip(sizes, hashed, strict=True)
+        ]
+        total = sum(width if h else size for size, h in zip(sizes, hashed, strict=True))
+        self.srht = _drawn(SRHT(width, random_state=rng), total) if total > width else None
+        self.size = min(total, width)
+
+    def __call__(self, parts: list[Rows]) -> NDArray[Any]:
+        dense = [
+            hashes.transform(part) if hashes else _dense(part)
+            for hashes, part in zip(self.hashes, parts, strict=True)
+        ]
+        whole = side_by_side(dense)
+        return np.asarray(self.srht.transform(whole) if self.srht else whole)
+
+
+class Draw:
+    """What the maps of the layers are drawn with."""
+
+    def __init__(
+        self, used: NDArray[np.bool_], width: int, tangent: bool, rng: np.random.RandomState
+    ) -> None:
+        self.used = iter(enumerate(used))  # of the next activation
+        self.width = width
+        self.tangent = tangent
+        self.rng = rng
+
+    def join(self, sizes: list[int], raw: list[bool] | None = None, width: int = 0) -> Join:
+        return Join(sizes, raw or [False] * len(sizes), width or self.width, self.rng)
+
+
+class DenseMap:
+    """phi <- (w phi, b), psi <- (w psi, phi)."""
+
+    def __init__(self, layer: Dense, shape: Shape, draw: Draw) -> None:
+        self.w, self.b = float(layer.w_std), float(layer.b_std)
+        self.tangent = draw.tangent
+        phi = shape.phi + (self.b > 0)
+        psi = shape.psi + phi if draw.tangent else 0
+        self.join: Join | None = None
+        if draw.tangent and shape.psi and not shape.raw:
+            self.join = draw.join([shape.psi, phi])
+            psi = self.join.size
+        self.shape = Shape(phi, psi, shape.raw)
+
+    def __call__(self, state: State, coefficients: Array) -> State:  # noqa: ARG002
+        phi = state.phi * self.w
+        if self.b > 0:
+            phi = side_by_side([phi, np.full((phi.shape[0], 1), self.b, phi.dtype)])
+        if not self.tangent or state.psi is None:
+            return State(phi, phi if self.tangent else None)
+        parts = [state.psi * self.w, phi]
+        return State(phi, self.join(parts) if self.join else side_by_side(parts))
+
+
+class ActivationMap:
+    """phi <- sum_l a_l S_l(u), psi <- T(psi, sum_l a'_l S_l(u)), u = phi / |phi|."""
+
+    def __init__(self, shape: Shape, draw: Draw) -> None:
+        self.index, used = next(draw.used)
+        self.degrees = [np.flatnonzero(row).tolist() for row in used[: 2 if draw.tangent else 1]]
+        highest = max((l for degrees in self.degrees for l in degrees), default=0)
+        self.hashed = shape.raw and shape.phi > draw.width  # so that u itself is sketched, too
+        self.powers: Any = None
+        if highest > 1 or (highest == 1 and self.hashed):
+            sketch = PolySketch(highest, draw.width, random_state=draw.rng)
+            self.powers = _drawn(sketch, shape.phi)
+        sizes = [1, draw.width if self.hashed else shape.phi] + [draw.width] * highest
+        # A column is left for the bias of the next layer.
+        widths = (max(draw.width - 1, 1), draw.width)
+        self.joins = [
+            draw.join([sizes[l] for l in degrees], width=width) if degrees else None
+            for degrees, width in zip(self.degrees, widths, strict=False)
+        ]
+        phi, *slope = (join.size if join else 1 for join in self.joins)
+        self.product: Any = None
+        if draw.tangent and self.degrees[1]:
+            sketch = TensorSRHT(draw.width, random_state=draw.rng)
+            self.product = _drawn(sketch, shape.psi, *slope)
+        self.shape = Shape(phi, draw.width if self.product else 0, raw=False)
+
+    def __call__(self, state: State, coefficients: Array) -> State:
+        u = scale_rows(state.phi, inverse(row_norms(state.phi, get_num_threads())))
+        powers = [np.ones((u.shape[0], 1), u.dtype)]
+        if not self.hashed:
+            powers.append(_dense(u))
+        if self.powers is not None:
+            powers += self.powers.transform_powers(u)[len(powers) - 1 :]
+        a = coefficients[:, self.index].astype(u.dtype)
+        phi, *slope = (self._sum(k, powers, a[:, k]) for k in range(len(self.joins)))
+        psi = self.product.transform_pair(state.psi, *slope) if self.product else None
+        return State(phi, psi)
+
+    def _sum(self, k: int, powers: list[NDArray[Any]], a: NDArray[Any]) -> NDArray[Any]:
+        join = self.joins[k]
+        if join is None:  # the function is zero
+            return np.zeros((len(a), 1), a.dtype)
+        return join([a[:, l, None] * powers[l] for l in self.degrees[k]])
+
+
+class ResidualMap:
+    """Features of x and of branch(x) side by side."""
+
+    def __init__(self, layer: Residual, shape: Shape, draw: Draw) -> None:
+        self.branch, end = draw_row(layer, shape, draw)
+        raw = [shape.raw, end.raw]
+        pairs = [shape.phi, end.phi], [shape.psi, end.psi]
+        self.joins = [None if all(raw) or not all(p) else draw.join(p, raw) for p in pairs]
+        phi, psi = (j.size if j else sum(p) for j, p in zip(self.joins, pairs, strict=True))
+        self.shape = Shape(phi, psi, all(raw))
+
+    def __call__(self, state: State, coefficients: Array) -> State:
+        end = state
+        for step in self.branch:
+            end = step(end, coefficients)
+        phi = self._joined(self.joins[0], [state.phi, end.phi])
+        if state.psi is None or end.psi is None:
+            return State(phi, end.psi if state.psi is None else state.psi)
+        return State(phi, self._joined(self.joins[1], [state.psi, end.psi]))
+
+    def _joined(self, join: Join | None, parts: list[Rows]) -> Rows:
+        return join(parts) if join else side_by_side(parts)
+
+
+def draw_row(row: _Row, shape: Shape, draw: Draw) -> tuple[list[Map], Shape]:
+    """Return the maps of the layers of a row, and the shape of what comes out."""
+    steps: list[Map] = []
+    for layer in row._steps():
+        steps.append(_draw(layer, shape, draw))
+        shape = steps[-1].shape
+    return steps, shape
+
+
+def _draw(layer: Layer, shape: Shape, draw: Draw) -> Map:
+    if isinstance(layer, Dense):
+        return DenseMap(layer, shape, draw)
+    if isinstance(layer, Residual):
+        return ResidualMap(layer, shape, draw)
+    return ActivationMap(shape, draw)
+
+
+class LayerwiseMap:
+    """Features of a dense network's kernel, drawn for rows with norms like `norms`.
+
+    Parameters
+    ----------
+    net : Sequential
+    kernel : {"nngp", "ntk"}
+    norms : ndarray of shape (n,)
+    n_features, n_components : int
+        Columns of the rows, and of their features.
+    degree : int
+        Highest degree of each activation's series.
+    rng : RandomState
+    """
+
+    def __init__(
+        self,
+        net: Sequential,
+        kernel: Kernel,
+        norms: Array,
+        n_features: int,
+        n_components: int,
+        degree: int,
+        rng: np.random.RandomState,
+    ) -> None:
+        self.n_components = n_components
+        self.tangent = kernel == "ntk"
+        self.coefficients = Coefficients(net, norms, n_features, degree)
+        draw = Draw(self.coefficients.used, n_components, self.tangent, rng)
+        self.steps, end = draw_row(net, Shape(n_features, 0, raw=True), draw)
+        size = end.psi if self.tangent else end.phi
+        self.last = draw.join([size], [end.raw]) if size else None
+        self._widest = (degree + 2) * n_components
+
+    def transform(self, X: Rows) -> NDArray[Any]:
+        """Return the features of checked rows, (n, n_components)."""
+        n, d = X.shape
+        out = np.zeros((n, self.n_components), X.dtype)
+        if self.last is None:  # the kernel is zero
+            return out
+        for rows in blocks(n, self._widest if sp.issparse(X) else max(self._widest, d)):
+            x = X[rows]
+            coefficients = self.coefficients(row_norms(x, get_num_threads()))
+            state = State(x * (1 / float(np.sqrt(d))), None)
+            for step in self.steps:
+                state = step(state, coefficients)
+            out[rows, : self.last.size] = self.last([state.psi if self.tangent else state.phi])
+        return out

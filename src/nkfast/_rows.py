@@ -1,0 +1,48 @@
+"""Norms and multiples of dense or CSR rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from . import _core
+from ._validation import Rows, csr_arrays
+
+
+def row_norms(X: Any, n_threads: int) -> NDArray[np.float64]:
+    """Return the norms of dense or CSR rows in float64, safe from overflow of the squares."""
+    norms = np.empty(X.shape[0])
+    if sp.issparse(X):
+        _core.row_norms_csr(*csr_arrays(X), X.shape[1], norms, n_threads)
+    else:
+        _core.row_norms(X, norms, n_threads)
+    # What float32 cannot invert counts as zero: the kernel there is that of zero to 1e-37.
+    norms[norms < 4 * np.finfo(X.dtype).tiny] = 0
+    return norms
+
+
+def inverse(norms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return 1 / norms, 0 where they are 0."""
+    return np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
+
+
+def scale_rows(X: Rows, factors: NDArray[np.float64]) -> Rows:
+    """Return the rows times one factor each, dense or CSR as they are."""
+    factors = factors.astype(X.dtype)
+    if not sp.issparse(X):
+        return X * factors[:, None]
+    scaled = X.copy()
+    scaled.data *= np.repeat(factors, np.diff(X.indptr))
+    return scaled
+
+
+def side_by_side(parts: list[Rows]) -> Rows:
+    """Return the columns of all parts: CSR if any is."""
+    if len(parts) == 1:
+        return parts[0]
+    if any(map(sp.issparse, parts)):
+        return sp.csr_array(sp.hstack(parts, "csr"))
+    return np.concatenate(parts, axis=1)
