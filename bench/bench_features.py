@@ -1,4 +1,7 @@
-"""Rows per second of NTK features beside scikit-learn's kernel approximations of equal width."""
+"""Rows per second of NTK features beside scikit-learn's kernel approximations of equal width.
+
+Then those of CSR rows by their numbers of nonzeros and of columns, which have no rival here.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from numpy.typing import NDArray
 from sklearn.kernel_approximation import PolynomialCountSketch, RBFSampler
 from sklearn.metrics.pairwise import polynomial_kernel, rbf_kernel
@@ -80,3 +84,32 @@ def bench_features(benchmark: Any, d: int, threads: int, rival: str) -> None:
     )
     if benchmark.stats is not None:  # None under --benchmark-disable
         benchmark.extra_info["rows_per_second"] = round(N_ROWS / benchmark.stats.stats.median)
+
+
+@cache
+def sparse_rows(d: int, nnz: int) -> Any:
+    """Return rows of about `nnz` random entries."""
+    rng = np.random.default_rng(0)
+    columns = np.sort(rng.integers(0, d, (N_ROWS, nnz)), axis=1).ravel()
+    values = rng.standard_normal(N_ROWS * nnz).astype(np.float32)
+    x = sp.csr_array((values, columns, np.arange(0, len(columns) + 1, nnz)), shape=(N_ROWS, d))
+    x.sum_duplicates()
+    return x
+
+
+@pytest.mark.parametrize("nnz", [50, 200, 800])
+@pytest.mark.parametrize("d", [10**4, 10**5, 10**6])
+def bench_csr(benchmark: Any, d: int, nnz: int) -> None:
+    x = sparse_rows(d, nnz)
+    phi = nk.NTKFeatures(nk.mlp(3, w_std=1.4, b_std=0.1), WIDTH, random_state=0).fit(x)
+    measure(
+        benchmark,
+        f"{OURS} d={d} nnz={nnz}",
+        lambda: phi.transform(x),
+        {},
+        group=f"CSR features width={WIDTH} threads=1",
+        threads=1,
+        rounds=5,
+        rows=N_ROWS,
+        d=d,
+    )

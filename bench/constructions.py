@@ -51,8 +51,10 @@ def texts(path: Path, n_rows: int) -> Any:
     return sp.csr_array(sp.diags_array(np.sqrt(d) / np.where(norms > 0, norms, 1)) @ x)
 
 
-def data_sets(names: list[str]) -> Iterator[tuple[str, Any]]:
-    """Yield the sets: dense ones standardised, norms as they are."""
+def data_sets(
+    names: list[str], rows: int = MAX_ROWS, n_texts: int = MAX_TEXTS
+) -> Iterator[tuple[str, Any]]:
+    """Yield the sets, at most so many rows: dense ones standardised, norms as they are."""
     if not names or "digits" in names:
         yield "digits", standardise(load_digits().data)
     folder = os.environ.get("NKFAST_DATA")
@@ -63,11 +65,11 @@ def data_sets(names: list[str]) -> Iterator[tuple[str, Any]]:
         elif names and name not in names:
             continue
         elif name == TEXT:
-            yield name, texts(path, MAX_TEXTS)
+            yield name, texts(path, n_texts)
         else:
             with np.load(path) as arrays:
                 x = standardise(arrays["X"])
-            yield name, np.random.default_rng(0).permutation(x)[:MAX_ROWS]
+            yield name, np.random.default_rng(0).permutation(x)[:rows]
 
 
 def errors(net: nk.Sequential, x: Any, exact: Rows, construction: str) -> NDArray[np.float64]:

@@ -106,13 +106,35 @@ void Program::count_sketch(std::size_t src, std::size_t dst, std::size_t width, 
     fail("dst: expected a buffer other than src and the input");
   }
   define(dst, width);
+  const std::size_t code = src == 0 ? encode(hash, signs) : kNone;
   push({.op = Op::CountSketch,
         .a = src,
         .dst = dst,
         .n = n,
         .i = std::move(hash),
         .reals64 = std::move(signs),
-        .width = width});
+        .width = width,
+        .code = code});
+}
+
+std::size_t Program::encode(const Ints& hash, const Reals& signs) {
+  if (!std::all_of(signs.begin(), signs.end(), [](double s) { return std::abs(s) == 1; })) {
+    return kNone;
+  }
+  if (n_codes_ == code_stride_) {
+    const std::size_t wider = std::max<std::size_t>(2 * code_stride_, 1);
+    Ints moved(n_features_ * wider);
+    for (std::size_t j = 0; j < n_features_; ++j) {
+      std::copy_n(codes_.begin() + static_cast<std::ptrdiff_t>(j * code_stride_), n_codes_,
+                  moved.begin() + static_cast<std::ptrdiff_t>(j * wider));
+    }
+    codes_ = std::move(moved);
+    code_stride_ = wider;
+  }
+  for (std::size_t j = 0; j < n_features_; ++j) {
+    codes_[j * code_stride_ + n_codes_] = signs[j] > 0 ? hash[j] : ~hash[j];
+  }
+  return n_codes_++;
 }
 
 void Program::add_constant(std::size_t buffer, std::size_t index, double value) {
@@ -179,6 +201,7 @@ bool Program::fold(std::size_t buffer, std::size_t n) {
 
   Step& hash = steps_[first - 1];
   hash.repeats = 3;
+  hash.code = kNone;
   const Ints hashes = std::move(hash.i);
   const Reals signs = std::move(hash.reals64);
   hash.i.clear();
@@ -382,6 +405,22 @@ private:
     }
   }
 
+  // The same by codes_.
+  void hash_encoded(std::size_t code, T* dst) {
+    const std::int32_t* codes = program_.codes_.data() + code;
+    const std::size_t stride = program_.code_stride_;
+    const std::size_t last = std::max<std::size_t>(rows_.start(rows_.n_rows), 1) - 1;
+    for (std::size_t r = 0; r < count_; ++r) {
+      for (std::size_t k = rows_.start(first_ + r); k < rows_.start(first_ + r + 1); ++k) {
+        __builtin_prefetch(codes + rows_.column(std::min(k + kAhead, last)) * stride);
+        const std::int32_t c = codes[rows_.column(k) * stride];
+        const std::int32_t minus = c >> 31;
+        const T sign = static_cast<T>(1 | minus);
+        dst[static_cast<std::size_t>(c ^ minus) * lanes_ + r] += rows_.data[k] * scale_[r] * sign;
+      }
+    }
+  }
+
   void emit(const Step& step) {
     alignas(kAlignment) T factor[kMaxLanes];
     if (step.unit) {
@@ -418,7 +457,11 @@ private:
         const std::int32_t* hash = step.i.data() + k * step.n;
         const T* signs = reals(step) + k * step.n;
         if (step.a == 0 && !loads_input()) {
-          hash_sparse(hash, signs, dst);
+          if (step.code != kNone) {
+            hash_encoded(step.code, dst);
+          } else {
+            hash_sparse(hash, signs, dst);
+          }
         } else {
           loops_.count_sketch(buffer(step.a), step.n, hash, signs, dst);
         }

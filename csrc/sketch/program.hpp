@@ -89,21 +89,24 @@ private:
     Ints i{}, j{};
     std::vector<float> reals32{};
     Reals reals64{};
-    std::size_t width = 0;   // features of dst, for CountSketch
-    std::size_t repeats = 1; // places that CountSketch adds each feature to, n after n
-    bool folded = false;     // Fourier: CountSketch has done the first two levels
+    std::size_t width = 0;    // features of dst, for CountSketch
+    std::size_t repeats = 1;  // places that CountSketch adds each feature to, n after n
+    bool folded = false;      // Fourier: CountSketch has done the first two levels
+    std::size_t code = kNone; // CountSketch: its column in codes_, kNone if it has none
     double scale = 1;
     std::int64_t weight = -1;
     bool unit = false;
     std::size_t column = 0; // of the output
   };
   template <class T> class Runner;
+  static constexpr std::size_t kNone = static_cast<std::size_t>(-1);
 
   std::size_t size_of(std::size_t buffer, const char* name) const;
   void define(std::size_t buffer, std::size_t n);
   void push(Step step);
   std::size_t prepare_fourier(std::size_t buffer);
   bool fold(std::size_t buffer, std::size_t n);
+  std::size_t encode(const Ints& hash, const Reals& signs);
 
   std::size_t n_features_;
   std::size_t n_outputs_ = 0;
@@ -116,6 +119,11 @@ private:
   std::vector<float> twiddles32_;
   std::vector<double> twiddles64_;
   std::vector<Step> steps_;
+  // Of all hashings of the input, feature by feature, so that a nonzero of a wide sparse row misses
+  // the caches once and not once for each: bucket, or ~bucket where the sign is -1.
+  Ints codes_;
+  std::size_t n_codes_ = 0;
+  std::size_t code_stride_ = 0;
 };
 
 } // namespace nkfast
