@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "bind_pixels.hpp"
 #include "kernel/dense.hpp"
 #include "simd/dispatch.hpp"
 #include "sketch/norms.hpp"
@@ -512,6 +513,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   bind_all(hadamard_map);
 
   bind_kernels(m);
+  nkfast::bind_pixels(m);
 
   m.def("radial_weights", &radial_weights, "norms"_a.noconvert(), "coefficients"_a.noconvert(),
         "at_zero"_a.noconvert(), "middle"_a, "half"_a, "power"_a, "n_threads"_a);

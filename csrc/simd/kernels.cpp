@@ -20,6 +20,7 @@ namespace {
 #include "simd/wht.inl.hpp"
 #include "simd/fft.inl.hpp"
 #include "simd/block.inl.hpp"
+#include "simd/pixel.inl.hpp"
 #include "simd/maths.inl.hpp"
 #include "simd/dual.inl.hpp"
 #include "simd/piecewise.inl.hpp"
@@ -42,6 +43,11 @@ template <class T> constexpr Table<T> table() {
       .gather = gather<T>,
       .square_sums = square_sums<T>,
       .scale_lanes = scale_lanes<T>,
+      .collect = collect<T>,
+      .spread = spread<T>,
+      .sketch_plane = sketch_plane<T>,
+      .weighted_sketch = weighted_sketch<T>,
+      .mean_planes = mean_planes<T>,
       .stream = stream<T>,
       .narrow = narrow<T>,
       .transpose_tile = transpose_tile<T>,

@@ -59,6 +59,21 @@ template <class T> struct Table {
   // block[j * W + r] *= scale[r] for j < n.
   void (*scale_lanes)(T* block, std::size_t n, const T* scale);
 
+  // Of W pixels of an image, W floats side by side in each of n planes, `stride` apart:
+  // block[j * W + r] = plane[j * stride + r] * scale[r], and back.
+  void (*collect)(const T* plane, std::size_t stride, std::size_t n, const T* scale, T* block);
+  void (*spread)(const T* block, std::size_t n, const T* scale, T* plane, std::size_t stride);
+
+  // The CountSketch of such planes, and that of a block with a weight for each lane.
+  void (*sketch_plane)(const T* plane, std::size_t stride, std::size_t n, const std::int32_t* hash,
+                       const T* signs, T* dst);
+  void (*weighted_sketch)(const T* src, std::size_t n, const std::int32_t* hash, const T* signs,
+                          const T* weight, T* dst);
+
+  // dst[j * dst_stride + r] = mean over t < n_taps of plane[j * stride + pixels[t * W + r]].
+  void (*mean_planes)(const T* plane, std::size_t stride, std::size_t n, const std::int32_t* pixels,
+                      std::size_t n_taps, T* dst, std::size_t dst_stride);
+
   // dst[j] = src[j] for j < n, written past the caches; ranges do not overlap.
   void (*stream)(const T* src, std::size_t n, T* dst);
 

@@ -1,0 +1,154 @@
+// Weights of the powers of a vector, from Hermite coefficients at the input's standard deviation.
+//
+// For inputs s (c + v), s' (c' + v') of unit norm the kernel of f is the sum over l of
+// a_l(s) a_l(s') (c c' + v v')^l, so the power j of v v' comes with
+//
+//   G_j = sum over l of binomial(l, j) a_l(s) a_l(s') (c c')^(l - j).
+//
+// It is taken as g_j g'_j with g_j^2 = G_j of a pixel with itself: exact on the diagonal, where c and
+// c' agree, and too large by a factor of about 1 + (c - c')^2 else.
+#pragma once
+
+#include "sketch/pixels.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace nkfast::pixels {
+
+class HermiteWeights {
+public:
+  static constexpr std::size_t kMaxOrder = 32, kMaxDegree = 16;
+
+  explicit HermiteWeights(const Activation& activation)
+      : table_(activation.table), degree_(activation.degree), alias_(activation.alias),
+        merged_(activation.merged), binomials_((table_.order + 1) * (degree_ + 1)),
+        row_(2 * table_.order + 4) {
+    for (std::size_t l = 0; l <= table_.order; ++l) {
+      double value = 1;
+      for (std::size_t j = 0; j <= std::min(l, degree_); ++j) {
+        binomials_[l * (degree_ + 1) + j] = value;
+        value *= static_cast<double>(l - j) / static_cast<double>(j + 1);
+      }
+    }
+  }
+
+  // Of a pixel (c, v), energy = |v|^2: those of the function in out[j * lanes], and of its
+  // derivative, or, if alias, of the tangent kernel, in slope[j * lanes]. null: not wanted.
+  void operator()(double c, double energy, double* out, double* slope, std::size_t lanes) {
+    const std::size_t q = table_.order;
+    const double variance = c * c + energy;
+    const double s = std::sqrt(variance);
+    look_up(s);
+    const double share = s > 0 ? c / s : 0.0;
+    const double rest = s > 0 ? energy / variance : 0.0;
+    const double* a = row_.data();
+    const double* b = a + q + 1;
+    const double* reference = table_.reference.data();
+    double squares[kMaxOrder + 1], signs[kMaxOrder + 1];
+    for (std::size_t l = 0; l <= q; ++l) {
+      squares[l] = a[l] * a[l];
+      signs[l] = a[l] * reference[l];
+    }
+    split(squares, signs, row_[2 * q + 2], share, rest, out, lanes);
+    if (slope == nullptr) {
+      return;
+    }
+    double tail = row_[2 * q + 3];
+    if (alias_) {
+      for (std::size_t l = q + 1; l-- > 0;) {
+        squares[l] *= merged_;
+        squares[l] += l > 0 ? variance * b[l - 1] * b[l - 1] : 0;
+        signs[l] *= static_cast<double>(l) + merged_;
+      }
+      tail = variance * (tail + b[q] * b[q]) + merged_ * row_[2 * q + 2];
+    } else {
+      for (std::size_t l = 0; l <= q; ++l) {
+        squares[l] = b[l] * b[l];
+        signs[l] = b[l] * reference[q + 1 + l];
+      }
+    }
+    split(squares, signs, tail, share, rest, slope, lanes);
+  }
+
+private:
+  // What lies above the highest degree is counted there: the norm is exact.
+  void split(const double* squares, const double* signs, double tail, double share, double rest,
+             double* out, std::size_t lanes) const {
+    const std::size_t q = table_.order;
+    double total = tail;
+    for (std::size_t l = 0; l <= q; ++l) {
+      total += squares[l];
+    }
+    double power = 1; // of |v|^2
+    for (std::size_t j = 0; j <= degree_; ++j) {
+      double own = 0, other = 0, x = 1, y = 1;
+      for (std::size_t l = j; l <= q; ++l) {
+        const double choose = binomials_[l * (degree_ + 1) + j];
+        own += choose * squares[l] * x;
+        other += choose * signs[l] * y;
+        x *= share * share;
+        y *= share * table_.share;
+      }
+      own *= power;
+      if (j == degree_) {
+        own = std::max(own, total);
+      }
+      total -= own;
+      power *= rest;
+      const double size = std::sqrt(std::max(own, 0.0));
+      out[j * lanes] = other < 0 ? -size : size;
+    }
+  }
+
+  // Cubic interpolation in log s, linear in s below the table and a power of s above.
+  void look_up(double s) {
+    const std::size_t q = table_.order, width = row_.size();
+    const double* rows = table_.rows.data();
+    if (s <= 0) {
+      std::copy(table_.at_zero.begin(), table_.at_zero.end(), row_.begin());
+      return;
+    }
+    const double last = static_cast<double>(table_.n - 1);
+    const double t = (std::log(s) - table_.first) / table_.step;
+    if (t < 0) {
+      const double share = std::exp(t * table_.step);
+      for (std::size_t k = 0; k < width; ++k) {
+        const bool linear = k <= q || k == 2 * q + 2;
+        row_[k] = linear ? table_.at_zero[k] + share * (rows[k] - table_.at_zero[k]) : rows[k];
+      }
+      return;
+    }
+    const double inside = std::min(t, last);
+    const auto start = static_cast<std::size_t>(
+        std::clamp(std::floor(inside) - 1, 0.0, std::max(last - 3, 0.0)));
+    const double x = inside - static_cast<double>(start);
+    const double w0 = (x - 1) * (x - 2) * (x - 3) / -6, w1 = x * (x - 2) * (x - 3) / 2;
+    const double w2 = x * (x - 1) * (x - 3) / -2, w3 = x * (x - 1) * (x - 2) / 6;
+    const double* r = rows + start * width;
+    for (std::size_t k = 0; k < width; ++k) {
+      row_[k] = w0 * r[k] + w1 * r[k + width] + w2 * r[k + 2 * width] + w3 * r[k + 3 * width];
+    }
+    if (t > last) {
+      const double factor = std::exp((t - last) * table_.step * table_.growth);
+      const double slope = factor * std::exp((last - t) * table_.step);
+      for (std::size_t k = 0; k <= q; ++k) {
+        row_[k] *= factor;
+        row_[q + 1 + k] *= slope;
+      }
+      row_[2 * q + 2] *= factor * factor;
+      row_[2 * q + 3] *= slope * slope;
+    }
+    row_[2 * q + 2] = std::max(row_[2 * q + 2], 0.0);
+    row_[2 * q + 3] = std::max(row_[2 * q + 3], 0.0);
+  }
+
+  const HermiteTable& table_;
+  std::size_t degree_;
+  bool alias_;
+  double merged_;
+  Reals binomials_;
+  Reals row_;
+};
+
+} // namespace nkfast::pixels
