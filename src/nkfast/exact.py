@@ -1,4 +1,4 @@
-"""Exact NNGP and NTK kernels of dense networks.
+"""Exact NNGP and NTK kernels: of dense networks here, of those of images in `_imagepairs`.
 
 The core takes each row of a tile of inner products through all layers while it is in cache
 (csrc/kernel). This file cuts the kernel into blocks, so that what is known of each point alone (the
@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from . import _core
 from ._config import get_num_threads, one_blas_thread
 from ._dualmap import DualMap
+from ._imagepairs import ImagePairs, image_diagonal
 from ._results import Result, given_results, new_results
 from ._validation import check_count, check_rows
 from .activations import Activation
-from .layers import Dense, Diagonals, Layer, Moments, Residual, _Activated
+from .layers import Dense, Diagonals, Layer, Moments, Residual, _Activated, takes_images
 
 if TYPE_CHECKING:
     from .layers import Sequential
@@ -55,6 +56,8 @@ def squared_norms(X: Any) -> Array:
 
 def diag(net: Sequential, X: Any) -> Diagonal:
     """Return the diagonals of the kernels of `X` with itself; see `Sequential.diag`."""
+    if takes_images(net):
+        return Diagonal(*image_diagonal(net, X))
     X = check_rows(X)
     start = squared_norms(X) / X.shape[1]
     end = net._propagate_diagonal(Diagonals(start, np.zeros_like(start)))
@@ -72,7 +75,7 @@ def kernel(
     """Return exact kernels; see `Sequential.kernel`."""
     get = get if isinstance(get, str) else tuple(get)
     names = _names(get)
-    pairs = _Pairs(net, X, Z)
+    pairs = _pairs_of(net, X, Z)
     if out is None:
         results = new_results(names, pairs.shape, pairs.dtype)
     else:
@@ -98,11 +101,11 @@ def kernel_blocks(
     get = get if isinstance(get, str) else tuple(get)
     names = _names(get)
     height = check_count(rows, "rows", low=1)
-    return _blocks(_Pairs(net, X, Z), get, names, height)
+    return _blocks(_pairs_of(net, X, Z), get, names, height)
 
 
 def _blocks(
-    pairs: _Pairs, get: str | tuple[str, ...], names: tuple[str, ...], height: int
+    pairs: RowPairs | ImagePairs, get: str | tuple[str, ...], names: tuple[str, ...], height: int
 ) -> Iterator[tuple[slice, Any]]:
     n, m = pairs.shape
     tall, width = pairs.block_shape(False)
@@ -112,11 +115,15 @@ def _blocks(
         for part in _slices(rows.start, rows.stop, tall):
             for cols in _slices(0, m, width):
                 pairs.fill(whole, part, cols, "plain", rows.start)
-        if pairs.symmetric:
+        if pairs.symmetric and pairs.ends:
             at = np.arange(rows.start, rows.stop)
             for name, result in whole.items():
                 result.out[at - rows.start, at] = pairs.ends[name][at]
         yield rows, _named(get, names, [result.out for result in results])
+
+
+def _pairs_of(net: Sequential, X: Any, Z: Any) -> RowPairs | ImagePairs:
+    return ImagePairs(net, X, Z) if takes_images(net) else RowPairs(net, X, Z)
 
 
 def _names(get: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -183,7 +190,7 @@ def _span(p: Array, q: Array) -> tuple[float, float]:
     return float(min(p.min(), q.min())), float(max(p.max(), q.max()))
 
 
-class _Pairs:
+class RowPairs:
     """All pairs of a row of X and a row of Z, and what each point brings along."""
 
     def __init__(self, net: Sequential, X: Any, Z: Any) -> None:

@@ -1,0 +1,604 @@
+#include "kernel/images.hpp"
+
+#include "parallel.hpp"
+#include "simd/dispatch.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace nkfast {
+namespace {
+
+// out = (in + padding - taps) / stride + 1, checked.
+Axis fitted(Axis axis, std::size_t in, std::size_t out, const char* what) {
+  axis.in = in;
+  axis.out = out;
+  if (axis.taps == 0 || axis.stride == 0 || out == 0) {
+    throw std::invalid_argument(std::string(what) + ": expected a window that fits the image");
+  }
+  return axis;
+}
+
+std::size_t pooled_length(const Axis& axis, std::size_t in) {
+  return axis.taps == 0 || axis.stride == 0 || in < axis.taps ? 0
+                                                              : (in - axis.taps) / axis.stride + 1;
+}
+
+} // namespace
+
+ImageProgram::ImageProgram(std::size_t height, std::size_t width, std::size_t channels,
+                           LaneUse lanes)
+    : height_(height), width_(width), channels_(channels), lanes_(lanes) {
+  if (height == 0 || width == 0 || channels == 0 || lanes.images == 0) {
+    throw std::invalid_argument("images: expected at least one pixel, channel and lane");
+  }
+  segments_.push_back({.shapes = {{height, width}}});
+}
+
+bool ImageProgram::theta_above(const Segment& segment) const {
+  return std::any_of(segment.steps.begin(), segment.steps.end(),
+                     [](const ImageStep& s) { return s.what == ImageStep::What::kConv; }) ||
+         segment.theta_below;
+}
+
+void ImageProgram::conv(Axis rows, Axis cols, double w2, double b2) {
+  Segment& segment = segments_.back();
+  const Shape in = segment.shapes.back();
+  const Shape out{rows.out, cols.out};
+  rows = fitted(rows, in.height, out.height, "conv");
+  cols = fitted(cols, in.width, out.width, "conv");
+  segment.steps.push_back({.what = ImageStep::What::kConv,
+                           .rows = rows,
+                           .cols = cols,
+                           .w2 = w2,
+                           .b2 = b2,
+                           .theta_below = theta_above(segment)});
+  segment.shapes.push_back(out);
+}
+
+void ImageProgram::activation(DualMap map) {
+  Segment& segment = segments_.back();
+  const Shape shape = segment.shapes.back();
+  segment.steps.push_back({.what = ImageStep::What::kActivation,
+                           .map = maps_.size(),
+                           .theta_below = theta_above(segment)});
+  segment.shapes.push_back(shape);
+  maps_.push_back(std::move(map));
+  places_.push_back({maps_.size() - 1, shape});
+}
+
+void ImageProgram::push() {
+  Segment& segment = segments_.back();
+  const Shape shape = segment.shapes.back();
+  open_.push_back(segment.steps.size());
+  segment.steps.push_back(
+      {.what = ImageStep::What::kPush, .theta_below = theta_above(segment)});
+  segment.shapes.push_back(shape);
+}
+
+void ImageProgram::add() {
+  Segment& segment = segments_.back();
+  if (open_.empty()) {
+    throw std::invalid_argument("add: expected a push before it");
+  }
+  const std::size_t opening = open_.back();
+  open_.pop_back();
+  const Shape shape = segment.shapes.back();
+  const Shape kept = segment.shapes[opening];
+  if (shape.height != kept.height || shape.width != kept.width) {
+    throw std::invalid_argument("add: expected a branch that keeps the shape");
+  }
+  segment.steps.push_back({.what = ImageStep::What::kAdd,
+                           .opening = opening,
+                           .theta_below = theta_above(segment),
+                           .theta_kept = segment.steps[opening].theta_below});
+  segment.shapes.push_back(shape);
+}
+
+void ImageProgram::pool(Axis rows, Axis cols) {
+  Segment& segment = segments_.back();
+  const Shape in = segment.shapes.back();
+  const Shape out{pooled_length(rows, in.height), pooled_length(cols, in.width)};
+  if (!open_.empty() || lanes_.are_images || finished_) {
+    throw std::invalid_argument("pool: expected no open push, and columns as lanes");
+  }
+  segment.pool_rows = fitted(rows, in.height, out.height, "pool");
+  segment.pool_cols = fitted(cols, in.width, out.width, "pool");
+  const bool theta = theta_above(segment);
+  segments_.push_back({.shapes = {out}, .theta_below = theta});
+}
+
+void ImageProgram::finish(Readout readout) {
+  if (!open_.empty() || finished_) {
+    throw std::invalid_argument("finish: expected one, behind no open push");
+  }
+  if (lanes_.are_images && readout == Readout::kMean) {
+    throw std::invalid_argument("finish: expected columns as lanes for a mean over all pairs");
+  }
+  readout_ = readout;
+  finished_ = true;
+  const Shape last = segments_.back().shapes.back();
+  std::vector<RowPair> wanted;
+  for (std::uint32_t r = 0; r < last.height; ++r) {
+    for (std::uint32_t s = 0; s < last.height; ++s) {
+      if (readout == Readout::kMean || r == s) {
+        wanted.push_back({r, s});
+      }
+    }
+  }
+  for (std::size_t i = segments_.size(); i-- > 0;) {
+    Segment& segment = segments_[i];
+    std::vector<std::size_t> heights;
+    for (const Shape& shape : segment.shapes) {
+      heights.push_back(shape.height);
+    }
+    std::vector<RowPair> outputs = wanted;
+    std::map<std::pair<std::uint32_t, std::uint32_t>, std::vector<std::uint32_t>> targets;
+    if (i + 1 < segments_.size()) { // wanted: blocks of the map above, each of many of these
+      outputs.clear();
+      const Axis& axis = segment.pool_rows;
+      for (std::uint32_t b = 0; b < wanted.size(); ++b) {
+        for (std::size_t o = 0; o < axis.taps; ++o) {
+          for (std::size_t q = 0; q < axis.taps; ++q) {
+            const RowPair at{static_cast<std::uint32_t>(wanted[b].left * axis.stride + o),
+                             static_cast<std::uint32_t>(wanted[b].right * axis.stride + q)};
+            auto& found = targets[{at.left, at.right}];
+            if (found.empty()) {
+              outputs.push_back(at);
+            }
+            found.push_back(b);
+          }
+        }
+      }
+    }
+    segment.plan = make_plan(segment.steps, heights, i > 0, std::move(outputs));
+    segment.starts = {0};
+    for (const Operation& operation : segment.plan.operations) {
+      if (operation.what == Operation::What::kEmit) {
+        const auto found = targets.find({operation.at.left, operation.at.right});
+        if (found != targets.end()) {
+          segment.targets.insert(segment.targets.end(), found->second.begin(),
+                                 found->second.end());
+        }
+        segment.starts.push_back(static_cast<std::uint32_t>(segment.targets.size()));
+      }
+    }
+    wanted = segment.plan.inputs;
+  }
+}
+
+std::size_t ImageProgram::n_outputs() const {
+  const Shape last = segments_.back().shapes.back();
+  return lanes_.images * (readout_ == Readout::kDiagonal ? last.height * last.width : 1);
+}
+
+void ImageProgram::check(const Images& images) const {
+  if (!finished_) {
+    throw std::invalid_argument("run: expected a finished program");
+  }
+  for (const MapPlace& place : places_) {
+    const DualMap& map = maps_[place.map];
+    const Shape& shape = place.shape;
+    const std::size_t left = images.n_left * shape.height * shape.width;
+    const std::size_t right = images.n_tiles * shape.height * lanes_at(shape.width) *
+                              (lanes_.are_images ? shape.width : 1);
+    if (map.n_left() != left || map.n_right() != right) {
+      throw std::invalid_argument("activation: expected tables of " + std::to_string(left) +
+                                  " and " + std::to_string(right) + " points, got " +
+                                  std::to_string(map.n_left()) + " and " +
+                                  std::to_string(map.n_right()));
+    }
+  }
+}
+
+// Takes pairs of an image and a tile through the layers; one for each thread.
+class ImageRunner {
+public:
+  ImageRunner(const ImageProgram& program, const Images& images, bool with_theta)
+      : program_(program), images_(images), with_theta_(with_theta) {
+    std::size_t slots = 0, guarded = 0;
+    for (const ImageProgram::Segment& segment : program.segments_) {
+      for (const ImageProgram::Shape& shape : segment.shapes) {
+        block_ = std::max(block_, program.block_size(shape));
+      }
+      slots = std::max(slots, segment.plan.n_slots);
+      maps_.emplace_back((with_theta ? 2 : 1) * segment.plan.inputs.size() *
+                         program.block_size(segment.shapes.front()));
+      for (const ImageStep& step : segment.steps) {
+        if (step.what == ImageStep::What::kConv) {
+          guards_.emplace_back(Guarded::size(step.cols, program.lanes_));
+          guarded = std::max(guarded, step.rows.taps);
+        }
+      }
+    }
+    maps_.emplace_back(0); // above the last segment
+    slots_ = AlignedReals((with_theta ? 2 : 1) * slots * block_);
+    lanes_ = AlignedReals((with_theta ? 2 : 1) * block_);
+    sources_.resize(guarded);
+  }
+
+  void run(std::size_t left, std::size_t tile, double* k, double* theta) {
+    left_ = left;
+    tile_ = tile;
+    k_out_ = k;
+    theta_out_ = theta;
+    std::fill_n(lanes_.data(), (with_theta_ ? 2 : 1) * block_, 0.0);
+    std::size_t guard = 0;
+    for (std::size_t s = 0; s < program_.segments_.size(); ++s) {
+      run_segment(s, guard);
+    }
+    write();
+  }
+
+private:
+  using Segment = ImageProgram::Segment;
+
+  // A block with its padding around it, for one convolution: (column, lane) with a row, and for
+  // each image columns, of padding on either side.
+  struct Guarded {
+    static std::size_t width(const Axis& axis) { return axis.before + axis.in + axis.after(); }
+    static std::size_t size(const Axis& axis, const LaneUse& lanes) {
+      return width(axis) * pitch(axis, lanes);
+    }
+    static std::size_t pitch(const Axis& axis, const LaneUse& lanes) {
+      return lanes.are_images ? whole_panels(lanes.images) : lanes.images * width(axis);
+    }
+  };
+
+  double* k_at(const Segment&, std::size_t s, const Place& place, std::size_t size) {
+    return place.in_map ? maps_[s].data() + place.index * size
+                        : slots_.data() + place.index * block_;
+  }
+
+  // Theta lies behind all of K.
+  double* theta_at(const Segment& segment, std::size_t s, const Place& place, std::size_t size) {
+    return place.in_map
+               ? maps_[s].data() + (segment.plan.inputs.size() + place.index) * size
+               : slots_.data() + (segment.plan.n_slots + place.index) * block_;
+  }
+
+  void run_segment(std::size_t s, std::size_t& guard) {
+    const Segment& segment = program_.segments_[s];
+    if (s + 1 < program_.segments_.size()) {
+      const Segment& above = program_.segments_[s + 1];
+      std::fill_n(maps_[s + 1].data(),
+                  (with_theta_ ? 2 : 1) * above.plan.inputs.size() *
+                      program_.block_size(above.shapes.front()),
+                  0.0);
+    }
+    // The convolutions of a segment have their own guarded blocks each.
+    std::vector<std::size_t>& guard_of = guard_of_;
+    guard_of.clear();
+    for (const ImageStep& step : segment.steps) {
+      guard_of.push_back(guard);
+      guard += step.what == ImageStep::What::kConv;
+    }
+    std::size_t emitted = 0;
+    for (const Operation& operation : segment.plan.operations) {
+      const Place* from = segment.plan.places.data() + operation.first;
+      switch (operation.what) {
+      case Operation::What::kRead:
+        read(operation.at, k_at(segment, s, operation.dst, 0));
+        break;
+      case Operation::What::kStep:
+        step(segment, s, operation, from);
+        break;
+      case Operation::What::kEmit:
+        emit(segment, s, operation, *from, emitted++);
+      }
+    }
+  }
+
+  void read(const RowPair& at, double* k) {
+    const std::size_t channels = program_.channels_, width = program_.width_;
+    const std::size_t ld = program_.lanes_at(width), panels = program_.panels();
+    const std::size_t panel = channels * kDualPad;
+    const double* x =
+        images_.left + (left_ * program_.height_ + at.left) * width * channels;
+    const double scale = 1 / static_cast<double>(channels);
+    const bool by_pixel = program_.lanes_.are_images;
+    const std::size_t row = tile_ * program_.panel_rows() + at.right * (by_pixel ? width : 1);
+    const double* z = images_.right + row * panels * panel;
+    for (std::size_t c = 0; c < (by_pixel ? width : 1); ++c) {
+      for (std::size_t p = 0; p < panels; ++p, z += panel) {
+        kernels().dual.gram(x + c * channels, channels, by_pixel ? 1 : width, z, channels,
+                            k + c * ld + p * kDualPad, ld, scale, false);
+      }
+    }
+  }
+
+  void step(const Segment& segment, std::size_t s, const Operation& operation, const Place* from) {
+    const ImageStep& step = segment.steps[operation.step];
+    const ImageProgram::Shape& below = segment.shapes[operation.step];
+    const std::size_t size = program_.block_size(below);
+    double* k = k_at(segment, s, operation.dst, size);
+    double* theta = with_theta_ ? theta_at(segment, s, operation.dst, size) : nullptr;
+    if (step.what == ImageStep::What::kConv) {
+      convolve(segment, s, operation, from, k, theta);
+      return;
+    }
+    const bool theta_below = with_theta_ && step.theta_below;
+    if (*from != operation.dst) {
+      std::copy_n(k_at(segment, s, *from, size), size, k);
+      if (theta_below) {
+        std::copy_n(theta_at(segment, s, *from, size), size, theta);
+      }
+    }
+    if (step.what == ImageStep::What::kActivation) {
+      activate(step, below, operation.at, k, theta_below ? theta : nullptr);
+    } else {
+      add(k_at(segment, s, from[1], size), size, k);
+      if (with_theta_ && step.theta_kept) {
+        add(theta_at(segment, s, from[1], size), size, theta);
+      }
+    }
+  }
+
+  static void add(const double* src, std::size_t n, double* dst) {
+    kernels().window.add_rows(src, 1, n, n, dst);
+  }
+
+  void activate(const ImageStep& step, const ImageProgram::Shape& shape, const RowPair& at,
+                double* k, double* theta) {
+    const DualMap& map = program_.maps_[step.map];
+    const std::size_t n = program_.lanes_at(shape.width);
+    const bool by_pixel = program_.lanes_.are_images;
+    const std::size_t left = (left_ * shape.height + at.left) * shape.width;
+    const std::size_t row = tile_ * shape.height + at.right;
+    for (std::size_t c = 0; c < shape.width; ++c) {
+      map.apply(left + c, (by_pixel ? row * shape.width + c : row) * n, n, k + c * n,
+                theta == nullptr ? nullptr : theta + c * n);
+    }
+  }
+
+  void convolve(const Segment& segment, std::size_t s, const Operation& operation,
+                const Place* from, double* k, double* theta) {
+    const ImageStep& step = segment.steps[operation.step];
+    const std::size_t size = program_.block_size(segment.shapes[operation.step]);
+    double* guarded = guards_[guard_of_[operation.step]].data();
+    for (std::size_t t = 0; t < operation.n; ++t) {
+      sources_[t] = k_at(segment, s, from[t], size);
+    }
+    surround(step.cols, operation.n, guarded);
+    slide(step, guarded, step.b2, nullptr, k);
+    if (theta == nullptr) {
+      return;
+    }
+    if (!step.theta_below) {
+      std::copy_n(k, program_.block_size(segment.shapes[operation.step + 1]), theta);
+      return;
+    }
+    for (std::size_t t = 0; t < operation.n; ++t) {
+      sources_[t] = theta_at(segment, s, from[t], size);
+    }
+    surround(step.cols, operation.n, guarded);
+    slide(step, guarded, 0, k, theta);
+  }
+
+  // The sum of the sources with padding around it. Zeros stay from the beginning.
+  void surround(const Axis& axis, std::size_t n, double* guarded) {
+    const LaneUse& lanes = program_.lanes_;
+    const std::size_t ld = program_.lanes_at(axis.in), pitch = Guarded::pitch(axis, lanes);
+    double* inner = guarded + axis.before * pitch;
+    if (lanes.are_images) {
+      kernels().window.sum(sources_.data(), n, axis.in, ld, ld, inner, pitch);
+    } else {
+      const std::size_t width = Guarded::width(axis);
+      if (lanes.images == 1) {
+        kernels().window.sum(sources_.data(), n, axis.in, axis.in, ld, inner + axis.before, pitch);
+      } else {
+        shifted_.resize(n);
+        for (std::size_t b = 0; b < lanes.images; ++b) {
+          for (std::size_t t = 0; t < n; ++t) {
+            shifted_[t] = sources_[t] + b * axis.in;
+          }
+          kernels().window.sum(shifted_.data(), n, axis.in, axis.in, ld,
+                               inner + b * width + axis.before, pitch);
+        }
+      }
+      if (axis.circular) {
+        for (std::size_t c = 0; c < axis.in; ++c) {
+          for (std::size_t b = 0; b < lanes.images; ++b) {
+            wrap(axis, 1, inner + c * pitch + b * width);
+          }
+        }
+      }
+    }
+    if (axis.circular) {
+      wrap(axis, pitch, guarded);
+    }
+  }
+
+  // Fills the padding of x, whose entries are `size` numbers each, from the other side.
+  static void wrap(const Axis& axis, std::size_t size, double* x) {
+    const std::size_t end = axis.before + axis.in + axis.after();
+    for (std::size_t i = 0; i < end; ++i) {
+      if (i < axis.before || i >= axis.before + axis.in) {
+        const std::size_t lead = axis.in - axis.before % axis.in;
+        const std::size_t from = axis.before + (i + lead) % axis.in;
+        std::copy_n(x + from * size, size, x + i * size);
+      }
+    }
+  }
+
+  void slide(const ImageStep& step, const double* guarded, double b, const double* plus,
+             double* dst) {
+    const Axis& axis = step.cols;
+    const LaneUse& lanes = program_.lanes_;
+    const std::size_t ld = program_.lanes_at(axis.out), pitch = Guarded::pitch(axis, lanes);
+    Slide job{.src = guarded,
+              .taps = axis.taps,
+              .tap = pitch + 1,
+              .row_step = axis.stride * pitch,
+              .col_step = axis.stride,
+              .rows = axis.out,
+              .cols = axis.out,
+              .w = step.w2,
+              .b = b,
+              .plus = plus,
+              .dst = dst,
+              .ld = ld};
+    if (lanes.are_images) {
+      job.tap = pitch;
+      job.col_step = 1;
+      job.cols = ld;
+      kernels().window.slide(job);
+      return;
+    }
+    for (std::size_t image = 0; image < lanes.images; ++image) {
+      kernels().window.slide(job);
+      job.src += Guarded::width(axis);
+      job.dst += axis.out;
+      job.plus += plus == nullptr ? 0 : axis.out;
+    }
+    // Lanes that are no pixels take part in activations: they must stay finite.
+    for (std::size_t c = 0; lanes.images * axis.out < ld && c < axis.out; ++c) {
+      std::fill(dst + c * ld + lanes.images * axis.out, dst + (c + 1) * ld, 0.0);
+    }
+  }
+
+  void emit(const Segment& segment, std::size_t s, const Operation& operation, const Place& place,
+            std::size_t number) {
+    const ImageProgram::Shape& shape = segment.shapes.back();
+    const std::size_t size = program_.block_size(shape);
+    const double* k = k_at(segment, s, place, size);
+    const double* theta =
+        with_theta_ && program_.theta_above(segment) ? theta_at(segment, s, place, size) : nullptr;
+    if (s + 1 == program_.segments_.size()) {
+      read_out(shape, operation.at, k, 0);
+      if (theta != nullptr) {
+        read_out(shape, operation.at, theta, 1);
+      }
+      return;
+    }
+    const Segment& above = program_.segments_[s + 1];
+    const std::size_t block = program_.block_size(above.shapes.front());
+    for (std::size_t t = segment.starts[number]; t < segment.starts[number + 1]; ++t) {
+      const Place target{segment.targets[t], true};
+      pool(segment, k, k_at(above, s + 1, target, block));
+      if (theta != nullptr) {
+        pool(segment, theta, theta_at(above, s + 1, target, block));
+      }
+    }
+  }
+
+  void pool(const Segment& segment, const double* src, double* dst) {
+    const Axis& axis = segment.pool_cols;
+    const double area = static_cast<double>(segment.pool_rows.taps * axis.taps);
+    nkfast::Pool job{.src = src,
+                     .ld = program_.lanes_at(axis.in),
+                     .window = axis.taps,
+                     .stride = axis.stride,
+                     .rows = axis.out,
+                     .cols = axis.out,
+                     .scale = 1 / (area * area),
+                     .dst = dst,
+                     .dst_ld = program_.lanes_at(axis.out)};
+    for (std::size_t b = 0; b < program_.lanes_.images; ++b) {
+      kernels().window.pool(job);
+      job.src += axis.in;
+      job.dst += axis.out;
+    }
+  }
+
+  void read_out(const ImageProgram::Shape& shape, const RowPair& at, const double* block,
+                std::size_t which) {
+    const std::size_t n = program_.lanes_at(shape.width), width = shape.width;
+    double* sums = lanes_.data() + which * block_;
+    if (program_.readout_ == Readout::kMean ||
+        (program_.readout_ == Readout::kFlatten && program_.lanes_.are_images)) {
+      kernels().window.add_rows(block, width, n, n, sums);
+      return;
+    }
+    const bool by_pixel = program_.lanes_.are_images;
+    double* out = which == 0 ? k_out_ : theta_out_;
+    for (std::size_t b = 0; b < program_.lanes_.images; ++b) {
+      for (std::size_t c = 0; c < width; ++c) {
+        const double x = block[c * n + b * (by_pixel ? 1 : width) + (by_pixel ? 0 : c)];
+        if (program_.readout_ == Readout::kFlatten) {
+          sums[b] += x;
+        } else {
+          out[(b * shape.height + at.left) * width + c] = x;
+        }
+      }
+    }
+  }
+
+  void write() {
+    if (program_.readout_ == Readout::kDiagonal) {
+      return;
+    }
+    const ImageProgram::Shape& shape = program_.segments_.back().shapes.back();
+    const double pixels = static_cast<double>(shape.height * shape.width);
+    const bool mean = program_.readout_ == Readout::kMean;
+    const double scale = 1 / (mean ? pixels * pixels : pixels);
+    const std::size_t width = mean ? shape.width : 1;
+    for (std::size_t which = 0; which < (with_theta_ ? 2U : 1U); ++which) {
+      const double* sums = lanes_.data() + which * block_;
+      double* out = which == 0 ? k_out_ : theta_out_;
+      for (std::size_t b = 0; b < program_.lanes_.images; ++b) {
+        double sum = 0;
+        for (std::size_t c = 0; c < width; ++c) {
+          sum += sums[b * width + c];
+        }
+        out[b] = scale * sum;
+      }
+    }
+  }
+
+  const ImageProgram& program_;
+  const Images& images_;
+  bool with_theta_;
+  std::size_t block_ = 0;
+  std::size_t left_ = 0, tile_ = 0;
+  double* k_out_ = nullptr;
+  double* theta_out_ = nullptr;
+  AlignedReals slots_;
+  AlignedReals lanes_; // sums of a readout
+  std::vector<AlignedReals> maps_;
+  std::vector<AlignedReals> guards_;
+  std::vector<std::size_t> guard_of_;
+  std::vector<const double*> sources_, shifted_;
+};
+
+void ImageProgram::run(const Images& given, Pairing pairing, double* k, double* theta,
+                       std::size_t n_threads) const {
+  check(given);
+  // Panels have to begin on cache lines.
+  const std::size_t n_panels = given.n_tiles * panel_rows() * panels();
+  AlignedReals right(n_panels * channels_ * kDualPad);
+  std::copy_n(given.right, n_panels * channels_ * kDualPad, right.data());
+  const Images images{given.left, right.data(), given.n_left, given.n_tiles};
+  struct Item {
+    std::size_t left, tile;
+  };
+  std::vector<Item> items;
+  for (std::size_t i = 0; i < images.n_left; ++i) {
+    for (std::size_t t = 0; t < images.n_tiles; ++t) {
+      const bool wanted = pairing == Pairing::kAll ||
+                          (pairing == Pairing::kMatched ? i == t : (t + 1) * lanes_.images > i);
+      if (wanted) {
+        items.push_back({i, t});
+      }
+    }
+  }
+  const std::size_t tiles = pairing == Pairing::kMatched ? 1 : images.n_tiles;
+  n_threads = std::min(n_threads, std::max<std::size_t>(items.size(), 1));
+  std::atomic<std::size_t> next{0};
+  parallel_for(n_threads, n_threads, 1, [&](std::size_t, std::size_t) {
+    ImageRunner runner(*this, images, theta != nullptr);
+    for (std::size_t at; (at = next.fetch_add(1)) < items.size();) {
+      const Item& item = items[at];
+      const std::size_t to = pairing == Pairing::kMatched ? item.left
+                                                          : item.left * tiles + item.tile;
+      runner.run(item.left, item.tile, k + to * n_outputs(),
+                 theta == nullptr ? nullptr : theta + to * n_outputs());
+    }
+  });
+}
+
+} // namespace nkfast
