@@ -210,7 +210,9 @@ public:
                          program.block_size(segment.shapes.front()));
       for (const ImageStep& step : segment.steps) {
         if (step.what == ImageStep::What::kConv) {
-          guards_.emplace_back(Guarded::size(step.cols, program.lanes_));
+          const Axis& axis = step.cols;
+          guards_.emplace_back((axis.before + axis.in + axis.after()) *
+                               Guarded(axis, program.lanes_).pitch);
           guarded = std::max(guarded, step.rows.taps);
         }
       }
@@ -237,16 +239,16 @@ public:
 private:
   using Segment = ImageProgram::Segment;
 
-  // A block with its padding around it, for one convolution: (column, lane) with a row, and for
-  // each image columns, of padding on either side.
+  // A block with its padding around it, for one convolution: (column, lane), with columns of padding
+  // on either side and, for each image, lanes, so many that the image begins on a cache line.
   struct Guarded {
-    static std::size_t width(const Axis& axis) { return axis.before + axis.in + axis.after(); }
-    static std::size_t size(const Axis& axis, const LaneUse& lanes) {
-      return width(axis) * pitch(axis, lanes);
-    }
-    static std::size_t pitch(const Axis& axis, const LaneUse& lanes) {
-      return lanes.are_images ? whole_panels(lanes.images) : lanes.images * width(axis);
-    }
+    std::size_t lead;  // lanes before an image
+    std::size_t width; // lanes from one image to the next
+    std::size_t pitch; // from one column to the next
+    Guarded(const Axis& axis, const LaneUse& lanes)
+        : lead(whole_lines(axis.before)), width(whole_lines(lead + axis.in + axis.after())),
+          pitch(lanes.are_images ? whole_panels(lanes.images) : lanes.images * width) {}
+    static std::size_t whole_lines(std::size_t n) { return (n + 7) / 8 * 8; }
   };
 
   double* k_at(const Segment&, std::size_t s, const Place& place, std::size_t size) {
@@ -382,29 +384,21 @@ private:
   // The sum of the sources with padding around it. Zeros stay from the beginning.
   void surround(const Axis& axis, std::size_t n, double* guarded) {
     const LaneUse& lanes = program_.lanes_;
-    const std::size_t ld = program_.lanes_at(axis.in), pitch = Guarded::pitch(axis, lanes);
+    const Guarded layout(axis, lanes);
+    const std::size_t ld = program_.lanes_at(axis.in), pitch = layout.pitch;
     double* inner = guarded + axis.before * pitch;
     if (lanes.are_images) {
       kernels().window.sum(sources_.data(), n, axis.in, ld, ld, inner, pitch);
     } else {
-      const std::size_t width = Guarded::width(axis);
-      if (lanes.images == 1) {
-        kernels().window.sum(sources_.data(), n, axis.in, axis.in, ld, inner + axis.before, pitch);
-      } else {
-        shifted_.resize(n);
-        for (std::size_t b = 0; b < lanes.images; ++b) {
-          for (std::size_t t = 0; t < n; ++t) {
-            shifted_[t] = sources_[t] + b * axis.in;
-          }
-          kernels().window.sum(shifted_.data(), n, axis.in, axis.in, ld,
-                               inner + b * width + axis.before, pitch);
+      shifted_.assign(sources_.begin(), sources_.begin() + static_cast<std::ptrdiff_t>(n));
+      for (std::size_t b = 0; b < lanes.images; ++b) {
+        double* image = inner + b * layout.width + layout.lead;
+        kernels().window.sum(shifted_.data(), n, axis.in, axis.in, ld, image, pitch);
+        for (const double*& source : shifted_) {
+          source += axis.in;
         }
-      }
-      if (axis.circular) {
-        for (std::size_t c = 0; c < axis.in; ++c) {
-          for (std::size_t b = 0; b < lanes.images; ++b) {
-            wrap(axis, 1, inner + c * pitch + b * width);
-          }
+        for (std::size_t c = 0; axis.circular && c < axis.in; ++c) {
+          wrap(axis, 1, image + c * pitch - axis.before);
         }
       }
     }
@@ -416,11 +410,10 @@ private:
   // Fills the padding of x, whose entries are `size` numbers each, from the other side.
   static void wrap(const Axis& axis, std::size_t size, double* x) {
     const std::size_t end = axis.before + axis.in + axis.after();
+    const std::size_t lead = axis.in - axis.before % axis.in;
     for (std::size_t i = 0; i < end; ++i) {
       if (i < axis.before || i >= axis.before + axis.in) {
-        const std::size_t lead = axis.in - axis.before % axis.in;
-        const std::size_t from = axis.before + (i + lead) % axis.in;
-        std::copy_n(x + from * size, size, x + i * size);
+        std::copy_n(x + (axis.before + (i + lead) % axis.in) * size, size, x + i * size);
       }
     }
   }
@@ -429,8 +422,9 @@ private:
              double* dst) {
     const Axis& axis = step.cols;
     const LaneUse& lanes = program_.lanes_;
-    const std::size_t ld = program_.lanes_at(axis.out), pitch = Guarded::pitch(axis, lanes);
-    Slide job{.src = guarded,
+    const Guarded layout(axis, lanes);
+    const std::size_t ld = program_.lanes_at(axis.out), pitch = layout.pitch;
+    Slide job{.src = guarded + (lanes.are_images ? 0 : layout.lead - axis.before),
               .taps = axis.taps,
               .tap = pitch + 1,
               .row_step = axis.stride * pitch,
@@ -451,7 +445,7 @@ private:
     }
     for (std::size_t image = 0; image < lanes.images; ++image) {
       kernels().window.slide(job);
-      job.src += Guarded::width(axis);
+      job.src += layout.width;
       job.dst += axis.out;
       job.plus += plus == nullptr ? 0 : axis.out;
     }

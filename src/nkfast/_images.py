@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 _PANEL = 32  # lanes come in panels of so many (kDualPad)
-_MOST_LANES = 128
+_MOST_LANES = 64
 
 
 @dataclass(frozen=True)

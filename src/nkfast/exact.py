@@ -21,6 +21,7 @@ from . import _core
 from ._config import get_num_threads, one_blas_thread
 from ._dualmap import DualMap
 from ._imagepairs import ImagePairs, image_diagonal
+from ._journal import Journal, Report, fingerprint, reporting
 from ._results import Result, given_results, new_results
 from ._validation import check_count, check_rows
 from .activations import Activation
@@ -71,27 +72,91 @@ def kernel(
     get: str | Iterable[str],
     out: Any = None,
     block: int | None = None,
+    progress: bool | Report | None = None,
+    resume: Any = None,
 ) -> Any:
     """Return exact kernels; see `Sequential.kernel`."""
     get = get if isinstance(get, str) else tuple(get)
     names = _names(get)
     pairs = _pairs_of(net, X, Z)
     if out is None:
+        if resume is not None:
+            raise ValueError("resume: expected out, where the finished blocks are, got None")
         results = new_results(names, pairs.shape, pairs.dtype)
     else:
         results = given_results(out, get, names, pairs.shape, (pairs.X, pairs.Z))
     if block is not None:
         block = check_count(block, "block", low=1)
-    bounded = any(result.bounded for result in results)
-    height, width = (block, block) if block else pairs.block_shape(bounded)
-    whole = dict(zip(names, results, strict=True))
+    bounded = any(r.bounded for r in results) or bool(progress) or resume is not None
+    shape = (block, block) if block else pairs.block_shape(bounded)
+    journal = None
+    if resume is not None:
+        journal = Journal(resume, results, _facts(net, pairs, names, results, shape))
+    _fill(pairs, dict(zip(names, results, strict=True)), shape, progress, journal)
+    return _named(get, names, [result.out for result in results])
+
+
+def _fill(
+    pairs: RowPairs | ImagePairs,
+    whole: dict[str, Result],
+    shape: tuple[int, int],
+    progress: bool | Report | None,
+    journal: Journal | None,
+) -> None:
+    jobs = list(_jobs(pairs, *shape))
+    done = 0
+    with reporting(progress, sum(_size(job) for job in jobs)) as report:
+        try:
+            for job in jobs:
+                rows, cols, how = job
+                report(done, _size(job))
+                mirrored = how == "mirrored"
+                if journal is None or not journal.has(rows, cols, mirrored):
+                    pairs.fill(whole, rows, cols, how)
+                    if journal is not None:
+                        journal.add(rows, cols, mirrored)
+                done += _size(job)
+            report(done, 0)
+        finally:
+            if journal is not None:
+                journal.sync()
+
+
+def _jobs(
+    pairs: RowPairs | ImagePairs, height: int, width: int
+) -> Iterator[tuple[slice, slice, str]]:
+    """Yield the blocks of a kernel: rows, columns, and how `fill` takes them."""
     for rows in _slices(0, pairs.shape[0], height):
         if pairs.symmetric:
-            pairs.fill(whole, rows, rows, "symmetric")
+            yield rows, rows, "symmetric"
         how = "mirrored" if pairs.symmetric else "plain"
         for cols in _slices(rows.stop if pairs.symmetric else 0, pairs.shape[1], width):
-            pairs.fill(whole, rows, cols, how)
-    return _named(get, names, [result.out for result in results])
+            yield rows, cols, how
+
+
+def _size(job: tuple[slice, slice, str]) -> int:
+    """Return the number of pairs that a block computes."""
+    rows, cols, how = job
+    n, m = rows.stop - rows.start, cols.stop - cols.start
+    return n * (n + 1) // 2 if how == "symmetric" else n * m
+
+
+def _facts(
+    net: Sequential,
+    pairs: RowPairs | ImagePairs,
+    names: tuple[str, ...],
+    results: list[Result],
+    shape: tuple[int, int],
+) -> dict[str, Any]:
+    """Return what a journal must agree in."""
+    return {
+        "network": fingerprint(net),
+        "X": fingerprint(pairs.X),
+        "Z": None if pairs.symmetric else fingerprint(pairs.Z),
+        "get": list(names),
+        "dtypes": [str(np.dtype(result.out.dtype)) for result in results],
+        "block": list(shape),
+    }
 
 
 def kernel_blocks(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -317,13 +317,17 @@ class Sequential(_Row):
         *,
         out: Any = None,
         block: int | None = None,
+        progress: bool | Callable[[int, int], object] | None = None,
+        resume: Any = None,
     ) -> Any:
-        """Return exact kernels of the rows of `X` with the rows of `Z` (default: `X`).
+        """Return exact kernels of the rows (or images) of `X` with those of `Z` (default: `X`).
 
         Parameters
         ----------
-        X : array_like or CSR matrix of shape (n, d)
-        Z : array_like or CSR matrix of shape (m, d), optional
+        X : array_like or CSR matrix of shape (n, d), or array_like of shape (n, h, w, c)
+            Rows of d features; of a network that begins with a layer of images, n images of h x w
+            pixels and c channels.
+        Z : array_like or CSR matrix of shape (m, d), or array_like of shape (m, h, w, c), optional
         get : str or tuple of str, default=("nngp", "ntk")
             Which kernels. One name returns the array itself.
         out : array of shape (n, m), or sequence or namedtuple of them, optional
@@ -336,6 +340,14 @@ class Sequential(_Row):
         block : int, optional
             Rows and columns that are computed at a time. Default: as many as keep the extra
             memory below about 200 MB. The values do not depend on it, up to rounding.
+        progress : bool or callable, optional
+            True: a bar on stderr. A function is called with (pairs done, pairs in all) at the
+            beginning and after each block.
+        resume : path-like, optional
+            A journal, a small file: begun if there is none, it notes each block of `out` that is
+            finished, at least every five seconds. The same call later, be it in another process,
+            skips these and computes what is left. It belongs to one network, X, Z, `get`, `block`
+            and dtype of `out`; blocks whose values have changed since are computed anew.
 
         Returns
         -------
@@ -346,14 +358,16 @@ class Sequential(_Row):
         Raises
         ------
         ValueError
-            On NaN or infinity, on different numbers of features, on an unknown name, on an `out`
-            of another shape, and if the result cannot fit into memory.
+            On NaN or infinity, on different numbers of features or shapes of images, on images
+            that a layer cannot take, on an unknown name, on an `out` of another shape, if the
+            result cannot fit into memory, and if `resume` is the journal of another computation.
         TypeError
             If `out` is no array of float32 or float64.
 
         Notes
         -----
-        Everything is computed in float64 and rounded once.
+        Everything is computed in float64 and rounded once. Pairs of images go through the layers
+        as maps of all pairs of their pixels (Arora et al. 2019; Novak et al. 2020).
 
         Examples
         --------
@@ -367,7 +381,7 @@ class Sequential(_Row):
         """
         from .exact import kernel
 
-        return kernel(self, X, Z, get, out, block)
+        return kernel(self, X, Z, get, out, block, progress, resume)
 
     def kernel_blocks(
         self, X: Any, Z: Any = None, get: str | Iterable[str] = "ntk", rows: int = 1024
@@ -410,20 +424,20 @@ class Sequential(_Row):
 
         return kernel_blocks(self, X, Z, get, rows)
 
-    def nngp(self, X: Any, Z: Any = None, *, out: Any = None, block: int | None = None) -> Any:
-        """Return the exact NNGP kernel, (n, m); parameters as in `kernel`."""
-        return self.kernel(X, Z, "nngp", out=out, block=block)
+    def nngp(self, X: Any, Z: Any = None, **options: Any) -> Any:
+        """Return the exact NNGP kernel, (n, m); parameters and options as in `kernel`."""
+        return self.kernel(X, Z, "nngp", **options)
 
-    def ntk(self, X: Any, Z: Any = None, *, out: Any = None, block: int | None = None) -> Any:
-        """Return the exact neural tangent kernel, (n, m); parameters as in `kernel`."""
-        return self.kernel(X, Z, "ntk", out=out, block=block)
+    def ntk(self, X: Any, Z: Any = None, **options: Any) -> Any:
+        """Return the exact neural tangent kernel, (n, m); parameters and options as in `kernel`."""
+        return self.kernel(X, Z, "ntk", **options)
 
     def diag(self, X: Any) -> Diagonal:
         """Return the diagonals of the kernels of `X` with itself in O(n).
 
         Parameters
         ----------
-        X : array_like or CSR matrix of shape (n, d)
+        X : array_like or CSR matrix of shape (n, d), or array_like of shape (n, h, w, c)
 
         Returns
         -------
