@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ._config import get_num_threads
 from ._dualmap import DualMap
+from ._imagenumpy import pair_in_numpy
 from ._images import (
     Lanes,
     MissingMapError,
@@ -25,7 +26,6 @@ from ._images import (
     dual_maps,
     pixel_step,
 )
-from ._imagenumpy import pair_in_numpy
 from ._results import Result
 from ._validation import check_images
 from .layers import Diagonals, Moments
@@ -109,7 +109,7 @@ class _Images:
         k, theta = np.zeros(shape), np.zeros(shape if with_theta else (0, 0))
         lanes = Lanes(False, 1)
         spans = [span(p, p) for p in self.variances] if len(self) else []
-        for which in self._chunks(activations, lanes, spans):
+        for which in self._chunks(activations, spans):
             X = self.left(which)
             p = [v[which] for v in self.variances]
             try:
@@ -133,20 +133,20 @@ class _Images:
             )
         return k, theta
 
-    def _chunks(self, activations: list[Any], lanes: Lanes, spans: list[Any]) -> Iterator[slice]:
+    def _chunks(self, activations: list[Any], spans: list[Any]) -> Iterator[slice]:
         n = len(self)
         if n == 0:
             return
-        step = max(1, int(_TABLE_BYTES / self.table_bytes(activations, lanes, spans)))
+        step = max(1, int(_TABLE_BYTES / self.table_bytes(activations, spans)))
         step = min(step, 64)
         for i in range(0, n, step):
             yield slice(i, min(i + step, n))
 
-    def table_bytes(self, activations: list[Any], lanes: Lanes, spans: list[Any]) -> float:
+    def table_bytes(self, activations: list[Any], spans: list[Any]) -> float:
         """Return the size of the tables of one image, about."""
         total = 8.0
         for activation, p, ends in zip(activations, self.variances, spans, strict=False):
-            probe = p.ravel()[: 1]
+            probe = p.ravel()[:1]
             dual = activation._dual_map(probe, probe, self.tol, ends)
             width = 1 if dual is None else max(dual.left.shape[1], dual.right.shape[1])
             total += 8.0 * width * p[0].size
@@ -166,7 +166,9 @@ class ImagePairs:
         X = check_images(X, "X")
         Z = X if self.symmetric else check_images(Z, "Z")
         if X.shape[1:] != Z.shape[1:]:
-            raise ValueError(f"Z: expected images of shape {X.shape[1:]} as in X, got {Z.shape[1:]}")
+            raise ValueError(
+                f"Z: expected images of shape {X.shape[1:]} as in X, got {Z.shape[1:]}"
+            )
         self.X, self.Z = X, Z
         self.shape = (len(X), len(Z))
         self.dtype = np.result_type(X.dtype, Z.dtype)
@@ -174,9 +176,7 @@ class ImagePairs:
         self._left = _Images(net, X, "X", tol)
         self._right = self._left if self.symmetric else _Images(net, Z, "Z", tol)
         self._stages = self._left.stages
-        self._activations = [
-            s.activation for s in self._stages.stages if s.activation is not None
-        ]
+        self._activations = [s.activation for s in self._stages.stages if s.activation is not None]
         self._lanes = Lanes.best(self._stages.pixelwise, X.shape[2], len(Z))
         self.ends: dict[str, Array] = {}
         self._p = self._q = np.zeros(0)
@@ -201,7 +201,7 @@ class ImagePairs:
         if min(self.shape) == 0:
             return 1, 1
         sides = [
-            int(_TABLE_BYTES / images.table_bytes(self._activations, self._lanes, self._spans))
+            int(_TABLE_BYTES / images.table_bytes(self._activations, self._spans))
             for images in (self._left, self._right)
         ]
         side = int((_BLOCK_ENTRIES / self._stages.entries()) ** 0.5)
@@ -234,9 +234,7 @@ class ImagePairs:
     def _maps(self, rows: slice, cols: slice) -> list[DualMap]:
         left = [p[rows] for p in self._left.variances]
         right = [p[cols] for p in self._right.variances]
-        return dual_maps(
-            self._activations, left, right, self._lanes, self._left.tol, self._spans
-        )
+        return dual_maps(self._activations, left, right, self._lanes, self._left.tol, self._spans)
 
     def _readout(
         self, rows: slice, cols: slice, symmetric: bool, with_theta: bool

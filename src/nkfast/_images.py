@@ -222,8 +222,8 @@ def build(
             program.add()
         elif stage.name == "pool":
             assert stage.windows is not None
-            rows, cols = ((w.taps, w.stride) for w in stage.windows)
-            program.pool(rows, cols)
+            rows, cols = stage.windows
+            program.pool((rows.taps, rows.stride), (cols.taps, cols.stride))
         else:
             assert isinstance(stage.layer, Conv)
             assert stage.windows is not None

@@ -40,7 +40,7 @@ def fingerprint(*things: Any) -> str:
             parts = [act(np.linspace(-3, 3, 41)).round(9) for act in _activations(thing)]
         for part in parts:
             digest.update(f"{part.shape} {part.dtype}".encode())
-            digest.update(memoryview(np.ascontiguousarray(part)).cast("B") if part.size else b"")
+            digest.update(_bytes(part))
     return digest.hexdigest()
 
 
@@ -131,9 +131,12 @@ class Journal:
         checksum = 0
         for result in self._results:
             for index in ((rows, cols), (cols, rows)) if mirrored else ((rows, cols),):
-                values = np.ascontiguousarray(result.out[index])
-                checksum = zlib.crc32(memoryview(values).cast("B"), checksum)
+                checksum = zlib.crc32(_bytes(result.out[index]), checksum)
         return checksum
+
+
+def _bytes(values: Any) -> memoryview:
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
 
 
 def _key(rows: slice, cols: slice) -> tuple[int, ...]:
@@ -152,9 +155,14 @@ def reporting(progress: bool | Report | None, total: int) -> Iterator[Callable[[
                 "exact kernel", f"{done:,} of {total:,} pairs", begun
             )
     elif callable(progress):
-        yield lambda done, _: progress(done, total) and None
+        report = progress
+
+        def tell(done: int, begun: int) -> None:  # noqa: ARG001
+            report(done, total)
+
+        yield tell
     elif progress is None or progress is False:
-        yield lambda done, begun: None
+        yield lambda *_: None
     else:
         raise TypeError(
             f"progress: expected True, False or a function of (done, total), got {progress!r}"

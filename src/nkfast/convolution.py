@@ -8,7 +8,7 @@ from typing import Any
 
 from ._validation import check_choice, check_count, check_real
 from .activations import Activation, get_activation
-from .layers import Dense, Layer, Recipe
+from .layers import Dense, Diagonals, Layer, Moments, Recipe
 
 PADDINGS = ("SAME", "VALID", "CIRCULAR")
 _REPEATS = {5: (2, 1, 1), 7: (2, 2, 2), 10: (3, 3, 3)}
@@ -44,6 +44,16 @@ class _ImageLayer(Layer):
         if kind == "rows":
             raise ValueError("expected images, got flat rows from the layers before it")
         return "images"
+
+    def _pairs(self, m: Moments) -> Moments:
+        raise NotImplementedError(
+            f"{type(self).__name__}: expected a network of rows, not of images"
+        )
+
+    def _diagonal(self, d: Diagonals) -> Diagonals:
+        raise NotImplementedError(
+            f"{type(self).__name__}: expected a network of rows, not of images"
+        )
 
     def _homogeneity(self) -> float | None:
         return 1.0
@@ -197,6 +207,12 @@ class Flatten(_ImageLayer):
     def _kind(self, kind: str | None) -> str | None:  # noqa: ARG002
         return "rows"
 
+    def _pairs(self, m: Moments) -> Moments:
+        return m
+
+    def _diagonal(self, d: Diagonals) -> Diagonals:
+        return d
+
 
 class Myrtle(Recipe):
     """The network of `myrtle`: a `Sequential` whose parameters are those of `myrtle`."""
@@ -219,9 +235,7 @@ class Myrtle(Recipe):
         super().__init__(*layers, Flatten(), Dense(w_std))
 
 
-def myrtle(
-    depth: int = 5, activation: str | Activation = "relu", w_std: float = 2**0.5
-) -> Myrtle:
+def myrtle(depth: int = 5, activation: str | Activation = "relu", w_std: float = 2**0.5) -> Myrtle:
     """Return a Myrtle network, the convolutional one of the kernel literature.
 
     Parameters
@@ -241,9 +255,9 @@ def myrtle(
 
     Notes
     -----
-    Images of 32 x 32 pixels have 8 x 8 at the third pool, which averages all of them: three pools of
-    2 x 2 in the original (Shankar et al. 2020), the same as a `GlobalAvgPool`, which serves images of
-    any other size, too.
+    Images of 32 x 32 pixels have 8 x 8 at the third pool. There the original (Shankar et al. 2020)
+    has three pools of 2 x 2, which together average all pixels: the same as the `GlobalAvgPool`
+    here, which serves images of any other size, too.
 
     Examples
     --------

@@ -25,6 +25,7 @@ from ._journal import Journal, Report, fingerprint, reporting
 from ._results import Result, given_results, new_results
 from ._validation import check_count, check_rows
 from .activations import Activation
+from .convolution import Flatten
 from .layers import Dense, Diagonals, Layer, Moments, Residual, _Activated, takes_images
 
 if TYPE_CHECKING:
@@ -137,7 +138,8 @@ def _jobs(
 def _size(job: tuple[slice, slice, str]) -> int:
     """Return the number of pairs that a block computes."""
     rows, cols, how = job
-    n, m = rows.stop - rows.start, cols.stop - cols.start
+    n: int = rows.stop - rows.start
+    m: int = cols.stop - cols.start
     return n * (n + 1) // 2 if how == "symmetric" else n * m
 
 
@@ -227,6 +229,8 @@ def _steps_of(layers: Iterable[Layer]) -> list[_Step] | None:
             steps.append(_Step("affine", layer=layer))
         elif isinstance(layer, _Activated):
             steps.append(_Step("activation", activation=layer.activation))
+        elif isinstance(layer, Flatten):  # of rows
+            continue
         elif isinstance(layer, Residual) and (inner := _steps_of(layer._steps())) is not None:
             steps += [_Step("push"), *inner, _Step("add")]
         else:

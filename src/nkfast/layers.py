@@ -46,7 +46,9 @@ class Layer(Parameters):
     """One layer of a network."""
 
     _takes_images = False
-    _is_gaussian = True  # whether the output is Gaussian whatever the input; else it stays as it was
+    _is_gaussian = (
+        True  # whether the output is Gaussian whatever the input; else it stays as it was
+    )
 
     def _kind(self, kind: str | None) -> str | None:
         """Return "images" or "rows", which the layer makes of `kind`; ValueError if it cannot.
@@ -260,8 +262,8 @@ class Residual(_Row, Layer):
         end = found[last]
         if not isinstance(end, Layer) or isinstance(end, Residual) or not end._is_gaussian:
             raise ValueError(
-                f"layer {last}, {type(end).__name__}: expected the branch of a Residual to end in a "
-                "Dense or Conv layer, with at most pools behind it"
+                f"layer {last}, {type(end).__name__}: expected the branch of a Residual to end in "
+                "a Dense or Conv layer, with at most pools behind it"
             )
         return found
 
@@ -609,4 +611,4 @@ def check_layers(
 def _before(i: int, where: str, pooled: bool) -> str:
     if i == 0:
         return "begins the branch of a Residual without one" if where else "is the first layer"
-    return "follows " + ("a pool that has no such layer before it" if pooled else "another activation")
+    return "follows a pool without one before it" if pooled else "follows another activation"
