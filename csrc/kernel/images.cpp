@@ -13,6 +13,8 @@
 namespace nkfast {
 namespace {
 
+constexpr std::size_t kGap = 40; // or blocks would fall into the same cache sets
+
 // out = (in + padding - taps) / stride + 1, checked.
 Axis fitted(Axis axis, std::size_t in, std::size_t out, const char* what) {
   axis.in = in;
@@ -218,6 +220,7 @@ public:
       }
     }
     maps_.emplace_back(0); // above the last segment
+    block_ += kGap;
     slots_ = AlignedReals((with_theta ? 2 : 1) * slots * block_);
     lanes_ = AlignedReals((with_theta ? 2 : 1) * block_);
     sources_.resize(guarded);
