@@ -208,8 +208,8 @@ public:
         block_ = std::max(block_, program.block_size(shape));
       }
       slots = std::max(slots, segment.plan.n_slots);
-      maps_.emplace_back((with_theta ? 2 : 1) * segment.plan.inputs.size() *
-                         program.block_size(segment.shapes.front()));
+      strides_.push_back(program.block_size(segment.shapes.front()) + kGap);
+      maps_.emplace_back((with_theta ? 2 : 1) * segment.plan.inputs.size() * strides_.back());
       for (const ImageStep& step : segment.steps) {
         if (step.what == ImageStep::What::kConv) {
           const Axis& axis = step.cols;
@@ -219,7 +219,6 @@ public:
         }
       }
     }
-    maps_.emplace_back(0); // above the last segment
     block_ += kGap;
     slots_ = AlignedReals((with_theta ? 2 : 1) * slots * block_);
     lanes_ = AlignedReals((with_theta ? 2 : 1) * block_);
@@ -254,26 +253,23 @@ private:
     static std::size_t whole_lines(std::size_t n) { return (n + 7) / 8 * 8; }
   };
 
-  double* k_at(const Segment&, std::size_t s, const Place& place, std::size_t size) {
-    return place.in_map ? maps_[s].data() + place.index * size
+  double* k_at(std::size_t s, const Place& place) {
+    return place.in_map ? maps_[s].data() + place.index * strides_[s]
                         : slots_.data() + place.index * block_;
   }
 
   // Theta lies behind all of K.
-  double* theta_at(const Segment& segment, std::size_t s, const Place& place, std::size_t size) {
-    return place.in_map
-               ? maps_[s].data() + (segment.plan.inputs.size() + place.index) * size
-               : slots_.data() + (segment.plan.n_slots + place.index) * block_;
+  double* theta_at(std::size_t s, const Place& place) {
+    const ImagePlan& plan = program_.segments_[s].plan;
+    return place.in_map ? maps_[s].data() + (plan.inputs.size() + place.index) * strides_[s]
+                        : slots_.data() + (plan.n_slots + place.index) * block_;
   }
 
   void run_segment(std::size_t s, std::size_t& guard) {
     const Segment& segment = program_.segments_[s];
     if (s + 1 < program_.segments_.size()) {
-      const Segment& above = program_.segments_[s + 1];
-      std::fill_n(maps_[s + 1].data(),
-                  (with_theta_ ? 2 : 1) * above.plan.inputs.size() *
-                      program_.block_size(above.shapes.front()),
-                  0.0);
+      const std::size_t n_blocks = program_.segments_[s + 1].plan.inputs.size();
+      std::fill_n(maps_[s + 1].data(), (with_theta_ ? 2 : 1) * n_blocks * strides_[s + 1], 0.0);
     }
     // The convolutions of a segment have their own guarded blocks each.
     std::vector<std::size_t>& guard_of = guard_of_;
@@ -287,7 +283,7 @@ private:
       const Place* from = segment.plan.places.data() + operation.first;
       switch (operation.what) {
       case Operation::What::kRead:
-        read(operation.at, k_at(segment, s, operation.dst, 0));
+        read(operation.at, k_at(s, operation.dst));
         break;
       case Operation::What::kStep:
         step(segment, s, operation, from);
@@ -320,25 +316,25 @@ private:
     const ImageStep& step = segment.steps[operation.step];
     const ImageProgram::Shape& below = segment.shapes[operation.step];
     const std::size_t size = program_.block_size(below);
-    double* k = k_at(segment, s, operation.dst, size);
-    double* theta = with_theta_ ? theta_at(segment, s, operation.dst, size) : nullptr;
+    double* k = k_at(s, operation.dst);
+    double* theta = with_theta_ ? theta_at(s, operation.dst) : nullptr;
     if (step.what == ImageStep::What::kConv) {
       convolve(segment, s, operation, from, k, theta);
       return;
     }
     const bool theta_below = with_theta_ && step.theta_below;
     if (*from != operation.dst) {
-      std::copy_n(k_at(segment, s, *from, size), size, k);
+      std::copy_n(k_at(s, *from), size, k);
       if (theta_below) {
-        std::copy_n(theta_at(segment, s, *from, size), size, theta);
+        std::copy_n(theta_at(s, *from), size, theta);
       }
     }
     if (step.what == ImageStep::What::kActivation) {
       activate(step, below, operation.at, k, theta_below ? theta : nullptr);
     } else {
-      add(k_at(segment, s, from[1], size), size, k);
+      add(k_at(s, from[1]), size, k);
       if (with_theta_ && step.theta_kept) {
-        add(theta_at(segment, s, from[1], size), size, theta);
+        add(theta_at(s, from[1]), size, theta);
       }
     }
   }
@@ -363,10 +359,9 @@ private:
   void convolve(const Segment& segment, std::size_t s, const Operation& operation,
                 const Place* from, double* k, double* theta) {
     const ImageStep& step = segment.steps[operation.step];
-    const std::size_t size = program_.block_size(segment.shapes[operation.step]);
     double* guarded = guards_[guard_of_[operation.step]].data();
     for (std::size_t t = 0; t < operation.n; ++t) {
-      sources_[t] = k_at(segment, s, from[t], size);
+      sources_[t] = k_at(s, from[t]);
     }
     surround(step.cols, operation.n, guarded);
     slide(step, guarded, step.b2, nullptr, k);
@@ -378,7 +373,7 @@ private:
       return;
     }
     for (std::size_t t = 0; t < operation.n; ++t) {
-      sources_[t] = theta_at(segment, s, from[t], size);
+      sources_[t] = theta_at(s, from[t]);
     }
     surround(step.cols, operation.n, guarded);
     slide(step, guarded, 0, k, theta);
@@ -461,10 +456,9 @@ private:
   void emit(const Segment& segment, std::size_t s, const Operation& operation, const Place& place,
             std::size_t number) {
     const ImageProgram::Shape& shape = segment.shapes.back();
-    const std::size_t size = program_.block_size(shape);
-    const double* k = k_at(segment, s, place, size);
+    const double* k = k_at(s, place);
     const double* theta =
-        with_theta_ && program_.theta_above(segment) ? theta_at(segment, s, place, size) : nullptr;
+        with_theta_ && program_.theta_above(segment) ? theta_at(s, place) : nullptr;
     if (s + 1 == program_.segments_.size()) {
       read_out(shape, operation.at, k, 0);
       if (theta != nullptr) {
@@ -472,13 +466,11 @@ private:
       }
       return;
     }
-    const Segment& above = program_.segments_[s + 1];
-    const std::size_t block = program_.block_size(above.shapes.front());
     for (std::size_t t = segment.starts[number]; t < segment.starts[number + 1]; ++t) {
       const Place target{segment.targets[t], true};
-      pool(segment, k, k_at(above, s + 1, target, block));
+      pool(segment, k, k_at(s + 1, target));
       if (theta != nullptr) {
-        pool(segment, theta, theta_at(above, s + 1, target, block));
+        pool(segment, theta, theta_at(s + 1, target));
       }
     }
   }
@@ -556,7 +548,8 @@ private:
   double* theta_out_ = nullptr;
   AlignedReals slots_;
   AlignedReals lanes_; // sums of a readout
-  std::vector<AlignedReals> maps_;
+  std::vector<AlignedReals> maps_; // that each segment reads
+  std::vector<std::size_t> strides_; // of their blocks
   std::vector<AlignedReals> guards_;
   std::vector<std::size_t> guard_of_;
   std::vector<const double*> sources_, shifted_;
