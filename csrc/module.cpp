@@ -502,10 +502,14 @@ void bind_images(py::module_& m) {
       .def(
           "activation",
           [](ImageProgram& self, const std::string& kind, std::vector<double> params,
-             const Reals& left, const Reals& right) {
-            self.activation(dual_map(kind, std::move(params), left, right));
+             const Reals& left, const Reals& right, bool rough) {
+            nkfast::DualMap map = dual_map(kind, std::move(params), left, right);
+            if (rough) {
+              map.be_rough();
+            }
+            self.activation(std::move(map));
           },
-          "kind"_a, "params"_a, "left"_a.noconvert(), "right"_a.noconvert())
+          "kind"_a, "params"_a, "left"_a.noconvert(), "right"_a.noconvert(), "rough"_a = false)
       .def("push", &ImageProgram::push)
       .def("add", &ImageProgram::add)
       .def(

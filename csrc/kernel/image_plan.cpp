@@ -110,8 +110,7 @@ private:
       }
     } else {
       std::vector<Place> from;
-      each_input(level, pair,
-                 [&](std::size_t l, const RowPair& p) { from.push_back(make(l, p)); });
+      each_input(level, pair, [&](std::size_t l, const RowPair& p) { from.push_back(make(l, p)); });
       const bool in_place = may_change(level, pair) && !from.front().in_map;
       place = in_place ? from.front() : take();
       add({.what = Operation::What::kStep,

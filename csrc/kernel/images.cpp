@@ -77,8 +77,7 @@ void ImageProgram::push() {
   Segment& segment = segments_.back();
   const Shape shape = segment.shapes.back();
   open_.push_back(segment.steps.size());
-  segment.steps.push_back(
-      {.what = ImageStep::What::kPush, .theta_below = theta_above(segment)});
+  segment.steps.push_back({.what = ImageStep::What::kPush, .theta_below = theta_above(segment)});
   segment.shapes.push_back(shape);
 }
 
@@ -163,8 +162,7 @@ void ImageProgram::finish(Readout readout) {
       if (operation.what == Operation::What::kEmit) {
         const auto found = targets.find({operation.at.left, operation.at.right});
         if (found != targets.end()) {
-          segment.targets.insert(segment.targets.end(), found->second.begin(),
-                                 found->second.end());
+          segment.targets.insert(segment.targets.end(), found->second.begin(), found->second.end());
         }
         segment.starts.push_back(static_cast<std::uint32_t>(segment.targets.size()));
       }
@@ -241,8 +239,9 @@ public:
 private:
   using Segment = ImageProgram::Segment;
 
-  // A block with its padding around it, for one convolution: (column, lane), with columns of padding
-  // on either side and, for each image, lanes, so many that the image begins on a cache line.
+  // A block with its padding around it, for one convolution: (column, lane), with columns of
+  // padding on either side and, for each image, lanes, so many that the image begins on a cache
+  // line.
   struct Guarded {
     std::size_t lead;  // lanes before an image
     std::size_t width; // lanes from one image to the next
@@ -298,8 +297,7 @@ private:
     const std::size_t channels = program_.channels_, width = program_.width_;
     const std::size_t ld = program_.lanes_at(width), panels = program_.panels();
     const std::size_t panel = channels * kDualPad;
-    const double* x =
-        images_.left + (left_ * program_.height_ + at.left) * width * channels;
+    const double* x = images_.left + (left_ * program_.height_ + at.left) * width * channels;
     const double scale = 1 / static_cast<double>(channels);
     const bool by_pixel = program_.lanes_.are_images;
     const std::size_t row = tile_ * program_.panel_rows() + at.right * (by_pixel ? width : 1);
@@ -547,8 +545,8 @@ private:
   double* k_out_ = nullptr;
   double* theta_out_ = nullptr;
   AlignedReals slots_;
-  AlignedReals lanes_; // sums of a readout
-  std::vector<AlignedReals> maps_; // that each segment reads
+  AlignedReals lanes_;               // sums of a readout
+  std::vector<AlignedReals> maps_;   // that each segment reads
   std::vector<std::size_t> strides_; // of their blocks
   std::vector<AlignedReals> guards_;
   std::vector<std::size_t> guard_of_;
@@ -583,8 +581,8 @@ void ImageProgram::run(const Images& given, Pairing pairing, double* k, double* 
     ImageRunner runner(*this, images, theta != nullptr);
     for (std::size_t at; (at = next.fetch_add(1)) < items.size();) {
       const Item& item = items[at];
-      const std::size_t to = pairing == Pairing::kMatched ? item.left
-                                                          : item.left * tiles + item.tile;
+      const std::size_t to =
+          pairing == Pairing::kMatched ? item.left : item.left * tiles + item.tile;
       runner.run(item.left, item.tile, k + to * n_outputs(),
                  theta == nullptr ? nullptr : theta + to * n_outputs());
     }

@@ -83,6 +83,7 @@ struct DualRow {
   std::size_t n; // columns, a multiple of kDualPad
   double* k;
   double* theta; // null: not wanted
+  bool rough;    // an error of 1e-9 in angles will do
 };
 
 // Of a piecewise polynomial: distances of kinks from zero, and kinks and sides at one of them.
@@ -119,7 +120,8 @@ struct DualTable {
                std::size_t depth, double* out, std::size_t ld, double scale, bool add);
 };
 
-// dst[i * ld + j] = w * sum over t < taps of src[t * tap + i * row_step + j * col_step] + plus[i * ld
+// dst[i * ld + j] = w * sum over t < taps of src[t * tap + i * row_step + j * col_step] + plus[i *
+// ld
 // + j], or + b if plus is null; for i < rows, j < cols. Any alignment.
 struct Slide {
   const double* src;

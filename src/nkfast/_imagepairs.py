@@ -122,7 +122,7 @@ class _Images:
                     if with_theta:
                         theta[which.start + i] = np.ravel(found[1])
                 continue
-            program = build(stages, self.X.shape[1:], lanes, maps, readout)
+            program = build(stages, self.X.shape[1:], lanes, maps, readout, self.tol > 1e-9)
             program.run(
                 X,
                 lanes.panels(X),
@@ -252,7 +252,7 @@ class ImagePairs:
                     right = [q[cols.start + j] for q in self._right.variances]
                     k[i, j], theta[i, j] = pair_in_numpy(stages, X[i], Z[j], left, right, readout)
             return k, theta
-        program = build(stages, X.shape[1:], self._lanes, maps, readout)
+        program = build(stages, X.shape[1:], self._lanes, maps, readout, self._left.tol > 1e-9)
         panels = self._lanes.panels(Z)
         shape = (len(X), len(panels) * self._lanes.images)
         k, theta = np.zeros((2, *shape))

@@ -208,14 +208,15 @@ def build(
     lanes: Lanes,
     maps: Iterable[DualMap],
     readout: str,
+    rough: bool,
 ) -> _core.ImageProgram:
-    """Return the core's program of these stages."""
+    """Return the core's program of these stages; rough: angles may have an error of 1e-9."""
     program = _core.ImageProgram(*image, lanes.are_images, lanes.images)
     left = iter(maps)
     for stage in stages:
         if stage.name == "activation":
             dual = next(left)
-            program.activation(dual.kind, dual.params, dual.left, dual.right)
+            program.activation(dual.kind, dual.params, dual.left, dual.right, rough)
         elif stage.name == "push":
             program.push()
         elif stage.name == "add":
