@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 NAMES = ("nngp", "ntk")
-_TABLE_BYTES = 32 << 20  # tables of the left, or of the right, images of a block
+_TABLE_BYTES = 64 << 20  # tables of the left, or of the right, images of a block
 _BLOCK_ENTRIES = 4e8  # pairs of pixels at activations in a block: about a second of one thread
 _MOST_IMAGES = 512  # on either side of a block
 
@@ -137,20 +137,21 @@ class _Images:
         n = len(self)
         if n == 0:
             return
-        step = max(1, int(_TABLE_BYTES / self.table_bytes(activations, spans)))
+        step = max(1, int(_TABLE_BYTES / sum(self.table_bytes(activations, spans))))
         step = min(step, 64)
         for i in range(0, n, step):
             yield slice(i, min(i + step, n))
 
-    def table_bytes(self, activations: list[Any], spans: list[Any]) -> float:
-        """Return the size of the tables of one image, about."""
-        total = 8.0
+    def table_bytes(self, activations: list[Any], spans: list[Any]) -> tuple[float, float]:
+        """Return the size of the tables of one left and one right image, about."""
+        left = right = 8.0
         for activation, p, ends in zip(activations, self.variances, spans, strict=False):
-            probe = p.ravel()[:1]
-            dual = activation._dual_map(probe, probe, self.tol, ends)
-            width = 1 if dual is None else max(dual.left.shape[1], dual.right.shape[1])
-            total += 8.0 * width * p[0].size
-        return total
+            one = p.ravel()[:1]
+            dual = activation._dual_map(one, one, self.tol, ends)
+            if dual is not None:
+                left += 8.0 * dual.left.shape[1] * p[0].size
+                right += 8.0 * dual.right.shape[1] * p[0].size
+        return left, right
 
 
 def span(p: Array, q: Array) -> tuple[float, float]:
@@ -200,14 +201,12 @@ class ImagePairs:
         """Return the rows and columns of a block that takes about a second."""
         if min(self.shape) == 0:
             return 1, 1
-        sides = [
-            int(_TABLE_BYTES / images.table_bytes(self._activations, self._spans))
-            for images in (self._left, self._right)
-        ]
+        left = self._left.table_bytes(self._activations, self._spans)[0]
+        right = self._right.table_bytes(self._activations, self._spans)[1]
         side = int((_BLOCK_ENTRIES / self._stages.entries()) ** 0.5)
         images = self._lanes.images
-        height = max(1, min(side, sides[0], _MOST_IMAGES))
-        width = max(1, min(side, sides[1], _MOST_IMAGES))
+        height = max(1, min(side, int(_TABLE_BYTES / left), _MOST_IMAGES))
+        width = max(1, min(side, int(_TABLE_BYTES / right), _MOST_IMAGES))
         return height, -(-width // images) * images
 
     def fill(
