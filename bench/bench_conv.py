@@ -12,7 +12,7 @@ import nkfast as nk
 from harness import OURS, measure, relative_error
 from rivals.tangents import PYTHON, NeuralTangents
 
-N, M, W_STD = 4, 4, 2**0.5
+N, M, W_STD = 4, 8, 2**0.5
 ACTIVATIONS = {"relu": nk.ReLU(), "gelu": nk.GELU(), "exp_normalized": nk.ExpNormalized(1, -1)}
 
 
@@ -41,8 +41,8 @@ def bench_myrtle(benchmark: Any, activation: str, tmp_path: Path) -> None:
             {OURS: lambda: net.kernel(x, z)},
             group=f"NNGP + NTK, Myrtle-5, {activation}, {N} x {M} images 32x32x3 threads=2",
             threads=2,
-            rounds=5,
-            pause=0.3,
+            rounds=4,
+            pause=1.0,
             pairs=N * M,
         )
 
