@@ -140,6 +140,13 @@ def steep(x):
 shifted.__name__ = steep.__name__ = "function"
 
 
+class WriteOnly:
+    shape, dtype = (40, 30), np.dtype(float)
+
+    def __setitem__(self, index, value):
+        pass
+
+
 def test_journal_of_another_computation_is_refused(tmp_path):
     net, X, Z = CASES["rows"]
     out, path = np.zeros((40, 30)), tmp_path / "journal"
@@ -160,6 +167,8 @@ def test_journal_of_another_computation_is_refused(tmp_path):
         net.nngp(X, Z, out=out, block=10, resume=path)
     with pytest.raises(ValueError, match=r"resume: expected out, .* got None"):
         net.ntk(X, Z, resume=path)
+    with pytest.raises(TypeError, match="resume: expected an out that can be read as well, got Wr"):
+        net.ntk(X, Z, out=WriteOnly(), resume=path)
     path.write_text("something else\n")
     with pytest.raises(ValueError, match=r"resume: expected a journal of nkfast in .*journal"):
         run()

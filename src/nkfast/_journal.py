@@ -68,6 +68,12 @@ class Journal:
     """
 
     def __init__(self, path: Any, results: Sequence[Result], facts: dict[str, Any]) -> None:
+        for result in results:
+            if not hasattr(result.out, "__getitem__"):
+                raise TypeError(
+                    "resume: expected an out that can be read as well, "
+                    f"got {type(result.out).__name__}"
+                )
         self.path = Path(os.fspath(path))
         self._results = results
         self._finished: dict[tuple[int, ...], int] = {}
