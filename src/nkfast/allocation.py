@@ -20,8 +20,8 @@ Array: TypeAlias = NDArray[np.float64]
 
 _PRIOR = 1e-4
 _MIN_WIDTH = 2  # a narrower sketch is mostly noise: the term is dropped
-_MIN_FEED = 32  # width of a sketch that feeds others, at least
-_FEED_SHARE = 16  # and the share of all features that it has at least
+_MIN_SKETCH = 32  # features of a sketch, of which fewer may be taken: hashing to few collides
+_FEED_SHARE = 16  # of a sketch that feeds others, at least: its share of all features
 _NOISE_PAIRS = 2500  # on which the noise is estimated
 
 
@@ -141,11 +141,11 @@ def sketch_widths(
     At least the widest term of the degree. What feeds higher degrees is never narrower than they
     are, and not much narrower than what it stands beside: its noise is theirs, too.
     """
-    least = min(max(m // _FEED_SHARE, _MIN_FEED), int(widths.max(initial=1)))
+    least = min(m // _FEED_SHARE, int(widths.max(initial=1)))
     found: dict[int, int] = {}
     for l in reversed(parents):
         need = max(int(widths[degrees == l].max(initial=0)), found.get(l, 1))
-        found[l] = next_power_of_two(need)
+        found[l] = next_power_of_two(max(need, _MIN_SKETCH))
         if parents[l] in parents:
             feed = max(found[l], least, found.get(parents[l], 1))
             found[parents[l]] = next_power_of_two(feed)
