@@ -24,7 +24,7 @@ from accuracy import Rows, standardise
 
 NET = nk.mlp(3, w_std=1.4, b_std=0.1)
 SETS = ("cls_letter", "reg_protein", "cls_optical", "reg_kin40k")
-FITTED = 4000
+FITTED = 40000
 HELD_OUT = 1500
 TIMED = 1000
 WIDTHS = (512, 2048)

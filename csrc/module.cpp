@@ -5,12 +5,14 @@
 
 #include "bind_pixels.hpp"
 #include "kernel/dense.hpp"
+#include "kernel/images.hpp"
 #include "simd/dispatch.hpp"
 #include "sketch/norms.hpp"
 #include "sketch/program.hpp"
 #include "sketch/projections.hpp"
 #include "sketch/rows.hpp"
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <stdexcept>
@@ -445,6 +447,90 @@ void bind_kernels(py::module_& m) {
   bind_points<double>(program);
 }
 
+nkfast::Axis axis(const std::array<std::size_t, 4>& sizes, bool circular) {
+  return {.taps = sizes[0],
+          .stride = sizes[1],
+          .before = sizes[2],
+          .circular = circular,
+          .out = sizes[3]};
+}
+
+void run_images(const nkfast::ImageProgram& program, const Reals& x, const Reals& panels,
+                const std::string& pairing, Reals& k, std::optional<Reals>& theta,
+                std::size_t n_threads) {
+  const auto size = [](std::size_t n) { return static_cast<py::ssize_t>(n); };
+  const py::ssize_t n = x.ndim() > 0 ? x.shape(0) : 0;
+  const py::ssize_t n_tiles = panels.ndim() > 0 ? panels.shape(0) : 0;
+  const bool matched = pairing == "matched";
+  check_shape(x, {n, size(program.height()), size(program.width()), size(program.channels())}, "X");
+  check_shape(panels,
+              {n_tiles, size(program.panel_rows()), size(program.panels()),
+               size(program.channels()), size(nkfast::kDualPad)},
+              "panels");
+  const py::ssize_t n_outputs = size(program.n_outputs()) * (matched ? 1 : n_tiles);
+  check_shape(k, {n, n_outputs}, "k");
+  if (theta) {
+    check_shape(*theta, {n, n_outputs}, "theta");
+  }
+  if (matched && n != n_tiles) {
+    throw std::invalid_argument("pairing: expected as many images as tiles");
+  }
+  const nkfast::Images images{x.data(), panels.data(), static_cast<std::size_t>(n),
+                              static_cast<std::size_t>(n_tiles)};
+  const auto which = matched              ? nkfast::Pairing::kMatched
+                     : pairing == "upper" ? nkfast::Pairing::kUpper
+                                          : nkfast::Pairing::kAll;
+  double* to_k = k.mutable_data();
+  double* to_theta = theta ? theta->mutable_data() : nullptr;
+  py::gil_scoped_release released;
+  program.run(images, which, to_k, to_theta, n_threads);
+}
+
+void bind_images(py::module_& m) {
+  using nkfast::ImageProgram;
+  py::class_<ImageProgram>(m, "ImageProgram", "The layers of a network of images, for kernels.")
+      .def(py::init([](std::size_t height, std::size_t width, std::size_t channels,
+                       bool lanes_are_images, std::size_t images) {
+             return ImageProgram(height, width, channels, {lanes_are_images, images});
+           }),
+           "height"_a, "width"_a, "channels"_a, "lanes_are_images"_a, "images"_a)
+      .def(
+          "conv",
+          [](ImageProgram& self, const std::array<std::size_t, 4>& rows,
+             const std::array<std::size_t, 4>& cols, bool circular, double w2,
+             double b2) { self.conv(axis(rows, circular), axis(cols, circular), w2, b2); },
+          "rows"_a, "cols"_a, "circular"_a, "w2"_a, "b2"_a)
+      .def(
+          "activation",
+          [](ImageProgram& self, const std::string& kind, std::vector<double> params,
+             const Reals& left, const Reals& right, bool rough) {
+            nkfast::DualMap map = dual_map(kind, std::move(params), left, right);
+            if (rough) {
+              map.be_rough();
+            }
+            self.activation(std::move(map));
+          },
+          "kind"_a, "params"_a, "left"_a.noconvert(), "right"_a.noconvert(), "rough"_a = false)
+      .def("push", &ImageProgram::push)
+      .def("add", &ImageProgram::add)
+      .def(
+          "pool",
+          [](ImageProgram& self, std::array<std::size_t, 2> rows, std::array<std::size_t, 2> cols) {
+            self.pool({.taps = rows[0], .stride = rows[1]}, {.taps = cols[0], .stride = cols[1]});
+          },
+          "rows"_a, "cols"_a)
+      .def(
+          "finish",
+          [](ImageProgram& self, const std::string& readout) {
+            self.finish(readout == "mean"       ? nkfast::Readout::kMean
+                        : readout == "diagonal" ? nkfast::Readout::kDiagonal
+                                                : nkfast::Readout::kFlatten);
+          },
+          "readout"_a)
+      .def("run", &run_images, "X"_a.noconvert(), "panels"_a.noconvert(), "pairing"_a,
+           "k"_a.noconvert(), "theta"_a.noconvert().none(true), "n_threads"_a);
+}
+
 } // namespace
 
 // The core keeps no state that changes after import, so it needs no GIL to guard it.
@@ -513,6 +599,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   bind_all(hadamard_map);
 
   bind_kernels(m);
+  bind_images(m);
   nkfast::bind_pixels(m);
 
   m.def("radial_weights", &radial_weights, "norms"_a.noconvert(), "coefficients"_a.noconvert(),

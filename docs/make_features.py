@@ -21,7 +21,7 @@ import nkfast as nk
 Array = NDArray[np.float64]
 
 HERE = Path(__file__).parent
-SEEDS = 4
+SEEDS = 2
 SIZES = 2 ** np.arange(6, 15)
 ROWS = 1000
 COLOURS = {"relu": "#0072b2", "gelu": "#009e73", "erf": "#d55e00"}

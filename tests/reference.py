@@ -196,3 +196,101 @@ def gcv(Z, Y, alpha, *, intercept=True):
         )[0],
     )
     return n * float(np.sum(residual**2)) / (n - np.trace(hat)) ** 2
+
+
+# --- networks of images ---
+
+
+def window_means(x, axes, taps, stride, padding):
+    """Means over windows that slide along these axes together; zeros or repeats around."""
+    size = x.shape[axes[0]]
+    out = (size - taps) // stride + 1 if padding == "VALID" else math.ceil(size / stride)
+    before = max(0, (out - 1) * stride + taps - size) // 2 if padding != "VALID" else 0
+    total = 0
+    for tap in range(taps):
+        at = np.arange(out) * stride + tap - before
+        part = x
+        for axis in axes:
+            part = np.take(part, at % size, axis)
+            if padding != "CIRCULAR":
+                shape = [1] * x.ndim
+                shape[axis] = out
+                part = part * ((at >= 0) & (at < size)).reshape(shape)
+        total = total + part
+    return total / taps
+
+
+class PixelMaps:
+    """K and Theta of a pair of images as (row, column, row', column'), and each with itself."""
+
+    def __init__(self, x, z):
+        d = x.shape[-1]
+        self.k, self.p, self.q = (
+            np.einsum("abc,dec->abde", a, b) / d for a, b in ((x, z), (x, x), (z, z))
+        )
+        self.theta = 0 * self.k
+
+    def each(self, f):
+        self.k, self.theta, self.p, self.q = map(f, (self.k, self.theta, self.p, self.q))
+
+    def own(self, m):
+        return np.einsum("abab->ab", m) if m.ndim else m
+
+    def activate(self, act):
+        p, q = self.own(self.p), self.own(self.q)
+        left, right = (p[:, :, None, None], q) if p.ndim else (p, q)
+        k, slope = act._pair(left, right, self.k)
+        self.theta = slope * self.theta
+        for name, v in (("p", p), ("q", q)):
+            if v.ndim:
+                m = act._pair(v[:, :, None, None], v, getattr(self, name))[0]
+                at = np.ix_(*map(np.arange, v.shape))
+                m[at[0], at[1], at[0], at[1]] = act._diagonal(v)[0]
+            else:
+                m = act._diagonal(v)[0]
+            setattr(self, name, m)
+        self.k = k
+
+    def affine(self, layer):
+        w2, b2 = layer.w_std**2, layer.b_std**2
+        self.p, self.q, self.k = (w2 * x + b2 for x in (self.p, self.q, self.k))
+        self.theta = w2 * self.theta + self.k
+
+    def take(self, layer):
+        if isinstance(layer, nk.Residual):
+            start = self.k, self.theta, self.p, self.q
+            for inner in layer.layers:
+                self.take(inner)
+            end = self.k, self.theta, self.p, self.q
+            self.k, self.theta, self.p, self.q = (a + b for a, b in zip(start, end, strict=True))
+        elif isinstance(layer, nk.Conv):
+            for i in range(2):
+                taps, stride = layer.filter_shape[i], layer.strides[i]
+                self.each(lambda m: window_means(m, (i, i + 2), taps, stride, layer.padding))  # noqa: B023
+            self.affine(layer)
+        elif isinstance(layer, nk.Dense):
+            self.affine(layer)
+        elif isinstance(layer, nk.AvgPool):
+            strides = layer.strides or layer.window
+            for axis in range(4):
+                w, s = layer.window[axis % 2], strides[axis % 2]
+                self.each(lambda m: window_means(m, (axis,), w, s, "VALID"))  # noqa: B023
+        elif isinstance(layer, nk.GlobalAvgPool):
+            self.each(np.mean)
+        elif isinstance(layer, nk.Flatten):
+            self.each(lambda m: np.mean(self.own(m)))
+        else:
+            self.activate(layer)
+
+
+def image_kernels(net, X, Z=None):
+    """(nngp, ntk) matrices of images, pair by pair; layers and duals of nkfast, maps in full."""
+    points = X if Z is None else Z
+    values = np.zeros((len(X), len(points), 2))
+    for i, x in enumerate(X):
+        for j, z in enumerate(points):
+            maps = PixelMaps(x, z)
+            for layer in net.layers:
+                maps.take(layer)
+            values[i, j] = np.mean(maps.own(maps.k)), np.mean(maps.own(maps.theta))
+    return values[..., 0], values[..., 1]

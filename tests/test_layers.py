@@ -23,6 +23,16 @@ NETS = [
     nk.mlp(depth=3, w_std=1.4, b_std=0.1),
     nk.mlp(0),
     nk.mlp(2, nk.ReLU()),
+    nk.myrtle(7, "gelu", 1.3),
+    nk.Sequential(
+        nk.Conv((3, 2), padding="VALID"),
+        nk.Residual(nk.ReLU(), nk.Conv((1, 1))),
+        nk.ReLU(),
+        nk.AvgPool((2, 2), (1, 2)),
+        nk.GlobalAvgPool(),
+        nk.Flatten(),
+        nk.Dense(),
+    ),
 ]
 
 

@@ -152,7 +152,7 @@ def test_residual_as_an_object():
         (
             lambda: nk.Residual(nk.Dense(), nk.ReLU()),
             ValueError,
-            "layer 1, ReLU: expected the branch of a Residual to end in a Dense layer",
+            "layer 1, ReLU: expected the branch of a Residual to end in a Dense or Conv layer",
         ),
         (
             lambda: nk.Residual(nk.ReLU(), nk.ReLU(), nk.Dense()),

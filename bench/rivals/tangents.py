@@ -20,7 +20,7 @@ PYTHON = Path(
 
 
 class NeuralTangents:
-    """NNGP and NTK of dense networks, warm."""
+    """NNGP and NTK of dense networks (or, at depth 0, of Myrtle-5), warm."""
 
     def __init__(
         self,
@@ -31,9 +31,12 @@ class NeuralTangents:
         b_std: float,
         folder: Path,
         threads: int,
+        z: NDArray[np.float32] | None = None,
     ) -> None:
-        rows, result = folder / "rows.npy", folder / "kernels.npz"
+        rows, others, result = folder / "rows.npy", folder / "others.npy", folder / "kernels.npz"
         np.save(rows, x)
+        if z is not None:
+            np.save(others, z)
         flags = "" if threads > 1 else "--xla_cpu_multi_thread_eigen=false"
         self.process = subprocess.Popen(
             [str(PYTHON), str(HERE / "neural_tangents_worker.py")],
@@ -48,6 +51,7 @@ class NeuralTangents:
             "w_std": w_std,
             "b_std": b_std,
             "rows": str(rows),
+            "others": None if z is None else str(others),
             "result": str(result),
         }
         try:

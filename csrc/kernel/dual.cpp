@@ -150,7 +150,8 @@ void DualMap::apply(std::size_t i, std::size_t j, std::size_t n, double* k, doub
                     .ld = ld_,
                     .n = n,
                     .k = k,
-                    .theta = theta};
+                    .theta = theta,
+                    .rough = rough_};
   kernels().dual.map[kind_](row);
 }
 

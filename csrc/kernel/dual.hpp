@@ -59,6 +59,9 @@ public:
           std::size_t n_left, std::size_t left_width, const double* right, std::size_t n_right,
           std::size_t right_width);
 
+  // From now on an error of 1e-9 in angles will do, as for results in float32.
+  void be_rough() { rough_ = true; }
+
   std::size_t n_left() const { return n_left_; }
   std::size_t n_right() const { return n_right_; }
   std::size_t right_width() const { return right_width_; }
@@ -77,6 +80,7 @@ private:
   std::size_t n_right_;
   std::size_t left_width_;
   std::size_t right_width_;
+  bool rough_ = false;
   std::size_t ld_; // n_right_ in whole panels
   std::vector<double> left_;
   AlignedReals right_; // (right_width, ld)

@@ -31,7 +31,7 @@ inline const Real* column(const DualRow& row, std::size_t t) {
   return reinterpret_cast<const Real*>(row.right + t * row.ld);
 }
 
-void rectifier(const DualRow& row) {
+template <bool kRough> inline void rectifier_row(const DualRow& row) {
   const double a = row.params[0];
   const double b = row.params[1];
   const double unit = 1 / (2 * kPi);
@@ -44,7 +44,7 @@ void rectifier(const DualRow& row) {
   if (a == 0) { // ReLU: one product less
     each(
         row, NKFAST_EACH {
-          const Angle<Real> g = angle_of((c * is) * is2[i]);
+          const Angle<Real> g = angle_of<kRough>((c * is) * is2[i]);
           const Real slope = squares * g.rest;
           return {fused(s * s2[i], g.sine, c * slope), slope};
         });
@@ -52,10 +52,14 @@ void rectifier(const DualRow& row) {
   }
   each(
       row, NKFAST_EACH {
-        const Angle<Real> g = angle_of((c * is) * is2[i]);
+        const Angle<Real> g = angle_of<kRough>((c * is) * is2[i]);
         const Real slope = fused(squares, g.rest, cross * g.angle);
         return {fused(s * s2[i], g.sine, c * slope), slope};
       });
+}
+
+void rectifier(const DualRow& row) {
+  row.rough ? rectifier_row<true>(row) : rectifier_row<false>(row);
 }
 
 void sign(const DualRow& row) {
@@ -119,7 +123,7 @@ inline Real least_complement(Real r, Real r2) {
   return fused(-a, b, a + b);
 }
 
-void asin(const DualRow& row) {
+template <bool kRough> inline void asin_row(const DualRow& row) {
   const double* a = row.params;
   const Real r = every<Real>(row.left[0]);
   const Real scale = every<Real>(a[1] * row.left[0]);
@@ -131,14 +135,16 @@ void asin(const DualRow& row) {
       row, NKFAST_EACH {
         const Real x = (c * scale) * r2[i];
         const Real w2 = complement(x, least_complement(r, r2[i]));
-        const Arc<Real> g = arc(absolute(x), w2);
+        const Arc<Real> g = arc<kRough>(absolute(x), w2);
         return {fused(a1, with_signs(g.asin, signs_of(x)), a3), slope * r2[i] / g.sine};
       });
 }
 
+void asin(const DualRow& row) { row.rough ? asin_row<true>(row) : asin_row<false>(row); }
+
 // With R = r r', w^2 = 1 - x^2 and E = w^2 / R^2 the terms of GELU's dual (MATH.md) become products
 // of r that neither overflow nor cancel: (1 - p q) / A + 1 = r^2 + r'^2.
-void gelu(const DualRow& row) {
+template <bool kRough> inline void gelu_row(const DualRow& row) {
   const Real r = every<Real>(row.left[0]);
   const Real pr = every<Real>(row.left[1] * row.left[0]);
   const Real* r2 = column(row, 0);
@@ -153,7 +159,7 @@ void gelu(const DualRow& row) {
         const Real ab = a * b;
         const Real sum = a + b;
         const Real w2 = complement(x, sum - ab);
-        const Arc<Real> g = arc(absolute(x), w2);
+        const Arc<Real> g = arc<kRough>(absolute(x), w2);
         const Real angle = with_signs(g.asin, signs_of(x));
         const Real iw = 1.0 / g.sine;
         const Real pq = pr * (p2[i] * r2[i]);
@@ -164,6 +170,8 @@ void gelu(const DualRow& row) {
         return {k, fused(angle + bend, every<Real>(unit), every<Real>(0.25))};
       });
 }
+
+void gelu(const DualRow& row) { row.rough ? gelu_row<true>(row) : gelu_row<false>(row); }
 
 void exponential_kernel(const DualRow& row) {
   const Real amplitude = every<Real>(row.params[0]);

@@ -25,6 +25,7 @@ namespace {
 #include "simd/dual.inl.hpp"
 #include "simd/piecewise.inl.hpp"
 #include "simd/gram.inl.hpp"
+#include "simd/window.inl.hpp"
 // clang-format on
 
 template <class T> constexpr Table<T> table() {
@@ -63,10 +64,14 @@ constexpr DualTable dual_table() {
   };
 }
 
+constexpr WindowTable window_table() {
+  return {.sum = window_sum, .slide = slide, .pool = pool, .add_rows = add_rows};
+}
+
 } // namespace
 
 extern const Kernels kernels;
 constinit const Kernels kernels{
-    .f32 = table<float>(), .f64 = table<double>(), .dual = dual_table()};
+    .f32 = table<float>(), .f64 = table<double>(), .dual = dual_table(), .window = window_table()};
 
 } // namespace nkfast::NKFAST_LEVEL

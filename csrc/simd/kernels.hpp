@@ -98,6 +98,7 @@ struct DualRow {
   std::size_t n; // columns, a multiple of kDualPad
   double* k;
   double* theta; // null: not wanted
+  bool rough;    // an error of 1e-9 in angles will do
 };
 
 // Of a piecewise polynomial: distances of kinks from zero, and kinks and sides at one of them.
@@ -134,10 +135,46 @@ struct DualTable {
                std::size_t depth, double* out, std::size_t ld, double scale, bool add);
 };
 
+// dst[i * ld + j] = w * sum over t < taps of src[t * tap + i * row_step + j * col_step] + plus[i *
+// ld
+// + j], or + b if plus is null; for i < rows, j < cols. Any alignment.
+struct Slide {
+  const double* src;
+  std::size_t taps, tap, row_step, col_step;
+  std::size_t rows, cols;
+  double w, b;
+  const double* plus;
+  double* dst;
+  std::size_t ld;
+};
+
+// dst[i * dst_ld + j] += scale * the sum of the window x window entries of src that begin at row
+// i * stride, column j * stride; for i < rows, j < cols.
+struct Pool {
+  const double* src;
+  std::size_t ld, window, stride;
+  std::size_t rows, cols;
+  double scale;
+  double* dst;
+  std::size_t dst_ld;
+};
+
+struct WindowTable {
+  // dst[i * dst_ld + j] = sum over t < n of src[t][i * ld + j] for i < rows, j < cols.
+  void (*sum)(const double* const* src, std::size_t n, std::size_t rows, std::size_t cols,
+              std::size_t ld, double* dst, std::size_t dst_ld);
+  void (*slide)(const Slide& s);
+  void (*pool)(const Pool& p);
+  // dst[j] += sum over i < rows of src[i * ld + j] for j < cols.
+  void (*add_rows)(const double* src, std::size_t rows, std::size_t cols, std::size_t ld,
+                   double* dst);
+};
+
 struct Kernels {
   Table<float> f32;
   Table<double> f64;
   DualTable dual;
+  WindowTable window;
 };
 
 } // namespace nkfast

@@ -93,8 +93,14 @@ template <class R, int N> inline R polynomial(R x, const double (&c)[N]) {
 }
 
 // asin(t) for t in [0, sqrt(1/2)], z = t^2. Interpolation at Chebyshev points of (asin t - t) / t^3
-// in z; error 1.3e-17 before rounding.
-template <class R> inline R small_arcsine(R t, R z) {
+// in z; error 1.3e-17 before rounding, or 1e-9 if a rough value will do.
+template <bool kRough = false, class R> inline R small_arcsine(R t, R z) {
+  if constexpr (kRough) {
+    constexpr double few[] = {0.1666666681082116,   0.0749995342318574,  0.044667349463938646,
+                              0.029892416916016403, 0.02719439452945653, -0.008723525739347851,
+                              0.09377865697330971,  -0.1210944285222341, 0.1088924104121617};
+    return fused(t * z, polynomial(z, few), t);
+  }
   constexpr double c[] = {
       0.16666666666666669,  0.07499999999998412,    0.04464285714665563,  0.030381944084994415,
       0.0223721770065477,   0.017352221539201188,   0.013975730180211136, 0.01139924601483468,
@@ -112,11 +118,11 @@ template <class R> struct Arc {
 
 // For y = |x| <= 1 and w2 = 1 - x^2: the smaller of x and sqrt(1 - x^2) goes into the series, so
 // that one square root serves all three.
-template <class R> inline Arc<R> arc(R y, R w2) {
+template <bool kRough = false, class R> inline Arc<R> arc(R y, R w2) {
   const R sine = root(w2);
   const auto near_one = y > 0.70710678118654752;
   const R t = pick(near_one, sine, y);
-  const R small = small_arcsine(t, pick(near_one, w2, y * y));
+  const R small = small_arcsine<kRough>(t, pick(near_one, w2, y * y));
   const R large = (kPi / 2 - small) + kPiLow / 2;
   return {sine, pick(near_one, large, small), pick(near_one, small, large)};
 }
@@ -161,10 +167,10 @@ template <class R> inline R snapped_size(R rho) {
 }
 template <class R> inline R snapped(R rho) { return with_signs(snapped_size(rho), signs_of(rho)); }
 
-template <class R> inline Angle<R> angle_of(R rho) {
+template <bool kRough = false, class R> inline Angle<R> angle_of(R rho) {
   const R y = snapped_size(rho);
   const R sign = signs_of(rho);
-  const Arc<R> a = arc(y, (1.0 - y) * (1.0 + y));
+  const Arc<R> a = arc<kRough>(y, (1.0 - y) * (1.0 + y));
   const R other = (kPi - a.acos) + kPiLow;
   const auto negative = rho < 0.0;
   return {with_signs(y, sign), a.sine, pick(negative, other, a.acos), pick(negative, a.acos, other),

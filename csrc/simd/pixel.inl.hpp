@@ -1,5 +1,5 @@
-// Loops between planes, that hold one feature of all pixels of an image, and lane blocks of W pixels
-// side by side: feature j of the first pixel lies at plane[j * stride].
+// Loops between planes, that hold one feature of all pixels of an image, and lane blocks of W
+// pixels side by side: feature j of the first pixel lies at plane[j * stride].
 
 template <class T>
 void collect(const T* plane, std::size_t stride, std::size_t n, const T* scale, T* block) {

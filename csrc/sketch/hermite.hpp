@@ -5,8 +5,8 @@
 //
 //   G_j = sum over l of binomial(l, j) a_l(s) a_l(s') (c c')^(l - j).
 //
-// It is taken as g_j g'_j with g_j^2 = G_j of a pixel with itself: exact on the diagonal, where c and
-// c' agree, and too large by a factor of about 1 + (c - c')^2 else.
+// It is taken as g_j g'_j with g_j^2 = G_j of a pixel with itself: exact on the diagonal, where c
+// and c' agree, and too large by a factor of about 1 + (c - c')^2 else.
 #pragma once
 
 #include "sketch/pixels.hpp"
@@ -120,8 +120,8 @@ private:
       return;
     }
     const double inside = std::min(t, last);
-    const auto start = static_cast<std::size_t>(
-        std::clamp(std::floor(inside) - 1, 0.0, std::max(last - 3, 0.0)));
+    const auto start =
+        static_cast<std::size_t>(std::clamp(std::floor(inside) - 1, 0.0, std::max(last - 3, 0.0)));
     const double x = inside - static_cast<double>(start);
     const double w0 = (x - 1) * (x - 2) * (x - 3) / -6, w1 = x * (x - 2) * (x - 3) / 2;
     const double w2 = x * (x - 1) * (x - 3) / -2, w3 = x * (x - 1) * (x - 2) / 6;

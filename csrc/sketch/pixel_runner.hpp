@@ -36,8 +36,8 @@ public:
         widest = std::max({widest, f.n, f.n_slope, f.n_tangent, f.product.n, f.product.length_a,
                            f.product.length_b});
         for (const Power& power : f.powers) {
-          widest = std::max({widest, power.product.n, power.product.length_a,
-                             power.product.length_b});
+          widest =
+              std::max({widest, power.product.n, power.product.length_a, power.product.length_b});
         }
       }
       visits_.push_back(look(stage));
@@ -107,7 +107,8 @@ private:
       block.position = grid.front + at;
       bool any = false;
       for (std::size_t r = 0; r < lanes_; ++r) {
-        const bool inside = (at + r) % grid.pitch < grid.width && (at + r) / grid.pitch < grid.height;
+        const bool inside =
+            (at + r) % grid.pitch < grid.width && (at + r) / grid.pitch < grid.height;
         block.mask[r] = inside ? T{1} : T{0};
         any = any || inside;
       }
@@ -146,8 +147,8 @@ private:
         row = wrap(row, height);
         col = wrap(col, width);
       }
-      const std::int64_t cell = static_cast<std::int64_t>(from.front) +
-                                row * static_cast<std::int64_t>(from.pitch) + col;
+      const std::int64_t cell =
+          static_cast<std::int64_t>(from.front) + row * static_cast<std::int64_t>(from.pitch) + col;
       const bool inside = row >= 0 && row < height && col >= 0 && col < width;
       cells[r] = inside ? cell : 0;
       const std::int64_t first = cell - static_cast<std::int64_t>(r);
@@ -223,8 +224,8 @@ private:
     alignas(64) T sums[kMost];
     loops_.square_sums(block, n, sums);
     for (std::size_t r = 0; r < lanes_; ++r) {
-      factor[r] = sums[r] > 0 ? static_cast<T>(std::sqrt(energy[r] / static_cast<double>(sums[r])))
-                              : T{0};
+      factor[r] =
+          sums[r] > 0 ? static_cast<T>(std::sqrt(energy[r] / static_cast<double>(sums[r]))) : T{0};
     }
   }
 
@@ -424,8 +425,7 @@ private:
       energy_[1][r] = y2 * z2 + y2 * c * c + z2 * d * d;
       c_[1][r] = d * c;
       if (f.merged) {
-        const double along =
-            f.direction_tangent * d * c + f.direction_nngp * c_[0][r];
+        const double along = f.direction_tangent * d * c + f.direction_nngp * c_[0][r];
         rest[r] = f.direction_tangent * c_[0][r] - f.direction_nngp * d * c;
         c_[1][r] = along;
         energy_[1][r] += energy_[0][r] + rest[r] * rest[r];

@@ -71,7 +71,8 @@ void check_activation(const Activation& f, std::size_t n, std::size_t n_tangent,
     if (power.factors.size() > 0) {
       check_indices(power.product.take_a, a, "power, a");
       check_indices(power.product.take_b, b, "power, b");
-      if (power.factors.size() != power.product.n || power.product.take_a.size() != power.product.n ||
+      if (power.factors.size() != power.product.n ||
+          power.product.take_a.size() != power.product.n ||
           power.product.take_b.size() != power.product.n) {
         fail("power: expected as many factors as features");
       }
@@ -109,7 +110,7 @@ void check_activation(const Activation& f, std::size_t n, std::size_t n_tangent,
 } // namespace
 
 std::size_t Program::add_field(std::size_t height, std::size_t width, std::size_t n,
-                                    std::size_t halo_rows, std::size_t halo_cols) {
+                               std::size_t halo_rows, std::size_t halo_cols) {
   constexpr std::size_t kMost = std::size_t{1} << 24;
   if (height == 0 || width == 0 || height > kMost || width > kMost || n > kMost ||
       halo_rows > kMost || halo_cols > kMost) {

@@ -1,18 +1,19 @@
 // Features of networks of images, pixel by pixel: stages between fields.
 //
-// A *field* holds, for every pixel of an image, a scalar c and a vector v: the features of one kernel
-// at that pixel, (c, v). The scalar keeps what all pixels have in common apart from what tells them
-// from each other, so that no sketch ever mixes the two. A *stage* makes up to two fields ("channels":
-// the NNGP kernel's and the tangent kernel's) from others, W pixels at a time:
+// A *field* holds, for every pixel of an image, a scalar c and a vector v: the features of one
+// kernel at that pixel, (c, v). The scalar keeps what all pixels have in common apart from what
+// tells them from each other, so that no sketch ever mixes the two. A *stage* makes up to two
+// fields ("channels": the NNGP kernel's and the tangent kernel's) from others, W pixels at a time:
 //
-//   1. Each channel is the sum of *parts*: a field seen through an offset of the filter, hashed into
+//   1. Each channel is the sum of *parts*: a field seen through an offset of the filter, hashed
+//   into
 //      the channel. Of the scalars the component along fixed directions remains the scalar, the
 //      rest is hashed, too.
 //   2. An *activation* (optional) turns (c, v) into features of the new kernel, by powers of v.
 //   3. The channels are stored.
 //
-// Norms are known at every step and the sketched vectors are given them. What the stages are is said
-// in Python (nkfast/_pixel_plan.py), which also draws the random numbers.
+// Norms are known at every step and the sketched vectors are given them. What the stages are is
+// said in Python (nkfast/_pixel_plan.py), which also draws the random numbers.
 #pragma once
 
 #include <cstddef>
@@ -77,8 +78,8 @@ struct Channel {
   Hash hash{};
 };
 
-// A sketch of a tensor product: subsampled products of two Hadamard transforms, each of a vector that
-// is hashed to a power of two first.
+// A sketch of a tensor product: subsampled products of two Hadamard transforms, each of a vector
+// that is hashed to a power of two first.
 struct Product {
   std::size_t n = 0, length_a = 0, length_b = 0;
   Hash hash_a{}, hash_b{};

@@ -76,8 +76,8 @@ std::size_t Program::size_of(std::size_t buffer, const char* name) const {
 }
 
 void Program::define(std::size_t buffer, std::size_t n) {
-  if (buffer > 64) {
-    fail("dst: expected a buffer in [0, 64], got " + std::to_string(buffer));
+  if (buffer > 128) {
+    fail("dst: expected a buffer in [0, 128], got " + std::to_string(buffer));
   }
   if (n > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
     fail("width: expected at most 2^31 - 1, got " + std::to_string(n));

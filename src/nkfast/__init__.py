@@ -38,6 +38,7 @@ from nkfast.activations import (
     Softsign,
     Tanh,
 )  # fmt: skip
+from nkfast.convolution import AvgPool, Conv, Flatten, GlobalAvgPool, myrtle
 from nkfast.features import NNGPFeatures, NTKFeatures
 from nkfast.layers import Dense, Residual, Sequential, mlp
 from nkfast.learn import NTKClassifier, NTKRegressor
@@ -52,14 +53,18 @@ __all__ = [
     "SELU",
     "ABReLU",
     "Abs",
+    "AvgPool",
+    "Conv",
     "Cos",
     "Dense",
     "Elementwise",
     "Erf",
     "Exp",
     "ExpNormalized",
+    "Flatten",
     "Gabor",
     "Gaussian",
+    "GlobalAvgPool",
     "HardSigmoid",
     "HardSwish",
     "HardTanh",
@@ -91,6 +96,7 @@ __all__ = [
     "get_num_threads",
     "gp",
     "mlp",
+    "myrtle",
     "num_threads",
     "set_num_threads",
     "show_config",

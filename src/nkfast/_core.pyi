@@ -149,3 +149,37 @@ class KernelProgram:
     def run_products(
         self, products: NDArray[np.float64], scale: float, to: Destination, n_threads: int
     ) -> None: ...
+
+class ImageProgram:
+    def __init__(
+        self, height: int, width: int, channels: int, lanes_are_images: bool, images: int
+    ) -> None: ...
+    def conv(
+        self,
+        rows: tuple[int, int, int, int],
+        cols: tuple[int, int, int, int],
+        circular: bool,
+        w2: float,
+        b2: float,
+    ) -> None: ...
+    def activation(
+        self,
+        kind: str,
+        params: Sequence[float],
+        left: NDArray[np.float64],
+        right: NDArray[np.float64],
+        rough: bool = False,
+    ) -> None: ...
+    def push(self) -> None: ...
+    def add(self) -> None: ...
+    def pool(self, rows: tuple[int, int], cols: tuple[int, int]) -> None: ...
+    def finish(self, readout: str) -> None: ...
+    def run(
+        self,
+        X: NDArray[np.float64],
+        panels: NDArray[np.float64],
+        pairing: str,
+        k: NDArray[np.float64],
+        theta: NDArray[np.float64] | None,
+        n_threads: int,
+    ) -> None: ...

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from ._config import get_num_threads
 from ._rows import row_norms
 from ._validation import Rows
-from .allocation import Allocation, fit_factors
+from .allocation import Allocation, Pairs, fit_factors
 from .expansion import Expansion, Kernel, expand
 from .layers import Sequential
 
 Array = NDArray[Any]
 
 _ROWS = 500  # on whose exact kernel the factors are fitted
-_GAIN = 0.1  # share of the expected error that a higher degree must save
+_GAIN = 0.1  # share of the expected error that twice the degree must save
 
 
 @dataclass
@@ -51,55 +51,38 @@ class Sample:
         return expand(self.net, self.norms, self.X.shape[1], self.degree, self.kernel)
 
     @cached_property
-    def _cosines(self) -> Array:
-        sample, a = self._some, self.norms[self._rows]
-        unit = np.divide(1, a, out=np.zeros_like(a), where=a > 0)
-        unit = sp.diags_array(unit) @ sample if sp.issparse(sample) else unit[:, None] * sample
-        rho = unit @ unit.T
-        return np.asarray(rho.toarray() if sp.issparse(rho) else rho)
-
-    @cached_property
-    def _some(self) -> Rows:
-        return self.X[self._rows].astype(np.float64)
-
-    @cached_property
-    def _exact(self) -> Array:
-        return np.asarray(self.net.kernel(self._some, get=self.kernel))
-
-    @cached_property
     def _weights(self) -> Array:
         return self.expansion.weights(self.norms[self._rows])
 
     @cached_property
-    def _coefficients(self) -> Array:
-        out = np.empty((self.degree + 1, *self._cosines.shape))
+    def _pairs(self) -> Pairs:
+        sample, a = self.X[self._rows].astype(np.float64), self.norms[self._rows]
+        unit = np.divide(1, a, out=np.zeros_like(a), where=a > 0)
+        unit = sp.diags_array(unit) @ sample if sp.issparse(sample) else unit[:, None] * sample
+        rho = unit @ unit.T
+        rho = rho.toarray() if sp.issparse(rho) else rho
+        exact = self.net.kernel(sample, get=self.kernel)
+        i, j = np.triu_indices(len(a), 1)
+        near = np.empty((self.degree + 1, len(a)))
+        far = np.empty((self.degree + 1, len(i)))
         for l in range(self.degree + 1):
             part = self._weights[:, self.expansion.degrees == l]
-            out[l] = part @ part.T
-        return out
+            near[l] = np.einsum("ir,ir->i", part, part)
+            far[l] = (part @ part.T)[i, j]
+        return Pairs(far, rho[i, j], exact[i, j], near, np.diagonal(exact), self.X.shape[0])
 
     def fit(self, degree: int, width: int) -> Fit:
         """Return the fit of degrees up to that, for so many features."""
-        kept = self.expansion.degrees <= degree
-        found = fit_factors(
-            self._coefficients[: degree + 1],
-            self._cosines,
-            self._exact,
-            self.X.shape[0],
-            self.expansion.degrees[kept],
-            self.expansion.ranks[kept],
-            np.mean(self._weights[:, kept] ** 2, axis=0),
-            self.X.shape[1],
-            width,
-        )
-        return Fit(*found)
+        degrees, ranks = self.expansion.degrees, self.expansion.ranks
+        kept = degrees <= degree
+        energies = np.mean(self._weights[:, kept] ** 2, axis=0)
+        shape = (degrees[kept], ranks[kept], energies, self.X.shape[1], width)
+        return Fit(*fit_factors(self._pairs, *shape))
 
     def best(self, degrees: list[int], width: int) -> Fit:
-        """Return the fit of the first degree that the next one betters by little."""
-        found = self.fit(degrees[0], width)
-        for degree in degrees[1:]:
-            more = self.fit(degree, width)
-            if more.error > (1 - _GAIN) * found.error:
-                break
-            found = more
-        return found
+        """Return the fit of the degree at which the error, and the costs a little, are least."""
+        fits = [self.fit(degree, width) for degree in degrees]
+        costs = np.power(1 + _GAIN, np.log2(np.divide(degrees, degrees[0] or 1)))
+        return fits[
+            int(np.argmin([fit.error * cost for fit, cost in zip(fits, costs, strict=True)]))
+        ]

@@ -70,6 +70,27 @@ def check_rows(
     return _settle(_refuse_nonfinite(X, name))
 
 
+def check_images(X: Any, name: str = "X") -> FloatArray:
+    """Return `X` as a C-ordered float32/float64 array (n, height, width, channels), finite."""
+    if sp.issparse(X):
+        raise TypeError(f"{name}: expected a dense array of images, got a sparse matrix")
+    X = check_array(
+        _as_float32(X),
+        dtype=FLOATS,
+        order="C",
+        ensure_2d=False,
+        allow_nd=True,
+        ensure_all_finite=False,
+        ensure_min_samples=0,
+        input_name=name,
+    )
+    if X.ndim != 4 or 0 in X.shape[1:]:
+        raise ValueError(
+            f"{name}: expected images of shape (n, height, width, channels), got shape {X.shape}"
+        )
+    return np.asarray(_settle(_refuse_nonfinite(X, name)))
+
+
 def check_columns(A: Any, name: str) -> Rows:
     """Return `A` as a float32/float64 matrix in C or Fortran order, or as CSR or CSC."""
     A = check_array(

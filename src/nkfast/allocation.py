@@ -20,9 +20,9 @@ Array: TypeAlias = NDArray[np.float64]
 
 _PRIOR = 1e-4
 _MIN_WIDTH = 2  # a narrower sketch is mostly noise: the term is dropped
-_MIN_FEED = 32  # width of a sketch that feeds others, at least
-_FEED_SHARE = 16  # and the share of all features that it has at least
-_NOISE_ROWS = 150  # on whose pairs the noise is estimated
+_MIN_SKETCH = 32  # features of a sketch, of which fewer may be taken: hashing to few collides
+_FEED_SHARE = 16  # of a sketch that feeds others, at least: its share of all features
+_NOISE_PAIRS = 2500  # on which the noise is estimated
 
 
 @dataclass
@@ -141,11 +141,11 @@ def sketch_widths(
     At least the widest term of the degree. What feeds higher degrees is never narrower than they
     are, and not much narrower than what it stands beside: its noise is theirs, too.
     """
-    least = min(max(m // _FEED_SHARE, _MIN_FEED), int(widths.max(initial=1)))
+    least = min(m // _FEED_SHARE, int(widths.max(initial=1)))
     found: dict[int, int] = {}
     for l in reversed(parents):
         need = max(int(widths[degrees == l].max(initial=0)), found.get(l, 1))
-        found[l] = next_power_of_two(need)
+        found[l] = next_power_of_two(max(need, _MIN_SKETCH))
         if parents[l] in parents:
             feed = max(found[l], least, found.get(parents[l], 1))
             found[parents[l]] = next_power_of_two(feed)
@@ -186,12 +186,13 @@ def noise_covariance(
     sketched = np.where(plan.exact, 0, plan.widths)
     parents = ladder(max(plan.top, 0), (int(l) for l in np.unique(degrees[sketched > 0])))
     widths = sketch_widths(parents, degrees, sketched, n_components)
-    own = [np.square(1 - rho ** (2 * l)) for l in range(q + 1)]
+    power = powers(rho, 2 * q)
+    own = np.square(1 - power[::2])
     variance: dict[int, Array] = {}
     for l, parent in parents.items():
         variance[l] = own[l] / widths[l]
         if parent in variance:
-            variance[l] += rho ** (2 * (l - parent)) * variance[parent]
+            variance[l] += power[2 * (l - parent)] * variance[parent]
         noise[l, l] += np.mean(coefficients[l] ** 2 * variance[l])
         for other in parents:
             if other >= l:
@@ -199,8 +200,8 @@ def noise_covariance(
             # What l and the lower degree have in common: that degree itself, or its parent.
             shared = other if _descends(l, other, parents) else parents[other]
             if shared in variance:
-                power = rho ** (l + other - 2 * shared)
-                both = np.mean(coefficients[l] * coefficients[other] * power * variance[shared])
+                joint = power[l + other - 2 * shared] * variance[shared]
+                both = (coefficients[l] * joint) @ coefficients[other] / len(rho)
                 noise[l, other] += both
                 noise[other, l] += both
     for c in np.flatnonzero(sketched):
@@ -214,8 +215,15 @@ def noise_levels(rho: Array, degree: int) -> Array:
     """Return the root mean square of 1 - rho^2l over pairs of rows, for l = 0..degree."""
     if len(rho) == 0:
         return np.ones(degree + 1)
-    powers = rho ** (2 * np.arange(degree + 1)[:, None])
-    return np.asarray(np.sqrt(np.mean(np.square(1 - powers), axis=1)))
+    return np.asarray(np.sqrt(np.mean(np.square(1 - powers(rho, 2 * degree)[::2]), axis=1)))
+
+
+def powers(x: Array, degree: int) -> Array:
+    """Return x^0, ..., x^degree as rows."""
+    out = np.ones((degree + 1, len(x)))
+    for l in range(degree):
+        np.multiply(out[l], x, out=out[l + 1])
+    return out
 
 
 def _descends(l: int, ancestor: int, parents: dict[int, int]) -> bool:
@@ -224,11 +232,34 @@ def _descends(l: int, ancestor: int, parents: dict[int, int]) -> bool:
     return l == ancestor
 
 
+@dataclass
+class Pairs:
+    """The kernel of a sample of s rows: its diagonal, and the pairs i < j.
+
+    Attributes
+    ----------
+    coefficients : ndarray of shape (q + 1, n_pairs)
+        g_l(|x_i|, |x_j|), degree by degree.
+    rho, kernel : ndarray of shape (n_pairs,)
+        Their cosines and the exact kernel.
+    diagonal_coefficients : ndarray of shape (q + 1, s)
+        g_l(|x_i|, |x_i|).
+    diagonal : ndarray of shape (s,)
+        Of the exact kernel.
+    n_rows : int
+        Number of rows of which the sample was drawn.
+    """
+
+    coefficients: Array
+    rho: Array
+    kernel: Array
+    diagonal_coefficients: Array
+    diagonal: Array
+    n_rows: int
+
+
 def fit_factors(
-    coefficients: Array,
-    rho: Array,
-    kernel: Array,
-    n_rows: int,
+    pairs: Pairs,
     degrees: NDArray[np.int64],
     ranks: NDArray[np.int64],
     energies: Array,
@@ -237,25 +268,19 @@ def fit_factors(
 ) -> tuple[Array, Allocation, float]:
     """Return factors f_l >= 0 on the degrees that minimise the expected error of Z Z^T.
 
-    The power series is cut at degree q. What lies above it is missed near rho = 1, and degrees
-    that the data hardly use cost more in noise than they bring. So the g_l are multiplied by the
-    non-negative factors that minimise, over the pairs of rows of a sample,
+    The power series is cut at degree q, the highest of `degrees`. What lies above it is missed near
+    rho = 1, and degrees that the data hardly use cost more in noise than they bring. So the g_l are
+    multiplied by the non-negative factors that minimise, over pairs of rows,
 
         mean (sum_l f_l g_l rho^l - K)^2 + sum_lk f_l f_k N_lk,
 
     N the `noise_covariance`; the mean counts the diagonal, which has no noise, as often as it
-    stands in the kernel of `n_rows` rows.
+    stands in the kernel of all rows.
 
     Parameters
     ----------
-    coefficients : ndarray of shape (q + 1, s, s)
-        g_l of all pairs of the sample, degree by degree.
-    rho : ndarray of shape (s, s)
-        Their cosines.
-    kernel : ndarray of shape (s, s)
-        The exact kernel.
-    n_rows : int
-        Number of rows of which the sample was drawn.
+    pairs : Pairs
+        Of at least degree q.
     degrees, ranks, energies, n_features, n_components
         As for `allocate`.
 
@@ -267,36 +292,34 @@ def fit_factors(
     error : float
         The expected error, as a share of the root mean square of the kernel.
     """
-    q, s = len(coefficients) - 1, len(kernel)
+    q, s = int(degrees.max(initial=0)), len(pairs.diagonal)
     size = np.array([np.sum(energies[degrees == l]) for l in range(q + 1)])
-    off = ~np.eye(s, dtype=bool)
-    terms = coefficients * rho ** np.arange(q + 1)[:, None, None]
-    near = np.einsum("lii->li", terms)
-    share = 1 / (s * n_rows)
+    near, g = pairs.diagonal_coefficients[: q + 1], pairs.coefficients[: q + 1]
+    share = 1 / (s * pairs.n_rows)
     gram = share * (near @ near.T)
-    right = share * (near @ np.diagonal(kernel))
-    whole = share * float(np.sum(np.diagonal(kernel) ** 2))
-    pairs, cosines = np.zeros((q + 1, 0)), np.zeros(0)
+    right = share * (near @ pairs.diagonal)
+    whole = share * float(np.sum(pairs.diagonal**2))
     if s > 1:
-        far = terms[:, off]
-        share = (1 - 1 / n_rows) / far.shape[1]
+        far = g * powers(pairs.rho, q)
+        share = (1 - 1 / pairs.n_rows) / far.shape[1]
         gram += share * (far @ far.T)
-        right += share * (far @ kernel[off])
-        whole += share * float(np.sum(kernel[off] ** 2))
-        some = np.triu_indices(min(s, _NOISE_ROWS), 1)
-        pairs, cosines = coefficients[:, *some], rho[some]
+        right += share * (far @ pairs.kernel)
+        whole += share * float(np.sum(pairs.kernel**2))
+    # The same pairs in whatever order the rows are.
+    some = np.lexsort((pairs.kernel, np.round(pairs.rho, 12)))
+    some = some[:: -(-len(some) // _NOISE_PAIRS) or 1]
+    g, rho = g[:, some], pairs.rho[some]
     # Neighbouring powers are nearly collinear: stay near 1 where the data do not care. On held-out
     # rows this costs nothing; with few rows, which say little, the pull is stronger.
     prior = np.diag(size**2 * max(_PRIOR, 1 / s**2))
 
-    spread = energies * noise_levels(cosines, q)[degrees]
+    spread = energies * noise_levels(rho, q)[degrees]
     factors = np.ones(q + 1)
-    for _ in range(3):
+    for _ in range(4):  # the factors are those of the plan that is returned
         plan = allocate(degrees, ranks, spread * factors[degrees], n_features, n_components)
-        noise = noise_covariance(pairs, cosines, plan, degrees, energies, n_components)
+        noise = noise_covariance(g, rho, plan, degrees, energies, n_components)
         lost = np.array([not np.any(plan.widths[degrees == l] > 0) for l in range(q + 1)])
         factors = _nnls(gram + prior + noise, right + np.diagonal(prior), ~lost)
-    plan = allocate(degrees, ranks, spread * factors[degrees], n_features, n_components)
     error = float(factors @ (gram + noise) @ factors - 2 * factors @ right) + whole
     return factors, plan, float(np.sqrt(max(error, 0.0) / whole)) if whole > 0 else 0.0
 

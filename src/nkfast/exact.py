@@ -1,4 +1,4 @@
-"""Exact NNGP and NTK kernels of dense networks.
+"""Exact NNGP and NTK kernels: of dense networks here, of those of images in `_imagepairs`.
 
 The core takes each row of a tile of inner products through all layers while it is in cache
 (csrc/kernel). This file cuts the kernel into blocks, so that what is known of each point alone (the
@@ -20,10 +20,13 @@ from numpy.typing import NDArray
 from . import _core
 from ._config import get_num_threads, one_blas_thread
 from ._dualmap import DualMap
+from ._imagepairs import ImagePairs, image_diagonal
+from ._journal import Journal, Report, fingerprint, reporting
 from ._results import Result, given_results, new_results
 from ._validation import check_count, check_rows
 from .activations import Activation
-from .layers import Dense, Diagonals, Layer, Moments, Residual, _Activated
+from .convolution import Flatten
+from .layers import Dense, Diagonals, Layer, Moments, Residual, _Activated, takes_images
 
 if TYPE_CHECKING:
     from .layers import Sequential
@@ -55,6 +58,8 @@ def squared_norms(X: Any) -> Array:
 
 def diag(net: Sequential, X: Any) -> Diagonal:
     """Return the diagonals of the kernels of `X` with itself; see `Sequential.diag`."""
+    if takes_images(net):
+        return Diagonal(*image_diagonal(net, X))
     X = check_rows(X)
     start = squared_norms(X) / X.shape[1]
     end = net._propagate_diagonal(Diagonals(start, np.zeros_like(start)))
@@ -68,27 +73,92 @@ def kernel(
     get: str | Iterable[str],
     out: Any = None,
     block: int | None = None,
+    progress: bool | Report | None = None,
+    resume: Any = None,
 ) -> Any:
     """Return exact kernels; see `Sequential.kernel`."""
     get = get if isinstance(get, str) else tuple(get)
     names = _names(get)
-    pairs = _Pairs(net, X, Z)
+    pairs = _pairs_of(net, X, Z)
     if out is None:
+        if resume is not None:
+            raise ValueError("resume: expected out, where the finished blocks are, got None")
         results = new_results(names, pairs.shape, pairs.dtype)
     else:
         results = given_results(out, get, names, pairs.shape, (pairs.X, pairs.Z))
     if block is not None:
         block = check_count(block, "block", low=1)
-    bounded = any(result.bounded for result in results)
-    height, width = (block, block) if block else pairs.block_shape(bounded)
-    whole = dict(zip(names, results, strict=True))
+    bounded = any(r.bounded for r in results) or bool(progress) or resume is not None
+    shape = (block, block) if block else pairs.block_shape(bounded)
+    journal = None
+    if resume is not None:
+        journal = Journal(resume, results, _facts(net, pairs, names, results, shape))
+    _fill(pairs, dict(zip(names, results, strict=True)), shape, progress, journal)
+    return _named(get, names, [result.out for result in results])
+
+
+def _fill(
+    pairs: RowPairs | ImagePairs,
+    whole: dict[str, Result],
+    shape: tuple[int, int],
+    progress: bool | Report | None,
+    journal: Journal | None,
+) -> None:
+    jobs = list(_jobs(pairs, *shape))
+    done = 0
+    with reporting(progress, sum(_size(job) for job in jobs)) as report:
+        try:
+            for job in jobs:
+                rows, cols, how = job
+                report(done, _size(job))
+                mirrored = how == "mirrored"
+                if journal is None or not journal.has(rows, cols, mirrored):
+                    pairs.fill(whole, rows, cols, how)
+                    if journal is not None:
+                        journal.add(rows, cols, mirrored)
+                done += _size(job)
+            report(done, 0)
+        finally:
+            if journal is not None:
+                journal.sync()
+
+
+def _jobs(
+    pairs: RowPairs | ImagePairs, height: int, width: int
+) -> Iterator[tuple[slice, slice, str]]:
+    """Yield the blocks of a kernel: rows, columns, and how `fill` takes them."""
     for rows in _slices(0, pairs.shape[0], height):
         if pairs.symmetric:
-            pairs.fill(whole, rows, rows, "symmetric")
+            yield rows, rows, "symmetric"
         how = "mirrored" if pairs.symmetric else "plain"
         for cols in _slices(rows.stop if pairs.symmetric else 0, pairs.shape[1], width):
-            pairs.fill(whole, rows, cols, how)
-    return _named(get, names, [result.out for result in results])
+            yield rows, cols, how
+
+
+def _size(job: tuple[slice, slice, str]) -> int:
+    """Return the number of pairs that a block computes."""
+    rows, cols, how = job
+    n: int = rows.stop - rows.start
+    m: int = cols.stop - cols.start
+    return n * (n + 1) // 2 if how == "symmetric" else n * m
+
+
+def _facts(
+    net: Sequential,
+    pairs: RowPairs | ImagePairs,
+    names: tuple[str, ...],
+    results: list[Result],
+    shape: tuple[int, int],
+) -> dict[str, Any]:
+    """Return what a journal must agree in."""
+    return {
+        "network": fingerprint(net),
+        "X": fingerprint(pairs.X),
+        "Z": None if pairs.symmetric else fingerprint(pairs.Z),
+        "get": list(names),
+        "dtypes": [str(np.dtype(result.out.dtype)) for result in results],
+        "block": list(shape),
+    }
 
 
 def kernel_blocks(
@@ -98,11 +168,11 @@ def kernel_blocks(
     get = get if isinstance(get, str) else tuple(get)
     names = _names(get)
     height = check_count(rows, "rows", low=1)
-    return _blocks(_Pairs(net, X, Z), get, names, height)
+    return _blocks(_pairs_of(net, X, Z), get, names, height)
 
 
 def _blocks(
-    pairs: _Pairs, get: str | tuple[str, ...], names: tuple[str, ...], height: int
+    pairs: RowPairs | ImagePairs, get: str | tuple[str, ...], names: tuple[str, ...], height: int
 ) -> Iterator[tuple[slice, Any]]:
     n, m = pairs.shape
     tall, width = pairs.block_shape(False)
@@ -112,11 +182,15 @@ def _blocks(
         for part in _slices(rows.start, rows.stop, tall):
             for cols in _slices(0, m, width):
                 pairs.fill(whole, part, cols, "plain", rows.start)
-        if pairs.symmetric:
+        if pairs.symmetric and pairs.ends:
             at = np.arange(rows.start, rows.stop)
             for name, result in whole.items():
                 result.out[at - rows.start, at] = pairs.ends[name][at]
         yield rows, _named(get, names, [result.out for result in results])
+
+
+def _pairs_of(net: Sequential, X: Any, Z: Any) -> RowPairs | ImagePairs:
+    return ImagePairs(net, X, Z) if takes_images(net) else RowPairs(net, X, Z)
 
 
 def _names(get: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -155,6 +229,8 @@ def _steps_of(layers: Iterable[Layer]) -> list[_Step] | None:
             steps.append(_Step("affine", layer=layer))
         elif isinstance(layer, _Activated):
             steps.append(_Step("activation", activation=layer.activation))
+        elif isinstance(layer, Flatten):  # of rows
+            continue
         elif isinstance(layer, Residual) and (inner := _steps_of(layer._steps())) is not None:
             steps += [_Step("push"), *inner, _Step("add")]
         else:
@@ -183,7 +259,7 @@ def _span(p: Array, q: Array) -> tuple[float, float]:
     return float(min(p.min(), q.min())), float(max(p.max(), q.max()))
 
 
-class _Pairs:
+class RowPairs:
     """All pairs of a row of X and a row of Z, and what each point brings along."""
 
     def __init__(self, net: Sequential, X: Any, Z: Any) -> None:

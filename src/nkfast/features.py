@@ -287,8 +287,8 @@ _DOC = """Feature map of the {name} of a dense network: Z Z^T approximates the k
     degree : int or "auto", default="auto"
         Highest degree of the expansion, at most 64. "auto" takes 8, or more where the input has so
         few dimensions that higher degrees fit exactly; and 16 or 32 where rows lie so near to
-        each other that the higher degree lowers the expected error by a tenth. If "layerwise", it
-        is that of each activation, and "auto" is 8.
+        each other, or are so few, that twice the degree lowers the expected error by a tenth. If
+        "layerwise", it is that of each activation, and "auto" is 8.
     construction : {{"collapsed", "layerwise"}}, default="collapsed"
         "collapsed" is the one expansion of the whole network. "layerwise" is the construction of
         the paper, to compare with: each layer's features are sketched from those of the layer

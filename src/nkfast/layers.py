@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -45,6 +45,18 @@ class Diagonals:
 class Layer(Parameters):
     """One layer of a network."""
 
+    _takes_images = False
+    _is_gaussian = (
+        True  # whether the output is Gaussian whatever the input; else it stays as it was
+    )
+
+    def _kind(self, kind: str | None) -> str | None:
+        """Return "images" or "rows", which the layer makes of `kind`; ValueError if it cannot.
+
+        None: not known yet, as at the beginning of a network.
+        """
+        return kind
+
     def _pairs(self, m: Moments) -> Moments:
         raise NotImplementedError
 
@@ -83,6 +95,13 @@ class Dense(Layer):
         check_real(b_std, "b_std", low=0)
         self.w_std = w_std
         self.b_std = b_std
+
+    def _kind(self, kind: str | None) -> str | None:
+        if kind == "images":
+            raise ValueError(
+                "expected flat rows, so expected a Flatten or GlobalAvgPool before it, got images"
+            )
+        return "rows"
 
     def _pairs(self, m: Moments) -> Moments:
         w2, b2 = self.w_std**2, self.b_std**2
@@ -214,12 +233,13 @@ class Residual(_Row, Layer):
     Parameters
     ----------
     *layers : layer or activation
-        The branch. It ends in a `Dense`, so that its output is independent of x.
+        The branch. It ends in a `Dense` or `Conv`, with at most pools behind, so that its output is
+        independent of x; it keeps the shape of images.
 
     Notes
     -----
     Adds the kernels: K <- K + K_branch(K), Theta <- Theta + Theta_branch(K, Theta). Where x is
-    Gaussian (behind a `Dense`), so is the sum.
+    Gaussian (behind a `Dense` or `Conv`), so is the sum.
 
     Examples
     --------
@@ -234,12 +254,16 @@ class Residual(_Row, Layer):
 
     def _checked(self, layers: Any) -> tuple[Layer | Activation, ...]:
         found = tuple(layers)
-        # Whether the branch may begin with an activation depends on where it stands.
+        # What the branch may begin with depends on where it stands.
         check_layers(found, gaussian=True)
-        if not isinstance(found[-1], Dense):
+        last = len(found) - 1
+        while last > 0 and isinstance(found[last], Layer) and not found[last]._is_gaussian:
+            last -= 1
+        end = found[last]
+        if not isinstance(end, Layer) or isinstance(end, Residual) or not end._is_gaussian:
             raise ValueError(
-                f"layer {len(found) - 1}, {type(found[-1]).__name__}: expected the branch of a "
-                "Residual to end in a Dense layer"
+                f"layer {last}, {type(end).__name__}: expected the branch of a Residual to end in "
+                "a Dense or Conv layer, with at most pools behind it"
             )
         return found
 
@@ -261,8 +285,10 @@ class Sequential(_Row):
     Parameters
     ----------
     *layers : layer or activation
-        The layers in order. An activation needs a Gaussian input, so it stands behind a `Dense`,
-        maybe with a `Residual` between.
+        The layers in order. An activation needs a Gaussian input, so it stands behind a `Dense` or
+        `Conv`, maybe with a `Residual` or a pool between. A network that begins with a layer of
+        images (`Conv`, `AvgPool`, `GlobalAvgPool`, `Flatten`) takes images, any other rows. Where
+        it ends in images, its kernel is the mean over equal positions, as behind a `Flatten`.
 
     Attributes
     ----------
@@ -293,13 +319,17 @@ class Sequential(_Row):
         *,
         out: Any = None,
         block: int | None = None,
+        progress: bool | Callable[[int, int], object] | None = None,
+        resume: Any = None,
     ) -> Any:
-        """Return exact kernels of the rows of `X` with the rows of `Z` (default: `X`).
+        """Return exact kernels of the rows (or images) of `X` with those of `Z` (default: `X`).
 
         Parameters
         ----------
-        X : array_like or CSR matrix of shape (n, d)
-        Z : array_like or CSR matrix of shape (m, d), optional
+        X : array_like or CSR matrix of shape (n, d), or array_like of shape (n, h, w, c)
+            Rows of d features; of a network that begins with a layer of images, n images of h x w
+            pixels and c channels.
+        Z : array_like or CSR matrix of shape (m, d), or array_like of shape (m, h, w, c), optional
         get : str or tuple of str, default=("nngp", "ntk")
             Which kernels. One name returns the array itself.
         out : array of shape (n, m), or sequence or namedtuple of them, optional
@@ -312,6 +342,14 @@ class Sequential(_Row):
         block : int, optional
             Rows and columns that are computed at a time. Default: as many as keep the extra
             memory below about 200 MB. The values do not depend on it, up to rounding.
+        progress : bool or callable, optional
+            True: a bar on stderr. A function is called with (pairs done, pairs in all) at the
+            beginning and after each block.
+        resume : path-like, optional
+            A journal, a small file: begun if there is none, it notes each block of `out` that is
+            finished, at least every five seconds. The same call later, be it in another process,
+            skips these and computes what is left. It belongs to one network, X, Z, `get`, `block`
+            and dtype of `out`; blocks whose values have changed since are computed anew.
 
         Returns
         -------
@@ -322,14 +360,16 @@ class Sequential(_Row):
         Raises
         ------
         ValueError
-            On NaN or infinity, on different numbers of features, on an unknown name, on an `out`
-            of another shape, and if the result cannot fit into memory.
+            On NaN or infinity, on different numbers of features or shapes of images, on images
+            that a layer cannot take, on an unknown name, on an `out` of another shape, if the
+            result cannot fit into memory, and if `resume` is the journal of another computation.
         TypeError
             If `out` is no array of float32 or float64.
 
         Notes
         -----
-        Everything is computed in float64 and rounded once.
+        Everything is computed in float64 and rounded once. Pairs of images go through the layers
+        as maps of all pairs of their pixels (Arora et al. 2019; Novak et al. 2020).
 
         Examples
         --------
@@ -343,7 +383,7 @@ class Sequential(_Row):
         """
         from .exact import kernel
 
-        return kernel(self, X, Z, get, out, block)
+        return kernel(self, X, Z, get, out, block, progress, resume)
 
     def kernel_blocks(
         self, X: Any, Z: Any = None, get: str | Iterable[str] = "ntk", rows: int = 1024
@@ -386,20 +426,20 @@ class Sequential(_Row):
 
         return kernel_blocks(self, X, Z, get, rows)
 
-    def nngp(self, X: Any, Z: Any = None, *, out: Any = None, block: int | None = None) -> Any:
-        """Return the exact NNGP kernel, (n, m); parameters as in `kernel`."""
-        return self.kernel(X, Z, "nngp", out=out, block=block)
+    def nngp(self, X: Any, Z: Any = None, **options: Any) -> Any:
+        """Return the exact NNGP kernel, (n, m); parameters and options as in `kernel`."""
+        return self.kernel(X, Z, "nngp", **options)
 
-    def ntk(self, X: Any, Z: Any = None, *, out: Any = None, block: int | None = None) -> Any:
-        """Return the exact neural tangent kernel, (n, m); parameters as in `kernel`."""
-        return self.kernel(X, Z, "ntk", out=out, block=block)
+    def ntk(self, X: Any, Z: Any = None, **options: Any) -> Any:
+        """Return the exact neural tangent kernel, (n, m); parameters and options as in `kernel`."""
+        return self.kernel(X, Z, "ntk", **options)
 
     def diag(self, X: Any) -> Diagonal:
         """Return the diagonals of the kernels of `X` with itself in O(n).
 
         Parameters
         ----------
-        X : array_like or CSR matrix of shape (n, d)
+        X : array_like or CSR matrix of shape (n, d), or array_like of shape (n, h, w, c)
 
         Returns
         -------
@@ -416,29 +456,14 @@ class Sequential(_Row):
         return diag(self, X)
 
 
-class MLP(Sequential):
-    """The network of `mlp`: a `Sequential` whose parameters are those of `mlp`."""
+class Recipe(Sequential):
+    """A `Sequential` whose parameters are those of the function that describes it."""
 
-    def __init__(
-        self,
-        depth: int = 1,
-        activation: str | Activation = "relu",
-        w_std: float = 2**0.5,
-        b_std: float = 0.0,
-    ) -> None:
-        check_count(depth, "depth")
-        act = get_activation(activation)
-        self.depth = depth
-        self.activation = activation
-        self.w_std = w_std
-        self.b_std = b_std
-        layers: list[Layer | Activation] = []
-        for _ in range(depth):
-            layers += [Dense(w_std, b_std), act]
-        super().__init__(*layers, Dense(w_std, b_std))
+    _function = ""
+    activation: str | Activation
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return depth, activation, w_std and b_std (and the activation's own with `deep`)."""
+        """Return the function's parameters (and the activation's own with `deep`)."""
         params = Parameters.get_params(self, deep)
         if deep and isinstance(self.activation, Activation):
             params |= {f"activation__{k}": v for k, v in self.activation.get_params().items()}
@@ -457,7 +482,31 @@ class MLP(Sequential):
         return type(self)(**Parameters.get_params(self, deep=False))
 
     def __repr__(self) -> str:
-        return Parameters.__repr__(self).replace("MLP(", "mlp(", 1)
+        return Parameters.__repr__(self).replace(type(self).__name__, self._function, 1)
+
+
+class MLP(Recipe):
+    """The network of `mlp`: a `Sequential` whose parameters are those of `mlp`."""
+
+    _function = "mlp"
+
+    def __init__(
+        self,
+        depth: int = 1,
+        activation: str | Activation = "relu",
+        w_std: float = 2**0.5,
+        b_std: float = 0.0,
+    ) -> None:
+        check_count(depth, "depth")
+        act = get_activation(activation)
+        self.depth = depth
+        self.activation = activation
+        self.w_std = w_std
+        self.b_std = b_std
+        layers: list[Layer | Activation] = []
+        for _ in range(depth):
+            layers += [Dense(w_std, b_std), act]
+        super().__init__(*layers, Dense(w_std, b_std))
 
 
 def mlp(
@@ -492,7 +541,19 @@ def mlp(
     return MLP(depth, activation, w_std, b_std)
 
 
-def check_layers(layers: tuple[Any, ...], gaussian: bool, where: str = "") -> bool:
+def takes_images(net: _Row) -> bool:
+    """Return whether the first layer that says so is one of images."""
+    for layer in net.layers:
+        if isinstance(layer, Residual):
+            return takes_images(layer)
+        if isinstance(layer, Layer):
+            return layer._takes_images
+    return False
+
+
+def check_layers(
+    layers: tuple[Any, ...], gaussian: bool, where: str = "", kind: str | None = None
+) -> tuple[bool, str | None]:
     """Refuse layers that do not fit, naming the layer.
 
     Parameters
@@ -502,29 +563,41 @@ def check_layers(layers: tuple[Any, ...], gaussian: bool, where: str = "") -> bo
         Whether their input is Gaussian.
     where : str
         What stands before a layer's index in messages.
+    kind : str, optional
+        Their input: "rows" or "images", None if that is not known.
 
     Returns
     -------
-    bool
+    gaussian : bool
         Whether their output is Gaussian.
+    kind : str or None
+        Their output.
     """
     if not layers:
         raise ValueError(f"{where or 'layers'}: expected at least one layer, got none")
+    pooled = False
     for i, layer in enumerate(layers):
         name = f"{where}layer {i}"
         if isinstance(layer, Residual):
-            check_layers(layer.layers, gaussian, f"{name}, Residual: ")
+            end = check_layers(layer.layers, gaussian, f"{name}, Residual: ", kind)[1]
+            if kind is not None and end != kind:
+                raise ValueError(
+                    f"{name}, Residual: expected a branch that turns {kind} into {kind}, got one "
+                    f"that makes {end} of them"
+                )
+            kind = end
         elif isinstance(layer, Layer):
-            gaussian = True
+            try:
+                kind = layer._kind(kind)
+            except ValueError as error:
+                raise ValueError(f"{name}, {type(layer).__name__}: {error}") from None
+            gaussian = gaussian or layer._is_gaussian
+            pooled = not layer._is_gaussian
         elif isinstance(layer, Activation):
             if not gaussian:
-                before = "is the first layer" if i == 0 and not where else "follows another"
-                before += "" if before[0] == "i" else " activation"
-                if i == 0 and where:
-                    before = "begins the branch of a Residual without one"
                 raise ValueError(
-                    f"{name}, {type(layer).__name__}: an activation needs a Gaussian input, "
-                    f"so expected it behind a Dense layer, but it {before}"
+                    f"{name}, {type(layer).__name__}: an activation needs a Gaussian input, so "
+                    f"expected it behind a Dense or Conv layer, but it {_before(i, where, pooled)}"
                 )
             gaussian = False
         else:
@@ -532,4 +605,10 @@ def check_layers(layers: tuple[Any, ...], gaussian: bool, where: str = "") -> bo
             raise TypeError(
                 f"{name}: expected a layer or an activation object{hint}, got {layer!r}"
             )
-    return gaussian
+    return gaussian, kind
+
+
+def _before(i: int, where: str, pooled: bool) -> str:
+    if i == 0:
+        return "begins the branch of a Residual without one" if where else "is the first layer"
+    return "follows a pool without one before it" if pooled else "follows another activation"
