@@ -45,19 +45,19 @@ void read(const py::dict& from, const char* key, Values& to) {
   }
 }
 
-Hash hash(const py::handle& from) {
+Hash to_hash(const py::handle& from) {
   const auto pair = py::cast<py::tuple>(from);
   return {numbers<std::int32_t>(pair[0]), Values(numbers<double>(pair[1]))};
 }
 void read(const py::dict& from, const char* key, Hash& to) {
   if (from.contains(key)) {
-    to = hash(from[key]);
+    to = to_hash(from[key]);
   }
 }
 void read(const py::dict& from, const char* key, std::vector<Hash>& to) {
   if (from.contains(key)) {
     for (const py::handle& one : py::cast<py::list>(from[key])) {
-      to.push_back(hash(one));
+      to.push_back(to_hash(one));
     }
   }
 }

@@ -1,0 +1,80 @@
+"""Hermite coefficients of activations as tables over the standard deviation of the input."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .activations import Activation
+
+Array: TypeAlias = NDArray[np.float64]
+
+ORDER = 16  # highest degree; what lies above counts as one number
+_NODES = 128
+_RANGE = 48.0  # of deviations on either side of the typical one
+_LEAST = 1e-4  # below, a_l(s) / s is at rounding level
+
+
+class HermiteTable:
+    """Coefficients a_l of an activation and b_l of its derivative around a typical deviation.
+
+    Attributes
+    ----------
+    typical : ndarray of shape (2 * ORDER + 4,)
+        a_0..a_ORDER, b_0..b_ORDER and the sums of the squares of all later a and b.
+    """
+
+    def __init__(self, activation: Activation, deviation: float) -> None:
+        self._activation = activation
+        # A step's derivative counts as zero, though its coefficients are not.
+        self._smooth = float(activation.dual_derivative(1.0, 1.0, 0.5)) != 0
+        self.deviation = max(deviation, _LEAST)
+        self.typical = self._row(self.deviation)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the table as the core takes it."""
+        half = float(np.log(_RANGE))
+        logs = np.linspace(-half, half, _NODES) + np.log(self.deviation)
+        rows = np.array([self._row(float(np.exp(t))) for t in logs])
+        ends = [float(self._activation._diagonal(np.exp(2 * t))[0]) for t in logs[-2:]]
+        growth = 0.5 * np.log(ends[1] / ends[0]) / (logs[1] - logs[0]) if min(ends) > 0 else 0.0
+        at_zero = self._row(0.0)
+        return {
+            "first": float(logs[0]),
+            "step": float(logs[1] - logs[0]),
+            "n": _NODES,
+            "order": ORDER,
+            "growth": float(growth),
+            "rows": rows.ravel(),
+            "at_zero": at_zero,
+            "reference": self.typical,
+        }
+
+    def _row(self, std: float) -> Array:
+        a = self._activation.hermite_coefficients(std, ORDER)
+        s = max(std, _LEAST)
+        slopes = self._activation.hermite_coefficients(s, ORDER + 1)[1:]
+        b = self._smooth * np.sqrt(np.arange(1, ORDER + 2)) * slopes / s
+        whole = float(self._activation._diagonal(np.float64(std**2))[0])
+        slope = float(self._activation._diagonal(np.float64(s**2))[1]) * self._smooth
+        tails = [whole - np.sum(a**2), slope - np.sum(b**2)]
+        return np.concatenate([a, b, np.maximum(np.nan_to_num(tails, posinf=0.0), 0)])
+
+    def weights(self, share: float) -> tuple[Array, Array, Array]:
+        """Return the degree 0 part and the whole of three kernels at the typical deviation.
+
+        Those of f, of f' and of K (E f'f') where the scalar has this share of the deviation.
+        """
+        q = ORDER
+        a, b = self.typical[: q + 1], self.typical[q + 1 : 2 * q + 2]
+        powers = share ** (2 * np.arange(q + 1))
+        variance = self.deviation**2
+        tangent = variance * np.concatenate([[0], b[:q] ** 2])
+        whole = np.sum(a**2) + self.typical[-2], np.sum(b**2) + self.typical[-1]
+        return (
+            np.array([a**2 @ powers, whole[0]]),
+            np.array([b**2 @ powers, whole[1]]),
+            np.array([tangent @ powers, variance * whole[1]]),
+        )

@@ -1,0 +1,101 @@
+"""Feature maps of networks of images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _core
+from ._compression import blocks
+from ._config import get_num_threads
+from ._pixel_plan import PixelPlan
+from ._validation import FloatArray, check_count, check_images, check_rows
+from .expansion import Kernel
+from .layers import Sequential
+
+Array = NDArray[Any]
+Shape = tuple[int, int, int]
+
+DEGREE = 4  # highest power at an activation; what lies above counts there
+_LEAST_WIDTH, _MOST_WIDTH = 256, 1024  # of a pixel, if not given
+
+
+def check_image_shape(image_shape: Any) -> Shape:
+    """Return `image_shape` as three counts, at least 1."""
+    if not isinstance(image_shape, (tuple, list)) or len(image_shape) != 3:
+        raise ValueError(
+            f"image_shape: expected None or (height, width, channels), got {image_shape!r}"
+        )
+    height, width, channels = (check_count(n, "image_shape", low=1) for n in image_shape)
+    return height, width, channels
+
+
+def as_images(X: Any, image_shape: Shape | None) -> FloatArray:
+    """Return `X` as images (n, height, width, channels), also where they come as flat rows."""
+    if image_shape is not None and np.ndim(X) == 2:
+        X = check_rows(X, accept_sparse=False)
+        if X.shape[1] != int(np.prod(image_shape)):
+            raise ValueError(
+                f"X: expected {int(np.prod(image_shape))} features, those of images of shape "
+                f"{image_shape}, got {X.shape[1]}"
+            )
+        return np.asarray(X.reshape(len(X), *image_shape))
+    images = check_images(X)
+    if image_shape is not None and images.shape[1:] != image_shape:
+        raise ValueError(f"X: expected images of shape {image_shape}, got {images.shape[1:]}")
+    return images
+
+
+def default_width(n_components: int) -> int:
+    """Return the features of a pixel for so many of an image."""
+    half = 1 << max(n_components // 2, 1).bit_length() - 1
+    return int(np.clip(half, _LEAST_WIDTH, _MOST_WIDTH))
+
+
+class PixelMap:
+    """Features of images for the kernel of a network, drawn for images like `X`."""
+
+    def __init__(
+        self,
+        net: Sequential,
+        kernel: Kernel,
+        X: FloatArray,
+        n_components: int,
+        width: int,
+        degree: int,
+        rng: np.random.RandomState,
+    ) -> None:
+        self.shape: Shape = X.shape[1], X.shape[2], X.shape[3]
+        self.n_components = n_components
+        variance = float(np.mean(np.square(X, dtype=np.float64)))
+        self.plan = PixelPlan(
+            net._steps(), self.shape, variance, kernel == "ntk", width, degree, n_components, rng
+        )
+        self._compiled: _core.PixelProgram | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_compiled": None}
+
+    @property
+    def bytes_per_thread(self) -> int:
+        """Memory that a thread works in, about, for float32."""
+        return 0 if self.plan.zero else int(self._program().bytes_per_thread)
+
+    def transform(self, X: FloatArray) -> Array:
+        """Return the features of checked images, (n, n_components)."""
+        if self.plan.zero:
+            return np.zeros((len(X), self.n_components), X.dtype)
+        out = np.empty((len(X), self.n_components), X.dtype)
+        program = self._program()
+        for rows in blocks(len(X), 1 << 12):  # some of them, so that Ctrl-C is heard
+            x = np.ascontiguousarray(X[rows]).reshape(rows.stop - rows.start, -1)
+            program.run(x, out[rows], get_num_threads())
+        return out
+
+    def _program(self) -> _core.PixelProgram:
+        if self._compiled is None:
+            program: _core.PixelProgram = self.plan.build(_core.PixelProgram())
+            self._compiled = program
+        return self._compiled

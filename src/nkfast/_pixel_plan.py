@@ -1,0 +1,487 @@
+"""Features of networks of images, pixel by pixel: the stages that `_core.PixelProgram` runs.
+
+Every pixel carries phi, features of its NNGP kernel, and psi, features of its NTK. Each is a scalar
+c and a vector v. The scalar holds the component that all pixels share, so that sketches, whose
+noise grows with what they are applied to, only see what tells pixels apart.
+
+- Conv, Dense, Flatten: the parts that a pixel is a sum of are hashed into one vector; or lie side
+  by side, where they fit. Of the scalars of the parts their mean stays the scalar.
+- An activation: with u = (c, v) / s its kernel is the sum over j of G_j (v v')^j, G_j from the Hermite
+  coefficients at s and from c (csrc/sketch/hermite.hpp). Powers of a patch that is not sketched yet
+  are monomials, others a chain of TensorSRHTs. psi <- psi x phi', where of both the scalars multiply
+  exactly.
+- Theta <- w^2 Theta + K of the next Conv or Dense is Theta + K before it: the activation does that.
+- Pools are means.
+
+As in Han et al., NeurIPS 2022, section 4.2, but for the scalars, the monomials and the known norms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import comb
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._hermite_table import HermiteTable
+from ._polynomial import balanced_sample, monomials, random_signs
+from .activations import Activation
+from .allocation import next_power_of_two
+from .convolution import AvgPool, Conv, Flatten, GlobalAvgPool, Window
+from .layers import Dense, Layer, Residual, _Activated
+
+Hash: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int8]]
+Shape: TypeAlias = tuple[int, int]
+
+_MOST_SIDE = 512  # features that are laid side by side: of exact parts, of an exact power
+_CORRELATION = 0.8  # of pixels that a pool averages, for what is typical behind it
+_FEW_OUTPUTS = 16  # with fewer the scalar has no column of its own
+
+
+@dataclass
+class Vectors:
+    """Features (c, v) of one kernel: their field, or the channel that will make them.
+
+    `blocks` are the sizes of the parts of v, the first the one with most energy; `exact` says that
+    nothing is sketched yet. `c` and `energy` are typical values of the scalar and of |v|^2.
+    """
+
+    blocks: tuple[int, ...]
+    exact: bool
+    c: float
+    energy: float
+    field: int = -1
+    channel: dict[str, Any] | None = None
+
+    @property
+    def n(self) -> int:
+        return sum(self.blocks)
+
+
+@dataclass
+class State:
+    """Features of the pixels of an image on their way.
+
+    `psi` is None where the NTK is zero, not wanted, or equal to the NNGP kernel (`alias`).
+    `merged`: psi is that of Theta + K.
+    """
+
+    shape: Shape
+    phi: Vectors
+    psi: Vectors | None = None
+    alias: bool = False
+    merged: bool = False
+
+    @property
+    def pending(self) -> bool:
+        return self.phi.channel is not None
+
+
+class PixelPlan:
+    """The calls that build a `_core.PixelProgram`.
+
+    Parameters
+    ----------
+    steps : sequence of Layer
+        The network.
+    shape : tuple of int
+        Height, width and channels of the images.
+    variance : float
+        A typical mean square of an image's entries.
+    tangent : bool
+        Whether features of the NTK are wanted, or those of the NNGP kernel.
+    width : int
+        Features of a pixel at full resolution.
+    degree : int
+        Highest power of v at an activation.
+    n_components : int
+        Features of an image.
+    rng : RandomState
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[Layer],
+        shape: tuple[int, int, int],
+        variance: float,
+        tangent: bool,
+        width: int,
+        degree: int,
+        n_components: int,
+        rng: np.random.RandomState,
+    ) -> None:
+        self.rng = rng
+        self.tangent = tangent
+        self.width = width
+        self.degree = degree
+        self.pixels = shape[0] * shape[1]
+        self.fields: list[tuple[int, int, int]] = []
+        self.halos: dict[Shape, list[int]] = {}
+        self.calls: list[tuple[str, tuple[Any, ...]]] = []
+        self.widths: dict[Shape, int] = {}
+        self.zero = False
+
+        channels = shape[2]
+        source = Vectors((channels,), True, 0.0, variance, self._field(shape[:2], channels))
+        state = self._row(steps, State(shape[:2], source))
+        if state.shape != (1, 1):
+            state = self._flatten(state)
+        state = self._stored(state)
+        self._finish(state, n_components)
+
+    def build(self, program: Any) -> Any:
+        """Return the program with all fields and stages added."""
+        for height, width, n in self.fields:
+            program.add_field(height, width, n, *self.halos.get((height, width), (0, 0)))
+        for name, arguments in self.calls:
+            getattr(program, name)(*arguments)
+        return program
+
+    # --- layers ---
+
+    def _row(self, steps: Sequence[Layer], state: State) -> State:
+        for i, step in enumerate(steps):
+            if isinstance(step, _Activated):
+                state = self._activation(step.activation, state, _affine_next(steps[i + 1 :]))
+            elif isinstance(step, Residual):
+                state = self._residual(step, state)
+            elif isinstance(step, Conv):
+                taps = _taps(step._windows(state.shape), step.padding == "CIRCULAR")
+                windows = step._windows(state.shape)
+                self._need_halo(state.shape, step, windows)
+                shape = windows[0].out, windows[1].out
+                scale = step.w_std / float(np.sqrt(len(taps)))
+                state = self._affine(state, taps, scale, step.b_std, shape)
+            elif isinstance(step, Dense):
+                state = self._affine(state, [{}], step.w_std, step.b_std, state.shape)
+            elif isinstance(step, Flatten):
+                state = self._flatten(state)
+            elif isinstance(step, GlobalAvgPool):
+                state = self._pool(state, state.shape, state.shape)
+            else:
+                assert isinstance(step, AvgPool)
+                step._windows(state.shape)
+                state = self._pool(state, step.window, step.strides or step.window)
+        return state
+
+    def _affine(
+        self, state: State, taps: list[dict[str, Any]], w: float, b: float, shape: Shape
+    ) -> State:
+        """Conv or Dense: K <- w^2 mean K + b^2, Theta <- w^2 mean Theta + K_new."""
+        state = self._stored(state)
+        phi = self._mix([state.phi], taps, w, b, shape)
+        if not self.tangent:
+            return State(shape, phi)
+        if state.psi is None and not state.alias:  # Theta = 0
+            return State(shape, phi, alias=True)
+        psi = state.phi if state.psi is None else state.psi
+        sources = [psi] if state.merged else [psi, state.phi]
+        return State(shape, phi, self._mix(sources, taps, w, b, shape))
+
+    def _flatten(self, state: State) -> State:
+        if state.shape == (1, 1):
+            return state
+        state = self._stored(state)
+        height, width = state.shape
+        taps = [{"row_offset": i, "col_offset": j} for i in range(height) for j in range(width)]
+        scale = 1 / float(np.sqrt(len(taps)))
+        return self._linear(state, taps, scale, (1, 1))
+
+    def _linear(
+        self, state: State, taps: list[dict[str, Any]], scale: float, shape: Shape
+    ) -> State:
+        phi = self._mix([state.phi], taps, scale, 0.0, shape)
+        psi = state.psi and self._mix([state.psi], taps, scale, 0.0, shape)
+        return replace(state, shape=shape, phi=phi, psi=psi)
+
+    def _pool(self, state: State, window: Shape, strides: Shape) -> State:
+        state = self._stored(state)
+        if window == (1, 1) and strides == (1, 1):
+            return state
+        height, width = (
+            (size - taps) // stride + 1
+            for size, taps, stride in zip(state.shape, window, strides, strict=True)
+        )
+        shape = height, width
+
+        def pooled(v: Vectors) -> Vectors:
+            energy = v.energy * _CORRELATION
+            out = replace(v, energy=energy, field=self._field(shape, v.n))
+            self.calls.append(("add_pool", (v.field, out.field, window, strides)))
+            return out
+
+        return replace(
+            state, shape=shape, phi=pooled(state.phi), psi=state.psi and pooled(state.psi)
+        )
+
+    def _residual(self, step: Residual, state: State) -> State:
+        state = self._stored(state)
+        end = self._stored(self._row(step._steps(), state))
+        if end.shape != state.shape:
+            raise ValueError(
+                f"Residual: expected a branch that keeps the shape of images, got {end.shape} from "
+                f"{state.shape}"
+            )
+        phi = self._mix([state.phi, end.phi], [{}], 1.0, 0.0, state.shape)
+        if not self.tangent:
+            return State(state.shape, phi)
+        tangents = [
+            s.phi if s.alias else s.psi
+            for s in (state, end)
+            if s.alias or s.psi is not None
+        ]
+        psi = self._mix([v for v in tangents if v], [{}], 1.0, 0.0, state.shape)
+        return State(state.shape, phi, psi)
+
+    # --- sums of parts ---
+
+    def _mix(
+        self,
+        sources: list[Vectors],
+        taps: list[dict[str, Any]],
+        scale: float,
+        constant: float,
+        shape: Shape,
+    ) -> Vectors:
+        """Return the channel of all sources at all taps, each times `scale`, and a constant."""
+        parts = [(v, tap) for v in sources for tap in taps]
+        scalars = np.array([v.c * scale for v, _ in parts] + [constant])
+        norm = float(np.linalg.norm(scalars))
+        directions = scalars / norm if norm > 0 else np.zeros(len(scalars))
+        rests = 0 if np.count_nonzero(scalars) < 2 else 1  # entries for the rest of a scalar
+        total = sum(v.n + rests for v, _ in parts) + rests
+        width = self._width(shape)
+        exact = all(v.exact for v, _ in parts) and total <= min(width, _MOST_SIDE)
+        # The block with most energy stays exact where there is room for it.
+        side = sum(v.blocks[0] if len(v.blocks) > 1 else 0 for v, _ in parts)
+        side = total if exact else side if 2 * side <= width else 0
+        n = total if exact else width
+        listed = []
+        start = 0
+        for (v, tap), direction in zip(parts, directions, strict=False):
+            if exact:
+                to = start + np.arange(v.n + 1) if rests else np.append(start + np.arange(v.n), 0)
+                start += v.n + rests
+            else:
+                first = v.blocks[0] if side and len(v.blocks) > 1 else 0
+                rest = balanced_sample(self.rng, n - side, v.n + 1 - first) + side
+                to = np.concatenate([start + np.arange(first), rest])
+                start += first
+            hash_ = to.astype(np.int32), random_signs(self.rng, v.n + 1)
+            listed.append(
+                {"field": v.field, "scale": scale, "direction": float(direction), "hash": hash_}
+                | tap
+            )
+        last = n - 1 if exact else int(self.rng.randint(side, n))
+        channel = {
+            "n": n,
+            "constant": constant,
+            "direction": float(directions[-1]),
+            "hash": (np.array([last], np.int32), random_signs(self.rng, 1)),
+            "parts": listed,
+        }
+        energy = scale**2 * sum(v.energy for v, _ in parts)
+        return Vectors((n,), exact, norm, energy, channel=channel)
+
+    def _stored(self, state: State) -> State:
+        """Return the state with its channels in fields."""
+        if not state.pending:
+            return state
+        kept = [v for v in (state.phi, state.psi) if v is not None]
+        fields = [self._field(state.shape, v.n) for v in kept]
+        stage = {"channels": [v.channel for v in kept], "stores": fields}
+        self.calls.append(("add_stage", (stage,)))
+        stored = [replace(v, field=f, channel=None) for v, f in zip(kept, fields, strict=True)]
+        return replace(state, phi=stored[0], psi=stored[1] if len(stored) > 1 else None)
+
+    # --- activations ---
+
+    def _activation(self, f: Activation, state: State, merged: bool) -> State:
+        if not state.pending:
+            state = self._linear(state, [{}], 1.0, state.shape)
+        phi = state.phi
+        channels = [phi.channel] if state.psi is None else [phi.channel, state.psi.channel]
+        variance = phi.c**2 + phi.energy
+        table = HermiteTable(f, float(np.sqrt(variance)))
+        share = phi.c / float(np.sqrt(variance)) if variance > 0 else 0.0
+        width = self._width(state.shape)
+        powers, sizes, exact = self._powers(phi, width)
+        side_by_side = exact and sum(sizes) <= max(2 * width, _MOST_SIDE)
+        n = sum(sizes) if side_by_side else width
+
+        def sums() -> list[Hash]:
+            if side_by_side:
+                starts = np.cumsum(sizes) - sizes
+                to = [start + np.arange(size) for start, size in zip(starts, sizes, strict=True)]
+            else:
+                to = [balanced_sample(self.rng, n, size) for size in sizes]
+            return [(t.astype(np.int32), random_signs(self.rng, len(t))) for t in to]
+
+        blocks = tuple(sizes) if side_by_side else (n,)
+        value, slope, tangent = table.weights(share)
+        new = Vectors(blocks, False, *_typical(value))
+        activation: dict[str, Any] = {
+            "table": table.parameters() | {"share": share},
+            "degree": len(sizes),
+            "powers": powers,
+            "n": n,
+            "sums": sums(),
+            "merged": merged and self.tangent,
+            "alias": state.alias,
+        }
+        psi = None
+        if self.tangent:
+            if state.alias:
+                psi = Vectors(blocks, False, *_typical(tangent + (value if merged else 0)))
+                activation |= {"n_tangent": n, "tangent_sums": sums()}
+            else:
+                assert state.psi is not None
+                psi = self._tangent(activation, state.psi, new, slope, sizes, width)
+        kept = [v for v in (new, psi) if v is not None]
+        fields = [self._field(state.shape, v.n) for v in kept]
+        stage = {"channels": channels, "activation": activation, "stores": fields}
+        self.calls.append(("add_stage", (stage,)))
+        new.field = fields[0]
+        if psi is not None:
+            psi.field = fields[1]
+        return State(state.shape, new, psi, merged=merged and self.tangent)
+
+    def _tangent(
+        self,
+        activation: dict[str, Any],
+        old: Vectors,
+        phi: Vectors,
+        slope: NDArray[np.float64],
+        sizes: list[int],
+        width: int,
+    ) -> Vectors:
+        """Add to an activation what makes psi x phi' of it, and phi if merged."""
+        rng = self.rng
+        c, energy = _typical(slope)
+
+        def hashed(size: int) -> Hash:
+            return balanced_sample(rng, width, size), random_signs(rng, size)
+
+        activation |= {
+            "n_slope": width,
+            "n_tangent": width,
+            "slope_sums": [hashed(size) for size in sizes],
+            "product": self._product(old.n, width, width),
+            "from_product": hashed(width),
+            "from_tangent": hashed(old.n),
+            "from_slope": hashed(width),
+            "from_nngp": hashed(phi.n + 1),
+        }
+        scalar = old.c * c
+        vector = old.energy * energy + old.energy * c**2 + old.c**2 * energy
+        if activation["merged"]:
+            norm = float(np.hypot(scalar, phi.c))
+            tangent, nngp = (scalar / norm, phi.c / norm) if norm > 0 else (1.0, 0.0)
+            activation |= {"direction_tangent": tangent, "direction_nngp": nngp}
+            scalar, vector = norm, vector + phi.energy
+        return Vectors((width,), False, scalar, vector)
+
+    def _powers(self, phi: Vectors, width: int) -> tuple[list[dict[str, Any]], list[int], bool]:
+        """Return the powers 2..degree, the sizes of all, and whether the first are exact."""
+        sizes = [phi.n]
+        powers: list[dict[str, Any]] = []
+        top = 1
+        if phi.exact:
+            while top < self.degree and comb(phi.n + top, top + 1) <= _MOST_SIDE:
+                top += 1
+        for l, (below, variables, factors) in enumerate(monomials(phi.n, top), 2):
+            product = {"n": len(below), "take_a": below, "take_b": variables}
+            powers.append({"a": l - 2, "b": 0, "factors": factors, "product": product})
+            sizes.append(len(below))
+        exact = phi.exact
+        size = max(width // 4, 32) if exact else width
+        for l in range(top + 1, self.degree + 1):
+            parent = max(top * ((l - 1) // top), 1) if top > 1 else l - 1
+            pair = parent - 1, l - parent - 1
+            product = self._product(sizes[pair[0]], sizes[pair[1]], size)
+            powers.append({"a": pair[0], "b": pair[1], "product": product})
+            sizes.append(size)
+        return powers, sizes, exact
+
+    def _product(self, n_a: int, n_b: int, width: int) -> dict[str, Any]:
+        product: dict[str, Any] = {"n": width}
+        for name, n in (("a", n_a), ("b", n_b)):
+            length = next_power_of_two(n)
+            product |= {
+                f"length_{name}": length,
+                f"hash_{name}": (balanced_sample(self.rng, length, n), random_signs(self.rng, n)),
+                f"take_{name}": balanced_sample(self.rng, length, width),
+            }
+        return product
+
+    # --- fields ---
+
+    def _field(self, shape: Shape, n: int) -> int:
+        self.fields.append((*shape, n))
+        return len(self.fields) - 1
+
+    def _width(self, shape: Shape) -> int:
+        """Return the features of a pixel: the more, the fewer pixels there are left."""
+        pixels = shape[0] * shape[1]
+        factor = 1 if 4 * pixels > self.pixels else 2 if pixels > 1 else 4
+        self.widths[shape] = factor * self.width
+        return self.widths[shape]
+
+    def _need_halo(self, shape: Shape, conv: Conv, windows: tuple[Window, Window]) -> None:
+        if conv.padding == "CIRCULAR" or conv.strides != (1, 1):
+            return
+        halo = self.halos.setdefault(shape, [0, 0])
+        for axis, window in enumerate(windows):
+            after = max(window.out - 1 + window.taps - window.size - window.before, 0)
+            halo[axis] = max(halo[axis], window.before, after)
+
+    def _finish(self, state: State, n_components: int) -> None:
+        final = state.phi if not self.tangent or state.alias else state.psi
+        if final is None:  # the kernel is zero
+            self.zero = True
+            return
+        scalar = n_components >= _FEW_OUTPUTS
+        output: dict[str, Any] = {"field": final.field, "scalar": scalar, "n": n_components}
+        if not scalar or final.n + 1 > n_components:
+            length = next_power_of_two(final.n + 1)
+            signs = random_signs(self.rng, final.n + 1)
+            output |= {
+                "length": length,
+                "hash": (balanced_sample(self.rng, length, final.n + 1), signs),
+                "take": balanced_sample(self.rng, length, n_components - scalar),
+            }
+        self.calls.append(("finish", (output,)))
+
+
+def _taps(windows: tuple[Window, Window], circular: bool) -> list[dict[str, Any]]:
+    """Return which pixel each tap of a filter sees."""
+    rows, cols = windows
+    return [
+        {
+            "row_stride": rows.stride,
+            "row_offset": i - rows.before,
+            "col_stride": cols.stride,
+            "col_offset": j - cols.before,
+            "circular": circular,
+        }
+        for i in range(rows.taps)
+        for j in range(cols.taps)
+    ]
+
+
+def _affine_next(steps: Sequence[Layer]) -> bool:
+    """Return whether a Conv or Dense follows, at most pools between."""
+    for step in steps:
+        if isinstance(step, (Conv, Dense)):
+            return True
+        if not isinstance(step, (AvgPool, GlobalAvgPool, Flatten)):
+            return False
+    return False
+
+
+def _typical(parts: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the scalar and the energy of the rest."""
+    return float(np.sqrt(max(parts[0], 0.0))), float(max(parts[1] - parts[0], 0.0))
