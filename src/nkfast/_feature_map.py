@@ -31,6 +31,10 @@ class FeatureMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     def _exact(self, X: Rows) -> Array:
         raise NotImplementedError
 
+    def _checked(self, X: Any) -> Rows:
+        """Return what `transform` was given as checked rows."""
+        return check_estimator_rows(self, X, reset=False)
+
     def kernel_error(self, X: Any, alpha: float = 1e-3) -> dict[str, float]:
         """Return how far Z Z^T is from the exact kernel K of the rows of `X`.
 
@@ -83,7 +87,7 @@ class FeatureMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         (True, True)
         """
         check_is_fitted(self)
-        X = check_estimator_rows(self, X, reset=False)
+        X = self._checked(X)
         alpha = check_real(alpha, "alpha", low=_LEAST_ALPHA)
         n = X.shape[0]
         refuse_bytes(8 * _MATRICES * n**2, "X", f"kernels of {n} rows")

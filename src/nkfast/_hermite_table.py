@@ -38,7 +38,7 @@ class HermiteTable:
         half = float(np.log(_RANGE))
         logs = np.linspace(-half, half, _NODES) + np.log(self.deviation)
         rows = np.array([self._row(float(np.exp(t))) for t in logs])
-        ends = [float(self._activation._diagonal(np.exp(2 * t))[0]) for t in logs[-2:]]
+        ends = [float(self._activation._diagonal(np.array(np.exp(2 * t)))[0]) for t in logs[-2:]]
         growth = 0.5 * np.log(ends[1] / ends[0]) / (logs[1] - logs[0]) if min(ends) > 0 else 0.0
         at_zero = self._row(0.0)
         return {
@@ -57,8 +57,8 @@ class HermiteTable:
         s = max(std, _LEAST)
         slopes = self._activation.hermite_coefficients(s, ORDER + 1)[1:]
         b = self._smooth * np.sqrt(np.arange(1, ORDER + 2)) * slopes / s
-        whole = float(self._activation._diagonal(np.float64(std**2))[0])
-        slope = float(self._activation._diagonal(np.float64(s**2))[1]) * self._smooth
+        whole = float(self._activation._diagonal(np.array(std**2))[0])
+        slope = float(self._activation._diagonal(np.array(s**2))[1]) * self._smooth
         tails = [whole - np.sum(a**2), slope - np.sum(b**2)]
         return np.concatenate([a, b, np.maximum(np.nan_to_num(tails, posinf=0.0), 0)])
 

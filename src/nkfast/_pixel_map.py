@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,14 @@ def default_width(n_components: int) -> int:
     """Return the features of a pixel for so many of an image."""
     half = 1 << max(n_components // 2, 1).bit_length() - 1
     return int(np.clip(half, _LEAST_WIDTH, _MOST_WIDTH))
+
+
+@dataclass
+class ImageSample:
+    """Images to which a map is fitted."""
+
+    net: Sequential
+    X: FloatArray
 
 
 class PixelMap:

@@ -6,11 +6,12 @@ noise grows with what they are applied to, only see what tells pixels apart.
 
 - Conv, Dense, Flatten: the parts that a pixel is a sum of are hashed into one vector; or lie side
   by side, where they fit. Of the scalars of the parts their mean stays the scalar.
-- An activation: with u = (c, v) / s its kernel is the sum over j of G_j (v v')^j, G_j from the Hermite
-  coefficients at s and from c (csrc/sketch/hermite.hpp). Powers of a patch that is not sketched yet
-  are monomials, others a chain of TensorSRHTs. psi <- psi x phi', where of both the scalars multiply
-  exactly.
-- Theta <- w^2 Theta + K of the next Conv or Dense is Theta + K before it: the activation does that.
+- An activation: with u = (c, v) / s its kernel is the sum over j of G_j (v v')^j, G_j from the
+  Hermite coefficients at s and from c (csrc/sketch/hermite.hpp). Powers of a patch that is not
+  sketched yet are monomials, others a chain of TensorSRHTs. psi <- psi x phi', where the scalars
+  multiply exactly.
+- Theta <- w^2 Theta + K of the next Conv or Dense is Theta + K before it: the activation does
+  that.
 - Pools are means.
 
 As in Han et al., NeurIPS 2022, section 4.2, but for the scalars, the monomials and the known norms.
@@ -142,30 +143,36 @@ class PixelPlan:
 
     # --- layers ---
 
-    def _row(self, steps: Sequence[Layer], state: State) -> State:
+    def _row(self, steps: Sequence[Layer], state: State, where: str = "") -> State:
         for i, step in enumerate(steps):
+            name = f"{where}layer {i}"
             if isinstance(step, _Activated):
                 state = self._activation(step.activation, state, _affine_next(steps[i + 1 :]))
             elif isinstance(step, Residual):
-                state = self._residual(step, state)
-            elif isinstance(step, Conv):
-                taps = _taps(step._windows(state.shape), step.padding == "CIRCULAR")
-                windows = step._windows(state.shape)
-                self._need_halo(state.shape, step, windows)
-                shape = windows[0].out, windows[1].out
-                scale = step.w_std / float(np.sqrt(len(taps)))
-                state = self._affine(state, taps, scale, step.b_std, shape)
-            elif isinstance(step, Dense):
-                state = self._affine(state, [{}], step.w_std, step.b_std, state.shape)
-            elif isinstance(step, Flatten):
-                state = self._flatten(state)
-            elif isinstance(step, GlobalAvgPool):
-                state = self._pool(state, state.shape, state.shape)
+                state = self._residual(step, state, f"{name}, Residual: ")
             else:
-                assert isinstance(step, AvgPool)
-                step._windows(state.shape)
-                state = self._pool(state, step.window, step.strides or step.window)
+                try:
+                    state = self._step(step, state)
+                except ValueError as error:
+                    raise ValueError(f"{name}, {type(step).__name__}: {error}") from None
         return state
+
+    def _step(self, step: Layer, state: State) -> State:
+        if isinstance(step, Conv):
+            windows = step._windows(state.shape)
+            taps = _taps(windows, step.padding == "CIRCULAR")
+            self._need_halo(state.shape, step, windows)
+            shape = windows[0].out, windows[1].out
+            return self._affine(state, taps, step.w_std / len(taps) ** 0.5, step.b_std, shape)
+        if isinstance(step, Dense):
+            return self._affine(state, [{}], step.w_std, step.b_std, state.shape)
+        if isinstance(step, Flatten):
+            return self._flatten(state)
+        if isinstance(step, GlobalAvgPool):
+            return self._pool(state, state.shape, state.shape)
+        assert isinstance(step, AvgPool)
+        step._windows(state.shape)
+        return self._pool(state, step.window, step.strides or step.window)
 
     def _affine(
         self, state: State, taps: list[dict[str, Any]], w: float, b: float, shape: Shape
@@ -217,21 +224,19 @@ class PixelPlan:
             state, shape=shape, phi=pooled(state.phi), psi=state.psi and pooled(state.psi)
         )
 
-    def _residual(self, step: Residual, state: State) -> State:
+    def _residual(self, step: Residual, state: State, where: str) -> State:
         state = self._stored(state)
-        end = self._stored(self._row(step._steps(), state))
+        end = self._stored(self._row(step._steps(), state, where))
         if end.shape != state.shape:
             raise ValueError(
-                f"Residual: expected a branch that keeps the shape of images, got {end.shape} from "
+                f"{where}expected a branch that keeps the shape of images, got {end.shape} from "
                 f"{state.shape}"
             )
         phi = self._mix([state.phi, end.phi], [{}], 1.0, 0.0, state.shape)
         if not self.tangent:
             return State(state.shape, phi)
         tangents = [
-            s.phi if s.alias else s.psi
-            for s in (state, end)
-            if s.alias or s.psi is not None
+            s.phi if s.alias else s.psi for s in (state, end) if s.alias or s.psi is not None
         ]
         psi = self._mix([v for v in tangents if v], [{}], 1.0, 0.0, state.shape)
         return State(state.shape, phi, psi)

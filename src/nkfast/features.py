@@ -19,6 +19,7 @@ from ._config import get_num_threads
 from ._feature_map import FeatureMap, relative_error
 from ._fitting import Sample
 from ._layerwise import LayerwiseMap
+from ._pixel_map import DEGREE, ImageSample, PixelMap, as_images, check_image_shape, default_width
 from ._polynomial import build_program, polynomial_steps
 from ._rows import row_norms
 from ._validation import (
@@ -32,24 +33,27 @@ from ._validation import (
 )
 from .allocation import n_monomials
 from .expansion import Kernel
-from .layers import Sequential, mlp
+from .layers import Sequential, mlp, takes_images
 
 Array = NDArray[Any]
 
 _DEGREES = (8, 16, 32)  # that are tried by default
 _MAX_EXACT_DEGREE = 24  # in few dimensions exact degrees are cheap and taken beyond the first
 _MAX_DEGREE = 64
+_MAX_PIXEL_DEGREE = 16
 _DIRECTION_ROWS = 4000  # rows whose features' principal directions are kept, or 2 n_components
 _FIRST_WIDTH = 64  # that n_components="auto" tries
 _HELD_OUT = 400  # rows on whose pairs it measures the error, or a quarter of the rows
+_HELD_OUT_IMAGES = 40  # whose exact kernels take milliseconds a pair
 _FEW = 20  # with fewer rows none are held out
 _FITTED = ("error_", "compression_", "expansion_", "allocation_", "factors_", "steps_")
 
 
 class _NeuralFeatures(Compiled, FeatureMap):
     _kernel: ClassVar[Kernel]
-    _layers: LayerwiseMap | None = None
+    _layers: LayerwiseMap | PixelMap | None = None
     _compiled: _core.Program | None = None
+    image_shape_: tuple[int, int, int]
     _compiled_single: NDArray[np.float32] | None = None  # compression_ for float32 rows
 
     def __init__(
@@ -63,6 +67,8 @@ class _NeuralFeatures(Compiled, FeatureMap):
         oversampling: int = 1,
         target_error: float = 0.05,
         max_components: int = 16384,
+        image_shape: tuple[int, int, int] | None = None,
+        pixel_components: int | str = "auto",
         random_state: Any = None,
     ) -> None:
         self.net = net
@@ -73,6 +79,8 @@ class _NeuralFeatures(Compiled, FeatureMap):
         self.oversampling = oversampling
         self.target_error = target_error
         self.max_components = max_components
+        self.image_shape = image_shape
+        self.pixel_components = pixel_components
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002
@@ -93,21 +101,21 @@ class _NeuralFeatures(Compiled, FeatureMap):
         ConvergenceWarning
             If ``n_components="auto"`` ends at `max_components` with more than `target_error`.
         """
-        X = check_estimator_rows(self, X, reset=True)
+        net = _network(self.net)
+        X = self._images(X, reset=True) if takes_images(net) else self._rows(X)
         m = check_width(self.n_components)
         check_choice(self.construction, "construction", ("collapsed", "layerwise"))
         check_choice(self.sketch, "sketch", ("tensorsrht", "tensorsketch"))
         check_count(self.oversampling, "oversampling", low=1)
         check_real(self.target_error, "target_error", low=0, open_low=True)
         check_count(self.max_components, "max_components", low=1)
-        net = _network(self.net)
         rng = check_random_state(self.random_state)
         for name in _FITTED:  # not fitted, if what follows is interrupted
             self.__dict__.pop(name, None)
         if m is None:
             self._fit_auto(net, X, rng)
         else:
-            sample = Sample(net, X, self._kernel, self._degrees(X.shape[1], m)[-1], rng)
+            sample = self._sample(net, X, m, rng)
             self._fit_width(sample, m, rng)
         return self
 
@@ -115,9 +123,9 @@ class _NeuralFeatures(Compiled, FeatureMap):
         """Double the width until the error on rows that are not fitted on is small enough."""
         n = X.shape[0]
         order = rng.permutation(n)
-        n_held = 0 if n < _FEW else min(_HELD_OUT, n // 4)
-        highest = self._degrees(X.shape[1], self.max_components)[-1]
-        sample = Sample(net, X[np.sort(order[n_held:])], self._kernel, highest, rng)
+        most = _HELD_OUT_IMAGES if takes_images(net) else _HELD_OUT
+        n_held = 0 if n < _FEW else min(most, n // 4)
+        sample = self._sample(net, X[np.sort(order[n_held:])], self.max_components, rng)
         held = X[np.sort(order[:n_held])] if n_held else X
         exact = net.kernel(held.astype(np.float64, copy=False), get=self._kernel)
         m = min(_FIRST_WIDTH, self.max_components)
@@ -136,13 +144,22 @@ class _NeuralFeatures(Compiled, FeatureMap):
             stacklevel=3,
         )
 
-    def _fit_width(self, sample: Sample, m: int, rng: np.random.RandomState) -> None:
+    def _sample(
+        self, net: Sequential, X: Rows, m: int, rng: np.random.RandomState
+    ) -> Sample | ImageSample:
+        if takes_images(net):
+            return ImageSample(net, X)
+        return Sample(net, X, self._kernel, self._degrees(X.shape[1], m)[-1], rng)
+
+    def _fit_width(self, sample: Sample | ImageSample, m: int, rng: np.random.RandomState) -> None:
         """Fit and draw a map to `m` features."""
         d = sample.X.shape[1]
         width = self.oversampling * m
         degrees = self._degrees(d, width)
         self._net = sample.net
-        if self.construction == "layerwise":
+        if isinstance(sample, ImageSample):
+            self._layers = self._fit_pixels(sample, degrees[0], width, rng)
+        elif self.construction == "layerwise":
             self.degree_ = degrees[0]
             shape = (d, width, self.degree_)
             self._layers = LayerwiseMap(sample.net, self._kernel, sample.norms, *shape, rng)
@@ -169,12 +186,33 @@ class _NeuralFeatures(Compiled, FeatureMap):
         self.steps_ = polynomial_steps(used, plan, d, width, rng, self.sketch)
         self._compiled = build_program(d, self.steps_)
 
-    def _compress(self, sample: Sample, width: int, rng: np.random.RandomState) -> Array:
+    def _fit_pixels(
+        self, sample: ImageSample, degree: int, width: int, rng: np.random.RandomState
+    ) -> PixelMap:
+        """Draw the sketch of a network of images."""
+        if self.sketch != "tensorsrht":
+            raise ValueError(
+                f"sketch: expected 'tensorsrht' for a network of images, got {self.sketch!r}"
+            )
+        if isinstance(self.pixel_components, str):
+            check_choice(self.pixel_components, "pixel_components", ("auto",))
+            self.pixel_components_ = default_width(width)
+        else:
+            self.pixel_components_ = check_count(self.pixel_components, "pixel_components", low=8)
+        self.degree_ = check_count(degree, "degree", low=1, high=_MAX_PIXEL_DEGREE)
+        sizes = width, self.pixel_components_, self.degree_
+        return PixelMap(sample.net, self._kernel, sample.X, *sizes, rng)
+
+    def _compress(
+        self, sample: Sample | ImageSample, width: int, rng: np.random.RandomState
+    ) -> Array:
         """Return the matrix from all sketched features to those that are kept."""
         n, m = sample.X.shape[0], self.n_components_
         rows = np.sort(rng.permutation(n)[: max(_DIRECTION_ROWS, 2 * m)])
         X = sample.X[rows].astype(np.float64, copy=False)
         directions = principal_directions(self._sketch, X, width, m)
+        if isinstance(sample, ImageSample):  # their exact kernels take too long to fit to
+            return directions
         Y = np.empty((len(rows), m))
         for some in blocks(len(rows), width):
             np.matmul(self._sketch(X[some]), directions, out=Y[some])
@@ -205,7 +243,32 @@ class _NeuralFeatures(Compiled, FeatureMap):
             summation varies with shapes.
         """
         check_is_fitted(self)
-        return self._map(check_estimator_rows(self, X, reset=False))
+        return self._map(self._checked(X))
+
+    def _checked(self, X: Any) -> Rows:
+        images = takes_images(self._net)
+        return self._images(X, reset=False) if images else super()._checked(X)
+
+    def _rows(self, X: Any) -> Rows:
+        self.__dict__.pop("image_shape_", None)
+        return check_estimator_rows(self, X, reset=True)
+
+    def _images(self, X: Any, *, reset: bool) -> Rows:
+        """Return images, or flat rows of `image_shape`, as images; keep n_features_in_ honest."""
+        if reset:
+            self.__dict__.pop("feature_names_in_", None)
+            shape = None if self.image_shape is None else check_image_shape(self.image_shape)
+        else:
+            shape = self.image_shape_
+        if shape is not None and np.ndim(X) == 2 and not sp.issparse(X):
+            X = check_estimator_rows(self, X, reset=reset)
+        X = as_images(X, shape)
+        if reset:
+            if len(X) == 0:
+                raise ValueError("X: expected at least one image, got none")
+            self.image_shape_ = X.shape[1:]
+            self.n_features_in_ = int(np.prod(X.shape[1:]))
+        return X
 
     def _map(self, X: Rows) -> NDArray[Any]:
         """Return the features of checked rows."""
@@ -250,6 +313,8 @@ class _NeuralFeatures(Compiled, FeatureMap):
             return [check_count(self.degree, "degree", low=0, high=_MAX_DEGREE)]
         if self.degree != "auto":
             raise ValueError(f"degree: expected an integer or 'auto', got {self.degree!r}")
+        if hasattr(self, "image_shape_"):
+            return [DEGREE]
         if self.construction == "layerwise":
             return [_DEGREES[0]]
         degree, total = 0, 1
@@ -269,9 +334,9 @@ def _network(net: Any) -> Sequential:
     return net.__sklearn_clone__()
 
 
-_DOC = """Feature map of the {name} of a dense network: Z Z^T approximates the kernel.
+_DOC = """Feature map of the {name} of a network: Z Z^T approximates the kernel.
 
-    The whole network, of any depth and with biases, is one expansion
+    A whole dense network, of any depth and with biases, is one expansion
     sum_l g_l(|x|, |y|) cos(x, y)^l. Low degrees are taken exactly, as monomials, wherever they
     fit; the others are sketched by a chain of subsampled Hadamard tensor products (TensorSRHT)
     or of TensorSketches. The width is shared among the degrees, and their coefficients are
@@ -307,6 +372,15 @@ _DOC = """Feature map of the {name} of a dense network: Z Z^T approximates the k
     max_components : int, default=16384
         Of ``n_components="auto"``: the most features. Ending there above `target_error`, `fit`
         warns.
+    image_shape : tuple of int, optional
+        (height, width, channels): with a network of images, rows of height * width * channels
+        entries are taken for images, so that the map fits into a pipeline. Other networks do not
+        look at it.
+    pixel_components : int or "auto", default="auto"
+        With a network of images: the features of a pixel at full resolution, at least 8; where a
+        quarter of the pixels or fewer are left it is twice, of one pixel four times as many. "auto"
+        takes half of `n_components` (times `oversampling`), within 256 and 1024. Error and time per
+        image depend on it far more than on `n_components`.
     random_state : int, RandomState instance or None, default=None
         Of the sketch, and of the rows to which it is adjusted or that are held out.
 
@@ -329,7 +403,13 @@ _DOC = """Feature map of the {name} of a dense network: Z Z^T approximates the k
         The drawn sketch, as steps of the compiled core.
     degree_ : int
         Highest degree that got features.
+    pixel_components_ : int
+        With a network of images: the features of a pixel. `degree_` is then that of the powers at
+        each activation.
+    image_shape_ : tuple of int
+        With a network of images: (height, width, channels).
     n_features_in_ : int
+        With images, the product of their shape.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Only if `X` has string column names.
 
@@ -355,6 +435,13 @@ _DOC = """Feature map of the {name} of a dense network: Z Z^T approximates the k
     never above that of all the sketched features, which it lacks most on the diagonal. Of fewer
     rows than `n_components` all directions are kept, exactly, and others are added from the
     orthogonal complement, where the features have most energy, for the sake of other rows.
+
+    *Networks of images.* Those that begin with a `Conv` or another layer of images take images of
+    shape (n, height, width, channels). Layer by layer each pixel carries features; see
+    docs/convolutions.md. `degree` "auto" is 4, `construction` is not looked at, `sketch` has to be
+    "tensorsrht". Of `fit`'s images the shape and the mean square are used. ``n_components="auto"``
+    holds out at most 40 images, and `oversampling` projects without a fit to the exact kernel,
+    since that takes milliseconds for each pair.
 
     References
     ----------
