@@ -49,17 +49,6 @@ def norms_and_cosines(x: Any) -> tuple[Rows, Rows]:
     return norms, gram * inverse[:, None] * inverse
 
 
-def expansion_kernel(phi: Any, norms: Rows, rho: Rows) -> Rows:
-    """Return what Z Z^T would be without a sketch: the fitted expansion."""
-    u = phi.expansion_.weights(norms)
-    used = phi.allocation_.widths > 0
-    total = np.zeros_like(rho)
-    for l in np.unique(phi.expansion_.degrees[used]):
-        part = u[:, used & (phi.expansion_.degrees == l)]
-        total += (part @ part.T) * rho**l
-    return total
-
-
 def share_above(net: nk.Sequential, norms: Rows, d: int, degree: int) -> float:
     """Return the share of the diagonal in degrees above that, mean over some rows."""
     some = np.sort(norms)[:: max(len(norms) // 20, 1)]
@@ -89,7 +78,8 @@ def by_width(name: str, x: Any) -> None:
                 columns.append(f"{relative(found, exact):>15}")
                 if m == WIDTH:
                     degree = phi.degree_
-                    alone = relative(expansion_kernel(phi, norms, rho), exact)
+                    kernel = phi.expansion_.kernel_of(norms, rho, phi.allocation_.widths > 0)
+                    alone = relative(kernel, exact)
             print(
                 f"{name:<28}{activation:<6}{depth:>3}{degree:>4} {alone:>15}", *columns, flush=True
             )

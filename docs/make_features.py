@@ -39,11 +39,7 @@ def expansion_error(phi: Any, x: Array, exact: Array) -> float:
     """Return the relative error of the expansion that a map was fitted to, without a sketch."""
     norms = np.linalg.norm(x, axis=1)
     rho = (x @ x.T) / np.outer(norms, norms)
-    u, degrees = phi.expansion_.weights(norms), phi.expansion_.degrees
-    kernel = np.zeros_like(exact)
-    for l in range(phi.degree_ + 1):
-        part = u[:, (degrees == l) & (phi.allocation_.widths > 0)]
-        kernel += (part @ part.T) * rho**l
+    kernel = phi.expansion_.kernel_of(norms, rho, phi.allocation_.widths > 0)
     return float(np.linalg.norm(kernel - exact) / np.linalg.norm(exact))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import nkfast as nk
+from nkfast._fitting import Sample
 from nkfast._polynomial import balanced_sample, injective_hash, monomials
 from nkfast.allocation import (
     Pairs,
@@ -223,19 +224,24 @@ def test_noise_is_what_the_features_show(d, top_degree):
     near = np.repeat(rng.standard_normal((20, d)), 6, axis=0)
     X = near + 0.5 * rng.standard_normal(near.shape)
     net = nk.mlp(3, "relu", 1.4, 0.1)
-    K = net.ntk(X)
-    errors, expected = [], []
+    errors = []
     for seed in range(12):
         phi = nk.NTKFeatures(net, 300, degree=top_degree, random_state=seed).fit(X)
         errors.append(phi.kernel_error(X)["frobenius"] ** 2)
-        found = expand(net, np.linalg.norm(X, axis=1), d, top_degree, "ntk")
-        u = found.weights(np.linalg.norm(X, axis=1))
-        g = np.stack(
-            [u[:, found.degrees == l] @ u[:, found.degrees == l].T for l in range(top_degree + 1)]
-        )
-        unit = X / np.linalg.norm(X, axis=1, keepdims=True)
-        fit = fitted(
-            g, unit @ unit.T, K, len(X), found.degrees, found.ranks, np.mean(u**2, axis=0), d, 300
-        )
-        expected.append(fit[2])
-    assert np.sqrt(np.mean(errors)) == pytest.approx(np.mean(expected), rel=0.15)
+    expected = (
+        Sample(net, X, "ntk", top_degree, np.random.RandomState(0)).fit(top_degree, 300).error
+    )
+    assert np.sqrt(np.mean(errors)) == pytest.approx(expected, rel=0.15)
+
+
+def test_an_expansion_is_a_kernel():
+    """Degree 60 leaves out rho^61 and above: nothing to speak of where |rho| < 0.9."""
+    X = np.random.default_rng(0).standard_normal((30, 4))
+    net = nk.mlp(2, "relu", 1.4, 0.2)
+    norms = np.linalg.norm(X, axis=1)
+    rho = X @ X.T / np.outer(norms, norms)
+    found = expand(net, norms, 4, 60, "ntk")
+    away = np.abs(rho) < 0.9
+    exact = net.ntk(X)
+    assert np.abs(found.kernel_of(norms, rho) - exact)[away].max() < 1e-4 * np.abs(exact).max()
+    assert np.all(found.kernel_of(norms, rho, np.zeros(len(found.degrees), bool)) == 0)

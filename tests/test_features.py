@@ -4,10 +4,12 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from numpy.testing import assert_allclose
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
@@ -320,6 +322,7 @@ def test_bad_input_is_refused():
         ({"n_components": 2.5}, TypeError, "n_components: expected an integer, got 2.5"),
         ({"degree": -1}, ValueError, "degree"),
         ({"degree": "many"}, ValueError, "degree: expected an integer or 'auto', got 'many'"),
+        ({"net": nk.myrtle()}, ValueError, "X: expected images of shape"),
         ({"net": "relu"}, TypeError, "net: expected a network"),
         ({"sketch": "srht"}, ValueError, "sketch: expected one of .*, got 'srht'"),
         ({"sketch": None}, ValueError, "sketch: expected one of .*, got None"),
@@ -383,3 +386,10 @@ assert np.array_equal(before, features.transform(X))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_degree_zero_is_a_constant():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Z = nk.NTKFeatures(nk.mlp(1, "relu", 1.4, 0.5), 8, degree=0).fit_transform(np.eye(3))
+    assert_allclose(Z, Z[:1].repeat(3, axis=0), 1e-12)

@@ -392,6 +392,7 @@ def test_search_over_the_network():
 def test_bad_arguments_are_refused():
     net = nk.mlp()
     for arguments, error, match in [
+        ({"net": nk.myrtle()}, ValueError, "net: expected a network of rows"),
         ({"net": "relu"}, TypeError, "net: expected a network .* got 'relu'"),
         ({"get": "rbf"}, ValueError, r"get: expected one of \('nngp', 'ntk'\), got 'rbf'"),
         ({"get": ("nngp", "ntk")}, ValueError, "get: expected one of"),

@@ -185,6 +185,7 @@ def test_rows_of_weight_zero_are_absent(learner, method):
 @pytest.mark.parametrize(
     ("params", "error", "message"),
     [
+        ({"net": nk.myrtle()}, ValueError, "net: expected a network of rows"),
         ({"net": "relu"}, TypeError, "net: expected a network .* got 'relu'"),
         ({"net": nk.ReLU()}, TypeError, "net: expected a network"),
         ({"n_components": 0}, ValueError, "n_components: expected an integer >= 1, got 0"),

@@ -256,6 +256,7 @@ def test_in_a_pipeline_on_digits():
 def test_bad_arguments_are_refused():
     X = normal(10, 4)
     for arguments, error, match in [
+        ({"net": nk.myrtle()}, ValueError, "net: expected a network of rows"),
         ({"net": "relu"}, TypeError, "net: expected a network .* got 'relu'"),
         ({"n_components": 0}, ValueError, "n_components: expected an integer >= 1, got 0"),
         ({"n_components": 2.5}, TypeError, "n_components: expected an integer, got 2.5"),

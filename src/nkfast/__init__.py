@@ -3,6 +3,8 @@
 from nkfast import gp, sketch
 from nkfast._config import get_num_threads, num_threads, set_num_threads, show_config
 from nkfast._core import __version__
+from nkfast._layer import Dense
+from nkfast._recipes import mlp
 from nkfast.activations import (
     CELU,
     ELU,
@@ -40,7 +42,7 @@ from nkfast.activations import (
 )  # fmt: skip
 from nkfast.convolution import AvgPool, Conv, Flatten, GlobalAvgPool, myrtle
 from nkfast.features import NNGPFeatures, NTKFeatures
-from nkfast.layers import Dense, Residual, Sequential, mlp
+from nkfast.layers import Residual, Sequential
 from nkfast.learn import NTKClassifier, NTKRegressor
 from nkfast.nystroem import Nystroem
 from nkfast.sketch import fwht

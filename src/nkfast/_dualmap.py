@@ -7,6 +7,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+Array = NDArray[Any]
+
 
 @dataclass(frozen=True)
 class DualMap:
@@ -26,5 +28,10 @@ class DualMap:
 
     kind: str
     params: tuple[float, ...]
-    left: NDArray[Any]
-    right: NDArray[Any]
+    left: Array
+    right: Array
+
+
+def span(p: Array, q: Array) -> tuple[float, float]:
+    """Return the least and the largest variance of the points on both sides."""
+    return float(min(p.min(), q.min())), float(max(p.max(), q.max()))

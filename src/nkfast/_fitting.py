@@ -82,7 +82,5 @@ class Sample:
     def best(self, degrees: list[int], width: int) -> Fit:
         """Return the fit of the degree at which the error, and the costs a little, are least."""
         fits = [self.fit(degree, width) for degree in degrees]
-        costs = np.power(1 + _GAIN, np.log2(np.divide(degrees, degrees[0] or 1)))
-        return fits[
-            int(np.argmin([fit.error * cost for fit, cost in zip(fits, costs, strict=True)]))
-        ]
+        doublings = np.log2(np.maximum(degrees, 1))
+        return fits[int(np.argmin([f.error for f in fits] * (1 + _GAIN) ** doublings))]

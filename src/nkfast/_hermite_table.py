@@ -53,10 +53,10 @@ class HermiteTable:
         }
 
     def _row(self, std: float) -> Array:
-        a = self._activation.hermite_coefficients(std, ORDER)
         s = max(std, _LEAST)
-        slopes = self._activation.hermite_coefficients(s, ORDER + 1)[1:]
-        b = self._smooth * np.sqrt(np.arange(1, ORDER + 2)) * slopes / s
+        near = self._activation.hermite_coefficients(s, ORDER + 1)
+        b = self._smooth * np.sqrt(np.arange(1, ORDER + 2)) * near[1:] / s
+        a = near[:-1] if s == std else self._activation.hermite_coefficients(std, ORDER)
         whole = float(self._activation._diagonal(np.array(std**2))[0])
         slope = float(self._activation._diagonal(np.array(s**2))[1]) * self._smooth
         tails = [whole - np.sum(a**2), slope - np.sum(b**2)]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._config import get_num_threads
-from ._dualmap import DualMap
+from ._dualmap import DualMap, span
 from ._imagenumpy import pair_in_numpy
 from ._images import (
     Lanes,
@@ -26,15 +26,14 @@ from ._images import (
     dual_maps,
     pixel_step,
 )
-from ._results import Result
+from ._layer import Diagonals, Moments
+from ._results import NAMES, Result, open_blocks, write
 from ._validation import check_images
-from .layers import Diagonals, Moments
 
 if TYPE_CHECKING:
     from .layers import Sequential
 
 Array = NDArray[Any]
-NAMES = ("nngp", "ntk")
 _TABLE_BYTES = 64 << 20  # tables of the left, or of the right, images of a block
 _BLOCK_ENTRIES = 4e8  # pairs of pixels at activations in a block: about a second of one thread
 _MOST_IMAGES = 512  # on either side of a block
@@ -154,11 +153,6 @@ class _Images:
         return left, right
 
 
-def span(p: Array, q: Array) -> tuple[float, float]:
-    """Return the least and the largest variance of all pixels."""
-    return float(min(p.min(), q.min())), float(max(p.max(), q.max()))
-
-
 class ImagePairs:
     """All pairs of an image of X and one of Z; the interface of `exact.RowPairs`."""
 
@@ -214,19 +208,13 @@ class ImagePairs:
     ) -> None:
         """Compute the pairs (rows, cols); see `exact.RowPairs.fill`."""
         at = slice(rows.start - first, rows.stop - first)
-        blocks = {name: result.block(at, cols) for name, result in results.items()}
-        mirrors = {}
-        if how == "mirrored":
-            mirrors = {name: result.mirror(at, cols) for name, result in results.items()}
+        blocks = open_blocks(results, at, cols, how == "mirrored")
         k, theta = self._readout(rows, cols, how == "symmetric", "ntk" in results)
-        values = self._behind(k, theta, rows, cols, how == "symmetric")
-        for name, value in zip(NAMES, values, strict=True):
-            if name not in blocks:
-                continue
-            blocks[name][...] = value
-            mirror = mirrors.get(name)
-            if mirror is not None:
-                mirror[...] = value.T
+        m = Moments(k, theta, self._p[rows, None], self._q[None, cols])
+        for step in self._stages.tail:
+            m = step._pairs(m)
+        ends = self._ends(k, theta, rows) if how == "symmetric" else None
+        write(blocks, {"nngp": m.k, "ntk": m.theta}, ends)
         for result in results.values():
             result.done()
 
@@ -259,21 +247,11 @@ class ImagePairs:
         program.run(X, panels, pairing, k, theta if with_theta else None, get_num_threads())
         return k[:, : len(Z)], theta[:, : len(Z)]
 
-    def _behind(
-        self, k: Array, theta: Array, rows: slice, cols: slice, symmetric: bool
-    ) -> tuple[Array, Array]:
-        """Take the kernels at the readout through the layers behind it."""
-        m = Moments(k, theta, self._p[rows, None], self._q[None, cols])
+    def _ends(self, k: Array, theta: Array, rows: slice) -> dict[str, Array]:
+        """Return the diagonals behind the last layer, from the kernels at the readout."""
+        if self.ends:
+            return {name: self.ends[name][rows] for name in NAMES}
         own = Diagonals(np.diag(k), np.diag(theta))
         for step in self._stages.tail:
-            m = step._pairs(m)
-            if symmetric and not self.ends:
-                own = step._diagonal(own)
-        values = []
-        for name, value, end in zip(NAMES, (m.k, m.theta), (own.k, own.theta), strict=True):
-            if symmetric:
-                value = np.triu(value, 1)
-                value += value.T
-                np.fill_diagonal(value, self.ends[name][rows] if self.ends else end)
-            values.append(value)
-        return values[0], values[1]
+            own = step._diagonal(own)
+        return {"nngp": own.k, "ntk": own.theta}

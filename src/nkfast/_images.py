@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from . import _core
 from ._config import one_blas_thread
 from ._dualmap import DualMap
+from ._layer import Activated, Diagonals, Layer
 from .activations import Activation
 from .convolution import AvgPool, Conv, Flatten, GlobalAvgPool, Window
-from .layers import Diagonals, Layer, Residual, _Activated
+from .layers import Residual
 
 if TYPE_CHECKING:
     from .layers import Sequential
@@ -55,7 +56,7 @@ class Stages:
         self.pixelwise = self.readout == "flatten" and all(s.name != "pool" for s in self.stages)
 
     def _append(self, step: Layer, name: str, shape: tuple[int, int]) -> tuple[int, int]:
-        if isinstance(step, _Activated):
+        if isinstance(step, Activated):
             self.stages.append(Stage("activation", shape, activation=step.activation))
             return shape
         if isinstance(step, Residual):
@@ -96,7 +97,7 @@ class Stages:
 def _has_activation(step: Layer) -> bool:
     if isinstance(step, Residual):
         return any(_has_activation(inner) for inner in step._steps())
-    return isinstance(step, _Activated)
+    return isinstance(step, Activated)
 
 
 # --- pixels with themselves ---

@@ -28,11 +28,12 @@ from numpy.typing import NDArray
 from . import _core
 from ._compression import blocks
 from ._config import get_num_threads
+from ._layer import Activated, Dense, Diagonals, Layer
 from ._rows import inverse, row_norms, scale_rows, side_by_side
 from ._validation import Rows
 from .activations import Activation
 from .expansion import Kernel, _range
-from .layers import Dense, Diagonals, Layer, Residual, Sequential, _Activated, _Row
+from .layers import Residual, Row, Sequential
 from .sketch import SRHT, CountSketch, PolySketch, TensorSRHT
 
 Array: TypeAlias = NDArray[np.float64]
@@ -67,13 +68,13 @@ def hermite_tables(net: Sequential, norms: Array, n_features: int, degree: int) 
     return out
 
 
-def _deviations(row: _Row, d: Diagonals) -> list[tuple[Activation, Array]]:
+def _deviations(row: Row, d: Diagonals) -> list[tuple[Activation, Array]]:
     """Return the activations and the standard deviations of what they are applied to."""
     found: list[tuple[Activation, Array]] = []
     for step in row._steps():
         if isinstance(step, Residual):
             found += _deviations(step, d)
-        elif isinstance(step, _Activated):
+        elif isinstance(step, Activated):
             found.append((step.activation, np.sqrt(d.k)))
         d = step._diagonal(d)
     return found
@@ -294,7 +295,7 @@ class ResidualMap:
         return join(parts) if join else side_by_side(parts)
 
 
-def draw_row(row: _Row, shape: Shape, draw: Draw) -> tuple[list[Map], Shape]:
+def draw_row(row: Row, shape: Shape, draw: Draw) -> tuple[list[Map], Shape]:
     """Return the maps of the layers of a row, and the shape of what comes out."""
     steps: list[Map] = []
     for layer in row._steps():

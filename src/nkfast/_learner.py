@@ -9,15 +9,16 @@ from typing import Any, Literal, Self, TypeVar, cast
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ._moments import Moments
+from ._recipes import row_network
 from ._ridge import Alpha, Ridge, Stream, solve_dual, solve_kernel
 from ._validation import Rows, check_count, check_estimator_rows, check_real, check_width
 from .features import NTKFeatures
-from .layers import Sequential, mlp
+from .layers import Sequential
 
 Array = NDArray[Any]
 Method = Literal["sketch", "exact"]
@@ -207,10 +208,7 @@ class NTKLearner(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
 
     def _checked_network(self) -> Sequential:
         """Check the parameters; return a copy of the network, which set_params cannot reach."""
-        if self.net is not None and not isinstance(self.net, Sequential):
-            raise TypeError(
-                f"net: expected a network (Sequential, or mlp()) or None, got {self.net!r}"
-            )
+        net = row_network(self.net)
         check_width(self.n_components)
         check_count(self.block_size, "block_size", low=1)
         if isinstance(self.alpha, str):
@@ -222,7 +220,7 @@ class NTKLearner(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
             raise ValueError(f"method: expected 'sketch' or 'exact', got {self.method!r}")
         if not isinstance(self.fit_intercept, (bool, np.bool_)):
             raise TypeError(f"fit_intercept: expected True or False, got {self.fit_intercept!r}")
-        return mlp() if self.net is None else clone(self.net)
+        return net
 
     # --- predicting ---
 

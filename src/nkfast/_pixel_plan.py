@@ -28,11 +28,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._hermite_table import HermiteTable
+from ._layer import Activated, Dense, Layer
 from ._polynomial import balanced_sample, monomials, random_signs
 from .activations import Activation
 from .allocation import next_power_of_two
 from .convolution import AvgPool, Conv, Flatten, GlobalAvgPool, Window
-from .layers import Dense, Layer, Residual, _Activated
+from .layers import Residual
 
 Hash: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int8]]
 Shape: TypeAlias = tuple[int, int]
@@ -146,7 +147,7 @@ class PixelPlan:
     def _row(self, steps: Sequence[Layer], state: State, where: str = "") -> State:
         for i, step in enumerate(steps):
             name = f"{where}layer {i}"
-            if isinstance(step, _Activated):
+            if isinstance(step, Activated):
                 state = self._activation(step.activation, state, _affine_next(steps[i + 1 :]))
             elif isinstance(step, Residual):
                 state = self._residual(step, state, f"{name}, Residual: ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ._validation import FLOATS, refuse_bytes
 
 Array = NDArray[Any]
+NAMES = ("nngp", "ntk")
 
 _PAGES_BYTES = 64 << 20  # written to a mapped file before its pages are let go
 
@@ -73,6 +74,30 @@ class Result:
         if self._map is not None and self._written >= _PAGES_BYTES:
             self._map.madvise(mmap.MADV_DONTNEED)
             self._written = 0
+
+
+Blocks: TypeAlias = dict[str, tuple[Array, Array | None]]
+
+
+def open_blocks(results: dict[str, Result], rows: slice, cols: slice, mirrored: bool) -> Blocks:
+    """Return, by name, arrays for the block (rows, cols) and, if `mirrored`, its transpose."""
+    return {
+        name: (result.block(rows, cols), result.mirror(rows, cols) if mirrored else None)
+        for name, result in results.items()
+    }
+
+
+def write(blocks: Blocks, values: dict[str, Array], diagonals: dict[str, Array] | None) -> None:
+    """Write values into blocks; with exact diagonals they are their upper triangle's, mirrored."""
+    for name, (block, mirror) in blocks.items():
+        value = values[name]
+        if diagonals is not None:
+            value = np.triu(value, 1)
+            value += value.T
+            np.fill_diagonal(value, diagonals[name])
+        block[...] = value
+        if mirror is not None:
+            mirror[...] = value.T
 
 
 def _is_plain(out: Any, dtype: np.dtype[Any]) -> bool:

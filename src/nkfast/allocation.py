@@ -139,16 +139,15 @@ def sketch_widths(
     """Return the width of the sketch of each degree of a ladder: powers of two.
 
     At least the widest term of the degree. What feeds higher degrees is never narrower than they
-    are, and not much narrower than what it stands beside: its noise is theirs, too.
+    are, nor than a share of all features: its noise is theirs, too.
     """
     least = min(m // _FEED_SHARE, int(widths.max(initial=1)))
     found: dict[int, int] = {}
     for l in reversed(parents):
-        need = max(int(widths[degrees == l].max(initial=0)), found.get(l, 1))
-        found[l] = next_power_of_two(max(need, _MIN_SKETCH))
+        need = max(int(widths[degrees == l].max(initial=0)), found.get(l, _MIN_SKETCH))
+        found[l] = next_power_of_two(need)
         if parents[l] in parents:
-            feed = max(found[l], least, found.get(parents[l], 1))
-            found[parents[l]] = next_power_of_two(feed)
+            found[parents[l]] = max(found[l], least, found.get(parents[l], 0))
     return found
 
 

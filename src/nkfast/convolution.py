@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ._layer import Dense, Diagonals, Layer, Moments
+from ._recipes import Recipe
 from ._validation import check_choice, check_count, check_real
 from .activations import Activation, get_activation
-from .layers import Dense, Diagonals, Layer, Moments, Recipe
 
 PADDINGS = ("SAME", "VALID", "CIRCULAR")
 _REPEATS = {5: (2, 1, 1), 7: (2, 2, 2), 10: (3, 3, 3)}
@@ -44,16 +45,6 @@ class _ImageLayer(Layer):
         if kind == "rows":
             raise ValueError("expected images, got flat rows from the layers before it")
         return "images"
-
-    def _pairs(self, m: Moments) -> Moments:
-        raise NotImplementedError(
-            f"{type(self).__name__}: expected a network of rows, not of images"
-        )
-
-    def _diagonal(self, d: Diagonals) -> Diagonals:
-        raise NotImplementedError(
-            f"{type(self).__name__}: expected a network of rows, not of images"
-        )
 
     def _homogeneity(self) -> float | None:
         return 1.0

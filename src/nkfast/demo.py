@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score, r2_score
 
-from .layers import Sequential, mlp
+from ._recipes import mlp
+from .layers import Sequential
 from .learn import NTKClassifier, NTKRegressor
 
 Array = NDArray[Any]

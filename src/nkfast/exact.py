@@ -19,20 +19,20 @@ from numpy.typing import NDArray
 
 from . import _core
 from ._config import get_num_threads, one_blas_thread
-from ._dualmap import DualMap
+from ._dualmap import DualMap, span
 from ._imagepairs import ImagePairs, image_diagonal
 from ._journal import Journal, Report, fingerprint, reporting
-from ._results import Result, given_results, new_results
+from ._layer import Activated, Dense, Diagonals, Layer, Moments
+from ._results import NAMES, Blocks, Result, given_results, new_results, open_blocks, write
 from ._validation import check_count, check_rows
 from .activations import Activation
 from .convolution import Flatten
-from .layers import Dense, Diagonals, Layer, Moments, Residual, _Activated, takes_images
+from .layers import Residual, takes_images
 
 if TYPE_CHECKING:
     from .layers import Sequential
 
 Array = NDArray[Any]
-NAMES = ("nngp", "ntk")
 _BLOCK_ENTRIES = 1 << 18  # entries of a block that NumPy computes: a few MB of temporaries
 _PRODUCT_ENTRIES = 1 << 20  # entries of a block of inner products from BLAS or scipy.sparse
 _BOUNDED_ENTRIES = 1 << 22  # entries of a block that is buffered, or whose pages are let go
@@ -227,7 +227,7 @@ def _steps_of(layers: Iterable[Layer]) -> list[_Step] | None:
     for layer in layers:
         if isinstance(layer, Dense):
             steps.append(_Step("affine", layer=layer))
-        elif isinstance(layer, _Activated):
+        elif isinstance(layer, Activated):
             steps.append(_Step("activation", activation=layer.activation))
         elif isinstance(layer, Flatten):  # of rows
             continue
@@ -252,11 +252,6 @@ def _variances(steps: list[_Step], p: Array) -> list[Array]:
         else:
             p = p + kept.pop()
     return found
-
-
-def _span(p: Array, q: Array) -> tuple[float, float]:
-    """Return the least and the largest variance of all points."""
-    return float(min(p.min(), q.min())), float(max(p.max(), q.max()))
 
 
 class RowPairs:
@@ -318,7 +313,7 @@ class RowPairs:
             for activation, p, q in zip(activations, self._left, self._right, strict=True):
                 left = p[rows]
                 right = left if q is p and cols is rows else q[cols]  # tables of one, or of both
-                dual = activation._dual_map(left, right, self._tol, _span(p, q))
+                dual = activation._dual_map(left, right, self._tol, span(p, q))
                 if dual is None:
                     return None
                 maps.append(dual)
@@ -333,20 +328,18 @@ class RowPairs:
         the same points.
         """
         at = slice(rows.start - first, rows.stop - first)
-        blocks = {name: result.block(at, cols) for name, result in results.items()}
-        mirrors = {}
-        if how == "mirrored":
-            mirrors = {name: result.mirror(at, cols) for name, result in results.items()}
+        blocks = open_blocks(results, at, cols, how == "mirrored")
         maps = self._maps(rows, cols)
         if maps is None:
-            self._fill_in_numpy(blocks, mirrors, rows, cols, how)
+            self._fill_in_numpy(blocks, rows, cols, how)
         else:
             ends = self.ends if how == "symmetric" else {}
+            nngp, ntk = (blocks.get(name, (None, None)) for name in NAMES)
             to = _core.Destination(
-                blocks.get("nngp"),
-                blocks.get("ntk"),
-                nngp_mirror=mirrors.get("nngp"),
-                ntk_mirror=mirrors.get("ntk"),
+                nngp[0],
+                ntk[0],
+                nngp_mirror=nngp[1],
+                ntk_mirror=ntk[1],
                 nngp_diagonal=ends["nngp"][rows] if ends else None,
                 ntk_diagonal=ends["ntk"][rows] if ends else None,
                 symmetric=how == "symmetric",
@@ -385,31 +378,15 @@ class RowPairs:
         product = X @ Z.T
         return np.ascontiguousarray(product.toarray() if sp.issparse(product) else product)
 
-    def _fill_in_numpy(
-        self,
-        blocks: dict[str, Array],
-        mirrors: dict[str, Array | None],
-        rows: slice,
-        cols: slice,
-        how: str,
-    ) -> None:
+    def _fill_in_numpy(self, blocks: Blocks, rows: slice, cols: slice, how: str) -> None:
         # In float64 whatever the input: near rho = 1 float32 covariances would lose half of their
         # digits in p q - c^2.
         k = self._products(rows, cols) / self.X.shape[1]
         end = self._net._propagate(
             Moments(k, np.zeros_like(k), self._p[rows, None], self._q[None, cols])
         )
-        for name, value in zip(NAMES, (end.k, end.theta), strict=True):
-            if name not in blocks:
-                continue
-            if how == "symmetric":
-                value = np.triu(value, 1)
-                value += value.T
-                np.fill_diagonal(value, self.ends[name][rows])
-            blocks[name][...] = value
-            mirror = mirrors.get(name)
-            if mirror is not None:
-                mirror[...] = value.T
+        ends = {name: self.ends[name][rows] for name in NAMES} if how == "symmetric" else None
+        write(blocks, {"nngp": end.k, "ntk": end.theta}, ends)
 
 
 def _square(entries: int) -> tuple[int, int]:

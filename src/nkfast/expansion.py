@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from .layers import Moments, Sequential
+from ._layer import Moments
+from .layers import Sequential
 
 Array: TypeAlias = NDArray[np.float64]
 Kernel: TypeAlias = Literal["nngp", "ntk"]
@@ -122,6 +123,29 @@ class Expansion:
         q = int(self.degrees.max())
         g = radial_coefficients(self.net, norm, self.nodes, self.n_features, q, self.kernel)[:, 0]
         return np.asarray(np.einsum("cj,cj->c", g[self.degrees], self.basis))
+
+    def kernel_of(self, norms: Array, rho: Array, used: NDArray[np.bool_] | None = None) -> Array:
+        """Return the kernel that the expansion stands for, with no error of a sketch.
+
+        Parameters
+        ----------
+        norms : ndarray of shape (n,)
+        rho : ndarray of shape (n, n)
+            Cosines.
+        used : ndarray of shape (n_terms,), optional
+            The terms that count, all by default.
+
+        Returns
+        -------
+        ndarray of shape (n, n)
+        """
+        u = self.weights(norms)
+        kept = np.ones(len(self.degrees), bool) if used is None else used
+        total = np.zeros_like(rho)
+        for l in np.unique(self.degrees[kept]):
+            part = u[:, kept & (self.degrees == l)]
+            total += (part @ part.T) * rho**l
+        return total
 
     def scale(self, factors: Array) -> Expansion:
         """Return the expansion up to degree q with every g_l multiplied by factors[l], l <= q."""

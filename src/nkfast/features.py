@@ -21,6 +21,7 @@ from ._fitting import Sample
 from ._layerwise import LayerwiseMap
 from ._pixel_map import DEGREE, ImageSample, PixelMap, as_images, check_image_shape, default_width
 from ._polynomial import build_program, polynomial_steps
+from ._recipes import own_network
 from ._rows import row_norms
 from ._validation import (
     Rows,
@@ -33,7 +34,7 @@ from ._validation import (
 )
 from .allocation import n_monomials
 from .expansion import Kernel
-from .layers import Sequential, mlp, takes_images
+from .layers import Sequential, takes_images
 
 Array = NDArray[Any]
 
@@ -101,7 +102,7 @@ class _NeuralFeatures(Compiled, FeatureMap):
         ConvergenceWarning
             If ``n_components="auto"`` ends at `max_components` with more than `target_error`.
         """
-        net = _network(self.net)
+        net = own_network(self.net)
         X = self._images(X, reset=True) if takes_images(net) else self._rows(X)
         m = check_width(self.n_components)
         check_choice(self.construction, "construction", ("collapsed", "layerwise"))
@@ -325,22 +326,13 @@ class _NeuralFeatures(Compiled, FeatureMap):
         return [first, *(degree for degree in _DEGREES if degree > first)]
 
 
-def _network(net: Any) -> Sequential:
-    """Return an own copy of the network, since set_params can change the original."""
-    if net is None:
-        return mlp()
-    if not isinstance(net, Sequential):
-        raise TypeError(f"net: expected a network such as nkfast.mlp(), got {net!r}")
-    return net.__sklearn_clone__()
-
-
 _DOC = """Feature map of the {name} of a network: Z Z^T approximates the kernel.
 
     A whole dense network, of any depth and with biases, is one expansion
     sum_l g_l(|x|, |y|) cos(x, y)^l. Low degrees are taken exactly, as monomials, wherever they
-    fit; the others are sketched by a chain of subsampled Hadamard tensor products (TensorSRHT)
-    or of TensorSketches. The width is shared among the degrees, and their coefficients are
-    adjusted, so that the expected squared error of Z Z^T on rows like those of `fit` is least.
+    fit; the others are sketched by products of lower ones, as TensorSRHTs or TensorSketches. The
+    width is shared among the degrees, and their coefficients are adjusted, so that the expected
+    squared error of Z Z^T on rows like those of `fit` is least.
 
     Parameters
     ----------
@@ -360,13 +352,13 @@ _DOC = """Feature map of the {name} of a network: Z Z^T approximates the kernel.
         before. It is slower and at equal width mostly has two or more times the error (see
         docs/features.md).
     sketch : {{"tensorsrht", "tensorsketch"}}, default="tensorsrht"
-        How a degree is made from the one below and the row: by Walsh-Hadamard transforms, or by
+        How a degree is made from lower ones: by Walsh-Hadamard transforms, or by
         Fourier transforms of CountSketches. The second makes errors 2 to 4 % smaller and
         `transform` 1.2 to 1.4 times as long (three sets, see docs/features.md).
     oversampling : int, default=1
-        Above 1, that many times as many features are sketched and then projected onto their
-        `n_components` leading principal directions: less error for equal width, at the price of
-        a product with a matrix of oversampling * n_components^2 entries for each row.
+        Above 1, that many times as many features are sketched, projected onto their `n_components`
+        leading principal directions and fitted to the exact kernel: less error for equal width, at
+        the price of a product with a matrix of oversampling * n_components^2 entries for each row.
     target_error : float, default=0.05
         Of ``n_components="auto"``: the relative Frobenius error ||Z Z^T - K|| / ||K|| asked for.
     max_components : int, default=16384
@@ -391,7 +383,7 @@ _DOC = """Feature map of the {name} of a network: Z Z^T approximates the kernel.
     error_ : float
         The relative error that ``n_components="auto"`` measured. Only then.
     compression_ : ndarray of shape (oversampling * n_components_, n_components_) or None
-        The principal directions, orthonormal columns in float64; None if ``oversampling=1``.
+        From the sketched features to those that are kept, in float64; None if ``oversampling=1``.
     expansion_ : Expansion
         The radial weights of all terms (degree, rank), factors included. This and the next three
         only with ``construction="collapsed"``.
@@ -422,8 +414,9 @@ _DOC = """Feature map of the {name} of a network: Z Z^T approximates the kernel.
     Notes
     -----
     `fit` looks at the rows' norms and, for the adjustment, at the exact kernel of at most 500 rows;
-    it costs a fraction of a second. Rows whose norm lies outside the fitted range are weighted by
-    the kernel itself, one by one; many of them take longer. Zero rows are points like any other.
+    it costs less than a second but for `oversampling`. Rows whose norm lies outside the fitted
+    range are weighted by the kernel itself, one by one; many of them take longer. Zero rows are
+    points like any other.
 
     *Automatic width.* A quarter of the rows, at most 400, is held out, and the error is measured on
     all pairs of these, so `error_` is an honest estimate for new rows; the map is the one fitted on
@@ -431,10 +424,11 @@ _DOC = """Feature map of the {name} of a network: Z Z^T approximates the kernel.
     rows. The features meet the target as a whole: `kernel_error` tells more.
 
     *Oversampling.* The directions are eigenvectors of the uncentred second moments of at most 4000
-    rows, or 2 n_components; finding them takes seconds. What is kept keeps its scale, so Z Z^T is
-    never above that of all the sketched features, which it lacks most on the diagonal. Of fewer
-    rows than `n_components` all directions are kept, exactly, and others are added from the
-    orthogonal complement, where the features have most energy, for the sake of other rows.
+    rows, or 2 n_components; then a symmetric matrix brings the features' inner products on these
+    rows nearest to the exact kernel. Both take seconds. What lies in other directions is missing,
+    most of all on the diagonal. Of fewer rows than `n_components` all directions are kept, and
+    others are added from the orthogonal complement, where the features have most energy, for the
+    sake of other rows.
 
     *Networks of images.* Those that begin with a `Conv` or another layer of images take images of
     shape (n, height, width, channels). Layer by layer each pixel carries features; see

@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.gaussian_process.kernels import Hyperparameter, Kernel
 
+from ._layer import Diagonals, Layer, Moments
+from ._recipes import MLP, check_row_network
+from ._results import NAMES
 from ._validation import check_choice, check_rows
 from .activations import Activation
-from .exact import NAMES, squared_norms
-from .layers import MLP, Diagonals, Layer, Moments, Sequential
+from .exact import squared_norms
+from .layers import Sequential
 
 __all__ = ["NeuralKernel"]
 
@@ -113,8 +116,7 @@ class NeuralKernel(Kernel):  # type: ignore[misc]  # scikit-learn has no types
         self._check()
 
     def _check(self) -> None:
-        if not isinstance(self.net, Sequential):
-            raise TypeError(f"net: expected a network such as nkfast.mlp(), got {self.net!r}")
+        check_row_network(self.net)
         check_choice(self.get, "get", NAMES)
         for name in ("w_std_bounds", "b_std_bounds", "activation_bounds"):
             _check_bounds(getattr(self, name), name)

@@ -1,143 +1,20 @@
-"""Networks as descriptions: layers in a row, and how each one moves the two kernels."""
+"""Networks as descriptions: layers in a row."""
 
 from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from numpy.typing import NDArray
-
+from ._layer import Activated, Diagonals, Layer, Moments
 from ._parameters import Parameters
-from ._validation import check_count, check_real
-from .activations import Activation, get_activation
+from .activations import Activation
 
 if TYPE_CHECKING:
     from .exact import Diagonal
 
-Array = NDArray[Any]
 
-
-@dataclass
-class Moments:
-    """What a layer sees of a set of pairs of points.
-
-    `k` is the NNGP kernel and `theta` the NTK of the pairs; `p` and `q` are the NNGP variances of
-    their left and right points. Everything broadcasts. Complex `k` and `theta` are the same
-    kernels continued analytically in the input's cosine (see `expansion`).
-    """
-
-    k: Array
-    theta: Array
-    p: Array
-    q: Array
-
-
-@dataclass
-class Diagonals:
-    """The same for points with themselves: `k` and `theta` per point."""
-
-    k: Array
-    theta: Array
-
-
-class Layer(Parameters):
-    """One layer of a network."""
-
-    _takes_images = False
-    _is_gaussian = (
-        True  # whether the output is Gaussian whatever the input; else it stays as it was
-    )
-
-    def _kind(self, kind: str | None) -> str | None:
-        """Return "images" or "rows", which the layer makes of `kind`; ValueError if it cannot.
-
-        None: not known yet, as at the beginning of a network.
-        """
-        return kind
-
-    def _pairs(self, m: Moments) -> Moments:
-        raise NotImplementedError
-
-    def _diagonal(self, d: Diagonals) -> Diagonals:
-        raise NotImplementedError
-
-    def _homogeneity(self) -> float | None:
-        """Return h if scaling the input by t scales the output by t^h, None if no h does."""
-        return None
-
-
-class Dense(Layer):
-    """A fully connected layer in NTK parameterisation.
-
-    Parameters
-    ----------
-    w_std : float, default=1.0
-        Standard deviation of the weights; the output is scaled by 1 / sqrt(fan-in).
-    b_std : float, default=0.0
-        Standard deviation of the bias.
-
-    Notes
-    -----
-    Moves the kernels by K <- w_std^2 K + b_std^2 and Theta <- w_std^2 Theta + K_new
-    (Jacot et al. 2018; Novak et al. 2020).
-
-    Examples
-    --------
-    >>> import nkfast as nk
-    >>> nk.Dense(1.4, b_std=0.1)
-    Dense(w_std=1.4, b_std=0.1)
-    """
-
-    def __init__(self, w_std: float = 1.0, b_std: float = 0.0) -> None:
-        check_real(w_std, "w_std", low=0)
-        check_real(b_std, "b_std", low=0)
-        self.w_std = w_std
-        self.b_std = b_std
-
-    def _kind(self, kind: str | None) -> str | None:
-        if kind == "images":
-            raise ValueError(
-                "expected flat rows, so expected a Flatten or GlobalAvgPool before it, got images"
-            )
-        return "rows"
-
-    def _pairs(self, m: Moments) -> Moments:
-        w2, b2 = self.w_std**2, self.b_std**2
-        k = w2 * m.k + b2
-        return Moments(k, w2 * m.theta + k, w2 * m.p + b2, w2 * m.q + b2)
-
-    def _diagonal(self, d: Diagonals) -> Diagonals:
-        w2, b2 = self.w_std**2, self.b_std**2
-        k = w2 * d.k + b2
-        return Diagonals(k, w2 * d.theta + k)
-
-    def _homogeneity(self) -> float | None:
-        return 1.0 if self.b_std == 0 else None
-
-
-@dataclass
-class _Activated(Layer):
-    """An activation in its place in a network."""
-
-    activation: Activation
-
-    def _pairs(self, m: Moments) -> Moments:
-        k, slope = self.activation._pair(m.p, m.q, m.k)
-        p = self.activation._diagonal(m.p)[0]
-        q = self.activation._diagonal(m.q)[0]
-        return Moments(k, slope * m.theta, p, q)
-
-    def _diagonal(self, d: Diagonals) -> Diagonals:
-        k, slope = self.activation._diagonal(d.k)
-        return Diagonals(k, slope * d.theta)
-
-    def _homogeneity(self) -> float | None:
-        return self.activation._homogeneity
-
-
-class _Row(Parameters):
+class Row(Parameters):
     """Layers in a row: their parameters, and the way through them."""
 
     layers: tuple[Layer | Activation, ...]
@@ -204,7 +81,7 @@ class _Row(Parameters):
         return super().__reduce_ex__(protocol)
 
     def _steps(self) -> list[Layer]:
-        return [x if isinstance(x, Layer) else _Activated(x) for x in self.layers]
+        return [x if isinstance(x, Layer) else Activated(x) for x in self.layers]
 
     def _propagate(self, moments: Moments) -> Moments:
         for step in self._steps():
@@ -227,7 +104,7 @@ class _Row(Parameters):
         return power
 
 
-class Residual(_Row, Layer):
+class Residual(Row, Layer):
     """A skip connection: x + branch(x).
 
     Parameters
@@ -276,10 +153,10 @@ class Residual(_Row, Layer):
         return Diagonals(d.k + end.k, d.theta + end.theta)
 
     def _homogeneity(self) -> float | None:
-        return 1.0 if _Row._homogeneity(self) == 1.0 else None
+        return 1.0 if Row._homogeneity(self) == 1.0 else None
 
 
-class Sequential(_Row):
+class Sequential(Row):
     """A network: layers in a row.
 
     Parameters
@@ -456,92 +333,7 @@ class Sequential(_Row):
         return diag(self, X)
 
 
-class Recipe(Sequential):
-    """A `Sequential` whose parameters are those of the function that describes it."""
-
-    _function = ""
-    activation: str | Activation
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the function's parameters (and the activation's own with `deep`)."""
-        params = Parameters.get_params(self, deep)
-        if deep and isinstance(self.activation, Activation):
-            params |= {f"activation__{k}": v for k, v in self.activation.get_params().items()}
-        return params
-
-    def set_params(self, **params: Any) -> Self:
-        """Set parameters by name and build the layers anew."""
-        own = {k: v for k, v in params.items() if not k.startswith("activation__")}
-        inner = {k[12:]: v for k, v in params.items() if k.startswith("activation__")}
-        if inner:
-            act = get_activation(own.get("activation", self.activation))
-            own["activation"] = act.__sklearn_clone__().set_params(**inner)
-        return Parameters.set_params(self, **own)
-
-    def __sklearn_clone__(self) -> Self:
-        return type(self)(**Parameters.get_params(self, deep=False))
-
-    def __repr__(self) -> str:
-        return Parameters.__repr__(self).replace(type(self).__name__, self._function, 1)
-
-
-class MLP(Recipe):
-    """The network of `mlp`: a `Sequential` whose parameters are those of `mlp`."""
-
-    _function = "mlp"
-
-    def __init__(
-        self,
-        depth: int = 1,
-        activation: str | Activation = "relu",
-        w_std: float = 2**0.5,
-        b_std: float = 0.0,
-    ) -> None:
-        check_count(depth, "depth")
-        act = get_activation(activation)
-        self.depth = depth
-        self.activation = activation
-        self.w_std = w_std
-        self.b_std = b_std
-        layers: list[Layer | Activation] = []
-        for _ in range(depth):
-            layers += [Dense(w_std, b_std), act]
-        super().__init__(*layers, Dense(w_std, b_std))
-
-
-def mlp(
-    depth: int = 1,
-    activation: str | Activation = "relu",
-    w_std: float = 2**0.5,
-    b_std: float = 0.0,
-) -> MLP:
-    """Return a fully connected network: `depth` times (Dense, activation), then Dense.
-
-    Parameters
-    ----------
-    depth : int, default=1
-        Number of hidden layers, >= 0.
-    activation : str or activation, default="relu"
-        By name ("relu") or as an object.
-    w_std, b_std : float, default=2**0.5 and 0.0
-        Standard deviations of weights and biases of every Dense layer.
-
-    Returns
-    -------
-    MLP
-        A `Sequential` that scikit-learn's searches can tune by
-        ``net__depth``, ``net__activation``, ``net__w_std`` and ``net__b_std``.
-
-    Examples
-    --------
-    >>> import nkfast as nk
-    >>> len(nk.mlp(depth=2, activation="relu", w_std=1.4, b_std=0.1).layers)
-    5
-    """
-    return MLP(depth, activation, w_std, b_std)
-
-
-def takes_images(net: _Row) -> bool:
+def takes_images(net: Row) -> bool:
     """Return whether the first layer that says so is one of images."""
     for layer in net.layers:
         if isinstance(layer, Residual):

@@ -13,9 +13,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._compression import oriented
 from ._feature_map import FeatureMap
+from ._recipes import row_network
+from ._results import NAMES
 from ._validation import Rows, check_choice, check_count, check_estimator_rows
-from .exact import NAMES
-from .features import _network
 from .layers import Sequential
 
 Array = NDArray[Any]
@@ -135,7 +135,7 @@ class Nystroem(FeatureMap):
         m = check_count(self.n_components, "n_components", low=1)
         get = check_choice(self.get, "get", NAMES)
         selection = check_choice(self.selection, "selection", SELECTIONS)
-        net = _network(self.net)
+        net = row_network(self.net)
         rng = check_random_state(self.random_state)
         n = X.shape[0]
         if m > n:

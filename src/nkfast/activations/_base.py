@@ -27,6 +27,7 @@ class Activation(Parameters):
     """
 
     _homogeneity: float | None = None  # h if f(t x) = t^h f(x) for every t > 0
+    _bends_near_kinks = True  # or near zero; elsewhere the less, the farther away
     _smooth_parameters: tuple[str, ...] = ()  # those in which the kernels are analytic
 
     @property
@@ -127,7 +128,10 @@ class Activation(Parameters):
         return self._hermite(std, degree)
 
     def _hermite(self, std: float, degree: int) -> Array:
-        return np.asarray(hermite_integrals(self, np.array([std]), degree, self._kinks)[0])
+        found = hermite_integrals(
+            self, np.array([std]), degree, self._kinks, graded=self._bends_near_kinks
+        )
+        return np.asarray(found[0])
 
 
 def _covariance(p: ArrayLike, q: ArrayLike, c: ArrayLike) -> tuple[Array, Array, Array]:

@@ -76,6 +76,8 @@ class Elementwise(Numerical):
     0.1583
     """
 
+    _bends_near_kinks = False
+
     def __init__(
         self,
         fn: Callable[[Array], Array],

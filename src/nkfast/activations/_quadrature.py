@@ -22,6 +22,8 @@ Function = Callable[[Array], Array]
 REACH = 12.0  # the normal density beyond is below 1e-32
 _NODES = 16  # of a panel
 _FINEST = 1 / 64  # width of the narrowest panels
+_STEEP = 30.0  # standard deviation from which on panels are graded
+_NEAR = 16  # panels before they widen
 _BATCH = 1 << 20  # numbers in a temporary
 
 
@@ -50,6 +52,22 @@ def normal_rule(width: float, kinks: Sequence[float]) -> tuple[Array, Array]:
     return z, w * density(z)
 
 
+def graded_rule(width: float, kinks: Sequence[float]) -> tuple[Array, Array]:
+    """Return a rule for E g(z) with panels of `width` near zero and the kinks, wider elsewhere."""
+    centres = sorted({0.0, *(k for k in kinks if -REACH < k < REACH)})
+    away = [0.0]
+    while away[-1] < 2 * REACH:
+        away.append(away[-1] + min(max(width, away[-1] / _NEAR), 1.0))
+    steps = np.concatenate([-np.array(away), away])
+    bounds = [-REACH, *((a + b) / 2 for a, b in pairwise(centres)), REACH]
+    edges = [np.array(bounds)]
+    for centre, (low, high) in zip(centres, pairwise(bounds), strict=True):
+        near = centre + steps
+        edges.append(near[(near > low) & (near < high)])
+    z, w = panels(np.unique(np.concatenate(edges)))
+    return z, w * density(z)
+
+
 def hermite_functions(z: Array, weight: Array, degree: int) -> Array:
     """Return weight_n h_l(z_n) for l = 0..degree, of shape (n, degree + 1).
 
@@ -66,7 +84,9 @@ def hermite_functions(z: Array, weight: Array, degree: int) -> Array:
     return out.T
 
 
-def hermite_integrals(f: Function, stds: Array, degree: int, kinks: Sequence[float]) -> Array:
+def hermite_integrals(
+    f: Function, stds: Array, degree: int, kinks: Sequence[float], *, graded: bool = False
+) -> Array:
     """Return a_l(s) = E f(s z) h_l(z) for every s in `stds` and l = 0..degree.
 
     Parameters
@@ -76,6 +96,9 @@ def hermite_integrals(f: Function, stds: Array, degree: int, kinks: Sequence[flo
     degree : int
     kinks : sequence of float
         Where f or a derivative of it jumps.
+    graded : bool, default=False
+        Whether f bends most near zero and the kinks, the less the farther away. Of a large s then
+        the panels widen from there on, instead of being narrow everywhere.
 
     Returns
     -------
@@ -85,24 +108,45 @@ def hermite_integrals(f: Function, stds: Array, degree: int, kinks: Sequence[flo
     out[stds == 0, 0] = f(np.zeros(1))[0]
     left = np.flatnonzero(stds > 0)
     # Where all kinks are at zero the nodes, and so the polynomials, are the same for all s.
-    shared = all(k == 0 for k in kinks)
+    shared = not graded and all(k == 0 for k in kinks)
     for group in [left] if shared and len(left) else left[:, None]:
         s = stds[group]
         width = min(1.0, 1.5 / float(s.max()), 8 / np.sqrt(degree + 1))
-        found = _integrals(f, s, degree, kinks, width)
-        while width > _FINEST:
-            finer = _integrals(f, s, degree, kinks, width / 2)
-            scale = np.abs(finer).max() + 1e-300
-            done = np.abs(finer - found).max() <= 2e-13 * scale
-            found, width = finer, width / 2
+        if graded and s[0] > _STEEP:
+            found, done = _converged(f, s, degree, kinks, width, width / 8, grade=True)
             if done:
-                break
-        out[group] = found
+                out[group] = found
+                continue
+        out[group] = _converged(f, s, degree, kinks, width, _FINEST)[0]
     return out
 
 
-def _integrals(f: Function, s: Array, degree: int, kinks: Sequence[float], width: float) -> Array:
-    z, w = normal_rule(width, [k / s[0] for k in kinks])
+def _converged(
+    f: Function,
+    s: Array,
+    degree: int,
+    kinks: Sequence[float],
+    width: float,
+    least: float,
+    grade: bool = False,
+) -> tuple[Array, bool]:
+    """Halve the panels until the integrals agree, or down to `least`; return whether they did."""
+    found = _integrals(f, s, degree, kinks, width, grade)
+    done = False
+    while width > least and not done:
+        width /= 2
+        finer = _integrals(f, s, degree, kinks, width, grade)
+        scale = np.abs(finer).max() + 1e-300
+        done = bool(np.abs(finer - found).max() <= 2e-13 * scale)
+        found = finer
+    return found, done
+
+
+def _integrals(
+    f: Function, s: Array, degree: int, kinks: Sequence[float], width: float, grade: bool
+) -> Array:
+    corners = [k / s[0] for k in kinks]
+    z, w = graded_rule(width, corners) if grade else normal_rule(width, corners)
     return np.asarray(f(s[:, None] * z) @ hermite_functions(z, w, degree))
 
 
