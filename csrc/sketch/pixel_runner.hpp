@@ -304,18 +304,25 @@ private:
   // sum over j of weight_j S_j, hashed
   void add_up(const std::vector<Hash>& sums, const double* weights, std::size_t n, T* to) {
     std::fill(to, to + n * lanes_, T{0});
-    for (std::size_t j = 0; j < sums.size(); ++j) {
+    for (std::size_t j = 0; j + 1 < sums.size(); ++j) {
       alignas(64) T weight[kMost] = {};
       std::transform(weights + (j + 1) * kMost, weights + (j + 1) * kMost + lanes_, weight,
                      [](double w) { return static_cast<T>(w); });
       loops_.weighted_sketch(powers_[j], sums[j].to.size(), sums[j].to.data(), signs(sums[j]),
                              weight, to);
     }
+    const double* rests = weights + sums.size() * kMost;
+    for (std::size_t k = 0; k < kRests; ++k) {
+      T* cell = to + static_cast<std::size_t>(sums.back().to[k]) * lanes_;
+      for (std::size_t r = 0; r < lanes_; ++r) {
+        cell[r] += static_cast<T>(rests[k * kMost + r]) * signs(sums.back())[k];
+      }
+    }
   }
 
   static double energy_of(const double* weights, std::size_t degree, std::size_t r) {
     double sum = 0;
-    for (std::size_t j = 1; j <= degree; ++j) {
+    for (std::size_t j = 1; j <= degree + kRests; ++j) {
       sum += weights[j * kMost + r] * weights[j * kMost + r];
     }
     return sum;
@@ -365,8 +372,8 @@ private:
     std::fill(one, one + kMost, 1.0);
     powers_.assign(1, buffers_[kNngp]);
     normalise(powers_[0], n, one);
-    double value[(HermiteWeights::kMaxDegree + 1) * kMost];
-    double slope[(HermiteWeights::kMaxDegree + 1) * kMost];
+    double value[HermiteWeights::kMost * kMost];
+    double slope[HermiteWeights::kMost * kMost];
     for (std::size_t r = 0; r < lanes_; ++r) {
       (*weights_[index])(c_[0][r], energy_[0][r], value + r, tangent ? slope + r : nullptr, kMost);
     }

@@ -40,6 +40,8 @@ Shape: TypeAlias = tuple[int, int]
 
 _MOST_SIDE = 512  # features that are laid side by side: of exact parts, of an exact power
 _CORRELATION = 0.8  # of pixels that a pool averages, for what is typical behind it
+MOST_DEGREE = 16
+_RESTS = 2  # further components of the scalar behind an activation (kRests)
 _FEW_OUTPUTS = 16  # with fewer the scalar has no column of its own
 
 
@@ -98,7 +100,7 @@ class PixelPlan:
     width : int
         Features of a pixel at full resolution.
     degree : int
-        Highest power of v at an activation.
+        Highest power of v at an activation; twice that where v is a patch of the image.
     n_components : int
         Features of an image.
     rng : RandomState
@@ -316,17 +318,18 @@ class PixelPlan:
         width = self._width(state.shape)
         powers, sizes, exact = self._powers(phi, width)
         side_by_side = exact and sum(sizes) <= max(2 * width, _MOST_SIDE)
-        n = sum(sizes) if side_by_side else width
+        parts = [*sizes, _RESTS]
+        n = sum(parts) if side_by_side else width
 
         def sums() -> list[Hash]:
             if side_by_side:
-                starts = np.cumsum(sizes) - sizes
-                to = [start + np.arange(size) for start, size in zip(starts, sizes, strict=True)]
+                starts = np.cumsum(parts) - parts
+                to = [start + np.arange(size) for start, size in zip(starts, parts, strict=True)]
             else:
-                to = [balanced_sample(self.rng, n, size) for size in sizes]
+                to = [balanced_sample(self.rng, n, size) for size in parts]
             return [(t.astype(np.int32), random_signs(self.rng, len(t))) for t in to]
 
-        blocks = tuple(sizes) if side_by_side else (n,)
+        blocks = tuple(parts) if side_by_side else (n,)
         value, slope, tangent = table.weights(share)
         new = Vectors(blocks, False, *_typical(value))
         activation: dict[str, Any] = {
@@ -374,7 +377,7 @@ class PixelPlan:
         activation |= {
             "n_slope": width,
             "n_tangent": width,
-            "slope_sums": [hashed(size) for size in sizes],
+            "slope_sums": [hashed(size) for size in [*sizes, _RESTS]],
             "product": self._product(old.n, width, width),
             "from_product": hashed(width),
             "from_tangent": hashed(old.n),
@@ -395,8 +398,10 @@ class PixelPlan:
         sizes = [phi.n]
         powers: list[dict[str, Any]] = []
         top = 1
+        degree = self.degree
         if phi.exact:
-            while top < self.degree and comb(phi.n + top, top + 1) <= _MOST_SIDE:
+            degree = min(2 * degree, MOST_DEGREE)  # cheap, and all that follows rests on it
+            while top < degree and comb(phi.n + top, top + 1) <= _MOST_SIDE:
                 top += 1
         for l, (below, variables, factors) in enumerate(monomials(phi.n, top), 2):
             product = {"n": len(below), "take_a": below, "take_b": variables}
@@ -404,7 +409,7 @@ class PixelPlan:
             sizes.append(len(below))
         exact = phi.exact
         size = max(width // 4, 32) if exact else width
-        for l in range(top + 1, self.degree + 1):
+        for l in range(top + 1, degree + 1):
             parent = max(top * ((l - 1) // top), 1) if top > 1 else l - 1
             pair = parent - 1, l - parent - 1
             product = self._product(sizes[pair[0]], sizes[pair[1]], size)
