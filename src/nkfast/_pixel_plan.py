@@ -42,6 +42,7 @@ _MOST_SIDE = 512  # features that are laid side by side: of exact parts, of an e
 _CORRELATION = 0.8  # of pixels that a pool averages, for what is typical behind it
 MOST_DEGREE = 16
 _RESTS = 2  # further components of the scalar behind an activation (kRests)
+_MOST_DOUBLINGS = 3  # of the width of a pixel
 _FEW_OUTPUTS = 16  # with fewer the scalar has no column of its own
 
 
@@ -435,10 +436,14 @@ class PixelPlan:
         return len(self.fields) - 1
 
     def _width(self, shape: Shape) -> int:
-        """Return the features of a pixel: the more, the fewer pixels there are left."""
-        pixels = shape[0] * shape[1]
-        factor = 1 if 4 * pixels > self.pixels else 2 if pixels > 1 else 4
-        self.widths[shape] = factor * self.width
+        """Return the features of a pixel: the more, the fewer pixels there are left.
+
+        For noise of about a / width from each layer and cost pixels * width, widths in proportion
+        to pixels^(-1/2) are best.
+        """
+        factor = (self.pixels / (shape[0] * shape[1])) ** 0.5
+        power = int(np.clip(np.round(np.log2(factor)), 0, _MOST_DOUBLINGS))
+        self.widths[shape] = self.width << power
         return self.widths[shape]
 
     def _need_halo(self, shape: Shape, conv: Conv, windows: tuple[Window, Window]) -> None:

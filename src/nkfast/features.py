@@ -369,10 +369,10 @@ _DOC = """Feature map of the {name} of a network: Z Z^T approximates the kernel.
         entries are taken for images, so that the map fits into a pipeline. Other networks do not
         look at it.
     pixel_components : int or "auto", default="auto"
-        With a network of images: the features of a pixel at full resolution, at least 8; where a
-        quarter of the pixels or fewer are left it is twice, of one pixel four times as many. "auto"
-        takes half of `n_components` (times `oversampling`), within 256 and 1024. Error and time per
-        image depend on it far more than on `n_components`.
+        With a network of images: the features of a pixel at full resolution, at least 8; twice as
+        many where a quarter of the pixels are left, and so on, up to 8 times. "auto" takes the
+        power of two below 16 sqrt(n_components) (times `oversampling` inside), within 128 and
+        2048. Error and time per image depend on it far more than on `n_components`.
     random_state : int, RandomState instance or None, default=None
         Of the sketch, and of the rows to which it is adjusted or that are held out.
 
