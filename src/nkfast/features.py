@@ -20,7 +20,7 @@ from ._feature_map import FeatureMap, relative_error
 from ._fitting import Sample
 from ._layerwise import LayerwiseMap
 from ._pixel_map import DEGREE, ImageSample, PixelMap, as_images, check_image_shape, default_width
-from ._pixel_plan import MOST_DEGREE
+from ._pixel_parts import MOST_DEGREE
 from ._polynomial import build_program, polynomial_steps
 from ._recipes import own_network
 from ._rows import row_norms
