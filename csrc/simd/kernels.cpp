@@ -49,6 +49,7 @@ template <class T> constexpr Table<T> table() {
       .sketch_plane = sketch_plane<T>,
       .weighted_sketch = weighted_sketch<T>,
       .mean_planes = mean_planes<T>,
+      .pool_planes = pool_planes<T>,
       .stream = stream<T>,
       .narrow = narrow<T>,
       .transpose_tile = transpose_tile<T>,

@@ -57,3 +57,55 @@ void mean_planes(const T* plane, std::size_t stride, std::size_t n, const std::i
     store_any(dst + j * dst_stride, sum * share);
   }
 }
+
+// Every S-th number from x on.
+template <int S, class T> inline Vec<T> load_every(const T* x) {
+  if constexpr (S == 1) {
+    return load_any(x);
+  } else {
+    return every_other<T>(load_any(x), load_any(x + kLanes<T>), LaneIndices<T>{});
+  }
+}
+
+template <int S, class T>
+void pool_planes_by(const PlanePool& p, const T* plane, std::size_t stride, std::size_t n, T* dst,
+                    std::size_t dst_stride) {
+  constexpr std::size_t W = kLanes<T>;
+  const T one = T{1} / static_cast<T>(p.window_rows * p.window_cols);
+  const Vec<T> share = splat<T>(one);
+  Vec<T> tail{};
+  for (std::size_t r = 0; r < p.cols % W; ++r) {
+    tail[r] = one;
+  }
+  for (std::size_t j = 0; j < n; ++j) {
+    for (std::size_t row = 0; row < p.rows; ++row) {
+      for (std::size_t col = 0; col < p.cols; col += W) {
+        const T* from = plane + j * stride + row * p.row_stride * p.pitch + col * S;
+        Vec<T> sum{};
+        for (std::size_t a = 0; a < p.window_rows; ++a) {
+          for (std::size_t b = 0; b < p.window_cols; ++b) {
+            sum += load_every<S>(from + a * p.pitch + b);
+          }
+        }
+        // Past the last column are zeros, or what the next row will write.
+        store_any(dst + j * dst_stride + row * p.dst_pitch + col,
+                  sum * (col + W > p.cols ? tail : share));
+      }
+    }
+  }
+}
+
+template <class T>
+bool pool_planes(const PlanePool& p, const T* plane, std::size_t stride, std::size_t n, T* dst,
+                 std::size_t dst_stride) {
+  switch (p.col_stride) {
+  case 1:
+    pool_planes_by<1>(p, plane, stride, n, dst, dst_stride);
+    return true;
+  case 2:
+    pool_planes_by<2>(p, plane, stride, n, dst, dst_stride);
+    return true;
+  default:
+    return false;
+  }
+}

@@ -111,6 +111,16 @@ private:
     const std::size_t n = size(p.from), n_taps = p.rows * p.cols;
     clear(p.to);
     T* target = plane(p.to);
+    const PlanePool windows{.window_rows = p.rows,
+                            .window_cols = p.cols,
+                            .row_stride = p.row_stride,
+                            .col_stride = p.col_stride,
+                            .pitch = from.pitch,
+                            .dst_pitch = to.pitch,
+                            .rows = to.height,
+                            .cols = to.width};
+    const bool pooled = loops_.pool_planes(windows, plane(p.from) + from.front, from.stride, n + 1,
+                                           target + to.front, to.stride);
     taps_.resize(n_taps * lanes_);
     for (std::size_t at = 0; at < to.span(); at += lanes_) {
       alignas(64) T mask[kMost] = {};
@@ -118,7 +128,7 @@ private:
         const std::size_t row = (at + r) / to.pitch, col = (at + r) % to.pitch;
         const bool inside = row < to.height && col < to.width;
         mask[r] = inside ? T{1} : T{0};
-        for (std::size_t t = 0; t < n_taps; ++t) {
+        for (std::size_t t = 0; t < n_taps && !pooled; ++t) {
           taps_[t * lanes_ + r] =
               inside ? static_cast<std::int32_t>(from.at(row * p.row_stride + t / p.cols,
                                                          col * p.col_stride + t % p.cols))
@@ -126,7 +136,10 @@ private:
         }
       }
       T* cells = target + to.front + at;
-      loops_.mean_planes(plane(p.from), from.stride, n + 1, taps_.data(), n_taps, cells, to.stride);
+      if (!pooled) {
+        loops_.mean_planes(plane(p.from), from.stride, n + 1, taps_.data(), n_taps, cells,
+                           to.stride);
+      }
       T* block = buffers_[kLeft];
       loops_.collect(cells, to.stride, n, mask, block);
       loops_.square_sums(block, n, cells + (n + 1) * to.stride);
