@@ -116,6 +116,20 @@ def test_one_pixel_is_a_dense_network():
     assert error(K, found.mean(axis=0)) < 0.04
 
 
+@pytest.mark.parametrize("activation", [nk.GELU(), nk.ReLU()])
+def test_no_bias_where_contrasts_differ(activation):
+    """Pixels of unlike variance, whose kernels of degree 0 no single factor each can give.
+
+    The mean of 8 draws without bias has 0.35 times the error of one.
+    """
+    x = images(16) * np.geomspace(0.3, 2, 16)[:, None, None, None]
+    layers = [C(w_std=1.4, b_std=0.3), activation] * 2
+    net = nk.Sequential(*layers, nk.GlobalAvgPool(), nk.Dense())
+    for kernel in ("nngp", "ntk"):
+        K, found = grams(net, kernel, x, 8, 2048, pixel_components=512, degree=8)
+        assert error(K, found.mean(axis=0)) < 0.5 * error(K, *found)
+
+
 def test_error_falls_with_the_width():
     x = images(20, (12, 12, 3))
     net = nk.myrtle(5)

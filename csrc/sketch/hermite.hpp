@@ -6,19 +6,24 @@
 //   G_j = sum over l of binomial(l, j) a_l(s) a_l(s') (c c')^(l - j).
 //
 // It is taken as g_j g'_j with g_j^2 = G_j of a pixel with itself: exact on the diagonal, where c
-// and c' agree, and too large by a factor of about 1 + (c - c')^2 else.
+// and c' agree, and too large by a factor of about 1 + (c - c')^2 else. G_0, which has most energy,
+// is the inner product of the vectors a_l(s) c^l: of these come the components along that of a
+// typical pixel and, as "rests", along its derivatives by s and by c, with the exact norm.
 #pragma once
 
 #include "sketch/pixels.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <numeric>
 
 namespace nkfast::pixels {
 
 class HermiteWeights {
 public:
   static constexpr std::size_t kMaxOrder = 32, kMaxDegree = 16;
+  static constexpr std::size_t kMost = kMaxDegree + 1 + kRests; // weights
 
   explicit HermiteWeights(const Activation& activation)
       : table_(activation.table), degree_(activation.degree), alias_(activation.alias),
@@ -31,50 +36,104 @@ public:
         value *= static_cast<double>(l - j) / static_cast<double>(j + 1);
       }
     }
+    find_axes();
   }
 
-  // Of a pixel (c, v), energy = |v|^2: those of the function in out[j * lanes], and of its
-  // derivative, or, if alias, of the tangent kernel, in slope[j * lanes]. null: not wanted.
+  // Of a pixel (c, v), energy = |v|^2: those of the function in out[j * lanes], the rests behind
+  // that of the highest degree, and of its derivative, or, if alias, of the tangent kernel, in
+  // slope[j * lanes]. null: not wanted.
   void operator()(double c, double energy, double* out, double* slope, std::size_t lanes) {
-    const std::size_t q = table_.order;
     const double variance = c * c + energy;
     const double s = std::sqrt(variance);
-    look_up(s);
     const double share = s > 0 ? c / s : 0.0;
     const double rest = s > 0 ? energy / variance : 0.0;
-    const double* a = row_.data();
-    const double* b = a + q + 1;
-    const double* reference = table_.reference.data();
-    double squares[kMaxOrder + 1], signs[kMaxOrder + 1];
-    for (std::size_t l = 0; l <= q; ++l) {
-      squares[l] = a[l] * a[l];
-      signs[l] = a[l] * reference[l];
+    double squares[2][kMaxOrder + 1], signs[2][kMaxOrder + 1], tails[2];
+    series(s, squares, signs, tails);
+    split(squares[0], signs[0], tails[0], share, rest, axes_[0], out, lanes);
+    if (slope != nullptr) {
+      split(squares[1], signs[1], tails[1], share, rest, axes_[1], slope, lanes);
     }
-    split(squares, signs, row_[2 * q + 2], share, rest, out, lanes);
-    if (slope == nullptr) {
-      return;
-    }
-    double tail = row_[2 * q + 3];
-    if (alias_) {
-      for (std::size_t l = q + 1; l-- > 0;) {
-        squares[l] *= merged_;
-        squares[l] += l > 0 ? variance * b[l - 1] * b[l - 1] : 0;
-        signs[l] *= static_cast<double>(l) + merged_;
-      }
-      tail = variance * (tail + b[q] * b[q]) + merged_ * row_[2 * q + 2];
-    } else {
-      for (std::size_t l = 0; l <= q; ++l) {
-        squares[l] = b[l] * b[l];
-        signs[l] = b[l] * reference[q + 1 + l];
-      }
-    }
-    split(squares, signs, tail, share, rest, slope, lanes);
   }
 
 private:
+  using Vector = std::array<double, kMaxOrder + 1>;
+  using Axes = std::array<Vector, 1 + kRests>;
+
+  // Squares of the coefficients of both series, their products with those of a typical pixel, and
+  // the sums of all later squares.
+  void series(double s, double (*squares)[kMaxOrder + 1], double (*signs)[kMaxOrder + 1],
+              double* tails) {
+    const std::size_t q = table_.order;
+    const double variance = s * s;
+    look_up(s);
+    const double* a = row_.data();
+    const double* b = a + q + 1;
+    const double* reference = table_.reference.data();
+    tails[0] = row_[2 * q + 2];
+    tails[1] = row_[2 * q + 3];
+    for (std::size_t l = 0; l <= q; ++l) {
+      squares[0][l] = a[l] * a[l];
+      signs[0][l] = a[l] * reference[l];
+      squares[1][l] = b[l] * b[l];
+      signs[1][l] = b[l] * reference[q + 1 + l];
+    }
+    if (alias_) {
+      for (std::size_t l = 0; l <= q; ++l) {
+        squares[1][l] = merged_ * squares[0][l] + (l > 0 ? variance * b[l - 1] * b[l - 1] : 0);
+        signs[1][l] = signs[0][l] * (static_cast<double>(l) + merged_);
+      }
+      tails[1] = variance * (tails[1] + b[q] * b[q]) + merged_ * tails[0];
+    }
+  }
+
+  // The vector whose inner products are G_0.
+  Vector constant(const double* squares, const double* signs, double share) const {
+    Vector w{};
+    double power = 1;
+    for (std::size_t l = 0; l <= table_.order; ++l) {
+      w[l] = std::copysign(std::sqrt(squares[l]), signs[l]) * power;
+      power *= table_.share < 0 ? -share : share;
+    }
+    return w;
+  }
+
+  static double dot(const Vector& x, const Vector& y) {
+    return std::inner_product(x.begin(), x.end(), y.begin(), 0.0);
+  }
+
+  // What the vectors of typical pixels span, orthonormal or zero.
+  void find_axes() {
+    constexpr double kStep = 0.05;
+    const double s = std::exp(table_.first + table_.step * static_cast<double>(table_.n - 1) / 2);
+    const double shares[] = {table_.share, table_.share, table_.share * (1 - kStep)};
+    const double deviations[] = {s, s * (1 + kStep), s};
+    for (std::size_t k = 0; k <= kRests; ++k) {
+      double squares[2][kMaxOrder + 1], signs[2][kMaxOrder + 1], tails[2];
+      series(deviations[k], squares, signs, tails);
+      for (std::size_t i = 0; i < 2; ++i) {
+        Vector w = constant(squares[i], signs[i], shares[k]);
+        const double whole = dot(w, w);
+        for (std::size_t round = 0; round < 2; ++round) {
+          for (std::size_t other = 0; other < k; ++other) {
+            const double along = dot(w, axes_[i][other]);
+            for (std::size_t l = 0; l < w.size(); ++l) {
+              w[l] -= along * axes_[i][other][l];
+            }
+          }
+        }
+        const double left = dot(w, w);
+        const double factor = left > 1e-12 * whole ? 1 / std::sqrt(left) : 0.0;
+        for (double& value : w) {
+          value *= factor;
+        }
+        axes_[i][k] = w;
+      }
+    }
+  }
+
   // What lies above the highest degree is counted there: the norm is exact.
   void split(const double* squares, const double* signs, double tail, double share, double rest,
-             double* out, std::size_t lanes) const {
+             const Axes& axes, double* out, std::size_t lanes) const {
     const std::size_t q = table_.order;
     double total = tail;
     for (std::size_t l = 0; l <= q; ++l) {
@@ -98,6 +157,20 @@ private:
       power *= rest;
       const double size = std::sqrt(std::max(own, 0.0));
       out[j * lanes] = other < 0 ? -size : size;
+    }
+    const Vector w = constant(squares, signs, share);
+    const double whole = out[0] * out[0];
+    out[0] = dot(w, axes[0]);
+    double found = 0;
+    for (std::size_t k = 1; k <= kRests; ++k) {
+      const double along = dot(w, axes[k]);
+      out[(degree_ + k) * lanes] = along;
+      found += along * along;
+    }
+    const double left = whole - out[0] * out[0];
+    const double factor = found > 0 && left > 0 ? std::sqrt(left / found) : 0.0;
+    for (std::size_t k = 1; k <= kRests; ++k) {
+      out[(degree_ + k) * lanes] *= factor;
     }
   }
 
@@ -149,6 +222,7 @@ private:
   double merged_;
   Reals binomials_;
   Reals row_;
+  std::array<Axes, 2> axes_{};
 };
 
 } // namespace nkfast::pixels

@@ -3,6 +3,7 @@
 
 #include "simd/dispatch.hpp"
 #include "sketch/hermite.hpp"
+#include "sketch/pixel_views.hpp"
 #include "sketch/pixels.hpp"
 
 #include <algorithm>
@@ -40,7 +41,7 @@ public:
               std::max({widest, power.product.n, power.product.length_a, power.product.length_b});
         }
       }
-      visits_.push_back(look(stage));
+      visits_.push_back(Visits<T>(stage, program.fields_, lanes_));
     }
     const std::size_t size = widest * lanes_ + 7 * 64 / sizeof(T); // on different cache sets
     scratch_ = allocate(size * (kBuffers + n_powers));
@@ -62,7 +63,6 @@ public:
   }
 
 private:
-  static constexpr std::size_t kMost = 16;
   // Buffers of the blocks; powers from kPowers on.
   enum { kNngp, kTangent, kLeft, kRight, kSum, kSlope, kProduct, kBuffers };
 
@@ -77,95 +77,9 @@ private:
     return Memory(p);
   }
 
-  // A block of pixels as a part sees it: contiguous from base, or those listed from `list` on.
-  struct View {
-    std::int32_t base = -1;
-    std::size_t list = 0;
-  };
-  struct Block {
-    std::size_t position = 0;
-    T mask[kMost] = {};
-    std::vector<View> views{}; // of all parts of all channels
-  };
-  struct Visits {
-    std::vector<Block> blocks{};
-    Ints lists{};
-  };
-
   T* plane(std::size_t field) { return memory_.get() + program_.starts_[field]; }
   std::size_t stride(std::size_t field) const { return program_.fields_[field].grid.stride; }
   std::size_t size(std::size_t field) const { return program_.fields_[field].n; }
-
-  static std::int64_t wrap(std::int64_t i, std::int64_t n) { return ((i % n) + n) % n; }
-
-  // Which pixels the parts of a stage see, block by block. Cell 0 of every plane is zero.
-  Visits look(const Stage& stage) const {
-    Visits visits;
-    const Grid& grid = program_.fields_[stage.stores[0]].grid;
-    for (std::size_t at = 0; at < grid.span(); at += lanes_) {
-      Block block;
-      block.position = grid.front + at;
-      bool any = false;
-      for (std::size_t r = 0; r < lanes_; ++r) {
-        const bool inside =
-            (at + r) % grid.pitch < grid.width && (at + r) / grid.pitch < grid.height;
-        block.mask[r] = inside ? T{1} : T{0};
-        any = any || inside;
-      }
-      if (!any) {
-        continue;
-      }
-      for (const Channel& channel : stage.channels) {
-        for (const Part& part : channel.parts) {
-          block.views.push_back(view(part, grid, at, block.mask, visits.lists));
-        }
-      }
-      visits.blocks.push_back(std::move(block));
-    }
-    return visits;
-  }
-
-  View view(const Part& part, const Grid& to, std::size_t at, const T* mask, Ints& lists) const {
-    const Grid& from = program_.fields_[part.field].grid;
-    const auto height = static_cast<std::int64_t>(from.height);
-    const auto width = static_cast<std::int64_t>(from.width);
-    const auto halo_rows = static_cast<std::int64_t>(from.halo_rows);
-    const auto halo_cols = static_cast<std::int64_t>(from.halo_cols);
-    std::int64_t cells[kMost] = {};
-    std::int64_t base = -1;
-    bool straight = true;
-    for (std::size_t r = 0; r < lanes_; ++r) {
-      if (mask[r] == 0) {
-        continue;
-      }
-      const Look& look = part.look;
-      std::int64_t row = static_cast<std::int64_t>((at + r) / to.pitch) * look.row_stride;
-      std::int64_t col = static_cast<std::int64_t>((at + r) % to.pitch) * look.col_stride;
-      row += look.row_offset;
-      col += look.col_offset;
-      if (look.circular) {
-        row = wrap(row, height);
-        col = wrap(col, width);
-      }
-      const std::int64_t cell =
-          static_cast<std::int64_t>(from.front) + row * static_cast<std::int64_t>(from.pitch) + col;
-      const bool inside = row >= 0 && row < height && col >= 0 && col < width;
-      cells[r] = inside ? cell : 0;
-      const std::int64_t first = cell - static_cast<std::int64_t>(r);
-      base = base < 0 ? first : base;
-      // Cells of the halo are zero; those of the columns are shared by neighbouring rows.
-      straight = straight && first == base && row >= -halo_rows && row < height + halo_rows &&
-                 col >= -halo_cols && col < width + halo_cols;
-    }
-    if (straight && base >= 0 && static_cast<std::size_t>(base) + lanes_ <= from.stride) {
-      return {static_cast<std::int32_t>(base), 0};
-    }
-    const View found{-1, lists.size()};
-    for (std::size_t r = 0; r < lanes_; ++r) {
-      lists.push_back(static_cast<std::int32_t>(cells[r]));
-    }
-    return found;
-  }
 
   void load(const T* x) {
     const Grid& grid = program_.fields_[0].grid;
@@ -230,7 +144,7 @@ private:
   }
 
   // A channel of a block of pixels: v as it is summed up, c and |v|^2 as it ought to be.
-  void mix(const Channel& channel, const Visits& visits, const View* views, T* block, double* c,
+  void mix(const Channel& channel, const Visits<T>& visits, const View* views, T* block, double* c,
            double* energy) {
     std::fill(block, block + channel.n * lanes_, T{0});
     std::fill(energy, energy + lanes_, 0.0);
@@ -304,29 +218,36 @@ private:
   // sum over j of weight_j S_j, hashed
   void add_up(const std::vector<Hash>& sums, const double* weights, std::size_t n, T* to) {
     std::fill(to, to + n * lanes_, T{0});
-    for (std::size_t j = 0; j < sums.size(); ++j) {
+    for (std::size_t j = 0; j + 1 < sums.size(); ++j) {
       alignas(64) T weight[kMost] = {};
       std::transform(weights + (j + 1) * kMost, weights + (j + 1) * kMost + lanes_, weight,
                      [](double w) { return static_cast<T>(w); });
       loops_.weighted_sketch(powers_[j], sums[j].to.size(), sums[j].to.data(), signs(sums[j]),
                              weight, to);
     }
+    const double* rests = weights + sums.size() * kMost;
+    for (std::size_t k = 0; k < kRests; ++k) {
+      T* cell = to + static_cast<std::size_t>(sums.back().to[k]) * lanes_;
+      for (std::size_t r = 0; r < lanes_; ++r) {
+        cell[r] += static_cast<T>(rests[k * kMost + r]) * signs(sums.back())[k];
+      }
+    }
   }
 
   static double energy_of(const double* weights, std::size_t degree, std::size_t r) {
     double sum = 0;
-    for (std::size_t j = 1; j <= degree; ++j) {
+    for (std::size_t j = 1; j <= degree + kRests; ++j) {
       sum += weights[j * kMost + r] * weights[j * kMost + r];
     }
     return sum;
   }
 
   void run(const Stage& stage, std::size_t index) {
-    const Visits& visits = visits_[index];
+    const Visits<T>& visits = visits_[index];
     for (const std::size_t field : stage.stores) {
       clear(field);
     }
-    for (const Block& block : visits.blocks) {
+    for (const typename Visits<T>::Block& block : visits.blocks) {
       const View* views = block.views.data();
       for (std::size_t k = 0; k < stage.channels.size(); ++k) {
         mix(stage.channels[k], visits, views, buffers_[kNngp + k], c_[k], energy_[k]);
@@ -344,7 +265,7 @@ private:
     }
   }
 
-  void store(std::size_t field, const Block& block, std::size_t k) {
+  void store(std::size_t field, const typename Visits<T>::Block& block, std::size_t k) {
     alignas(64) T factor[kMost] = {};
     const std::size_t n = size(field);
     T* to = plane(field) + block.position;
@@ -365,8 +286,8 @@ private:
     std::fill(one, one + kMost, 1.0);
     powers_.assign(1, buffers_[kNngp]);
     normalise(powers_[0], n, one);
-    double value[(HermiteWeights::kMaxDegree + 1) * kMost];
-    double slope[(HermiteWeights::kMaxDegree + 1) * kMost];
+    double value[HermiteWeights::kMost * kMost];
+    double slope[HermiteWeights::kMost * kMost];
     for (std::size_t r = 0; r < lanes_; ++r) {
       (*weights_[index])(c_[0][r], energy_[0][r], value + r, tangent ? slope + r : nullptr, kMost);
     }
@@ -510,7 +431,7 @@ private:
   std::vector<T*> buffers_;
   std::vector<T*> powers_;
   std::vector<std::optional<HermiteWeights>> weights_;
-  std::vector<Visits> visits_;
+  std::vector<Visits<T>> visits_;
   std::vector<double> scalars_;
   Ints taps_;
   T* source_[2] = {};

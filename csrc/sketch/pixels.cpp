@@ -82,9 +82,10 @@ void check_activation(const Activation& f, std::size_t n, std::size_t n_tangent,
     sizes.push_back(power.product.n);
   }
   const auto check_sums = [&](const std::vector<Hash>& sums, std::size_t width_, const char* name) {
-    if (sums.size() != f.degree) {
-      fail(std::string(name) + ": expected one hash for each degree");
+    if (sums.size() != f.degree + 1) {
+      fail(std::string(name) + ": expected one hash for each degree, and one for the rests");
     }
+    check_hash(sums.back(), kRests, width_, name);
     for (std::size_t j = 0; j < f.degree; ++j) {
       check_hash(sums[j], sizes[j], width_, name);
     }

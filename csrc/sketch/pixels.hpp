@@ -104,6 +104,8 @@ struct HermiteTable {
   double share = 0;  // the share of the scalar there
 };
 
+constexpr std::size_t kRests = 2; // further components of the scalar, see hermite.hpp
+
 struct Activation {
   bool alias = false;  // the tangent kernel's features before are the NNGP kernel's
   bool merged = false; // after it is the sum of both
@@ -111,7 +113,7 @@ struct Activation {
   HermiteTable table{};
   std::vector<Power> powers{}; // of degrees 2..
   std::size_t n = 0, n_slope = 0, n_tangent = 0;
-  std::vector<Hash> sums{}, slope_sums{}, tangent_sums{}; // of degrees 1..
+  std::vector<Hash> sums{}, slope_sums{}, tangent_sums{}; // of degrees 1.., and of the rests
   Product product{};
   Hash from_product{}, from_tangent{}, from_slope{}, from_nngp{};
   double direction_tangent = 1, direction_nngp = 0; // of the merged scalar

@@ -20,7 +20,7 @@ Array = NDArray[Any]
 Shape = tuple[int, int, int]
 
 DEGREE = 4  # highest power at an activation; what lies above counts there
-_LEAST_WIDTH, _MOST_WIDTH = 256, 1024  # of a pixel, if not given
+_LEAST_WIDTH, _MOST_WIDTH = 128, 2048  # of a pixel, if not given
 
 
 def check_image_shape(image_shape: Any) -> Shape:
@@ -51,8 +51,8 @@ def as_images(X: Any, image_shape: Shape | None) -> FloatArray:
 
 def default_width(n_components: int) -> int:
     """Return the features of a pixel for so many of an image."""
-    half = 1 << max(n_components // 2, 1).bit_length() - 1
-    return int(np.clip(half, _LEAST_WIDTH, _MOST_WIDTH))
+    power = 1 << int(np.log2(16 * n_components**0.5))
+    return int(np.clip(power, _LEAST_WIDTH, _MOST_WIDTH))
 
 
 @dataclass

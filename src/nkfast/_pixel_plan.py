@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import comb
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -29,7 +28,8 @@ from numpy.typing import NDArray
 
 from ._hermite_table import HermiteTable
 from ._layer import Activated, Dense, Layer
-from ._polynomial import balanced_sample, monomials, random_signs
+from ._pixel_parts import MOST_SIDE, Vectors, mix, powers, product, taps_of, typical
+from ._polynomial import balanced_sample, random_signs
 from .activations import Activation
 from .allocation import next_power_of_two
 from .convolution import AvgPool, Conv, Flatten, GlobalAvgPool, Window
@@ -38,29 +38,10 @@ from .layers import Residual
 Hash: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int8]]
 Shape: TypeAlias = tuple[int, int]
 
-_MOST_SIDE = 512  # features that are laid side by side: of exact parts, of an exact power
 _CORRELATION = 0.8  # of pixels that a pool averages, for what is typical behind it
+_RESTS = 2  # further components of the scalar behind an activation (kRests)
+_MOST_DOUBLINGS = 3  # of the width of a pixel
 _FEW_OUTPUTS = 16  # with fewer the scalar has no column of its own
-
-
-@dataclass
-class Vectors:
-    """Features (c, v) of one kernel: their field, or the channel that will make them.
-
-    `blocks` are the sizes of the parts of v, the first the one with most energy; `exact` says that
-    nothing is sketched yet. `c` and `energy` are typical values of the scalar and of |v|^2.
-    """
-
-    blocks: tuple[int, ...]
-    exact: bool
-    c: float
-    energy: float
-    field: int = -1
-    channel: dict[str, Any] | None = None
-
-    @property
-    def n(self) -> int:
-        return sum(self.blocks)
 
 
 @dataclass
@@ -98,7 +79,7 @@ class PixelPlan:
     width : int
         Features of a pixel at full resolution.
     degree : int
-        Highest power of v at an activation.
+        Highest power of v at an activation; twice that where v is a patch of the image.
     n_components : int
         Features of an image.
     rng : RandomState
@@ -161,7 +142,7 @@ class PixelPlan:
     def _step(self, step: Layer, state: State) -> State:
         if isinstance(step, Conv):
             windows = step._windows(state.shape)
-            taps = _taps(windows, step.padding == "CIRCULAR")
+            taps = taps_of(windows, step.padding == "CIRCULAR")
             self._need_halo(state.shape, step, windows)
             shape = windows[0].out, windows[1].out
             return self._affine(state, taps, step.w_std / len(taps) ** 0.5, step.b_std, shape)
@@ -252,45 +233,7 @@ class PixelPlan:
         constant: float,
         shape: Shape,
     ) -> Vectors:
-        """Return the channel of all sources at all taps, each times `scale`, and a constant."""
-        parts = [(v, tap) for v in sources for tap in taps]
-        scalars = np.array([v.c * scale for v, _ in parts] + [constant])
-        norm = float(np.linalg.norm(scalars))
-        directions = scalars / norm if norm > 0 else np.zeros(len(scalars))
-        rests = 0 if np.count_nonzero(scalars) < 2 else 1  # entries for the rest of a scalar
-        total = sum(v.n + rests for v, _ in parts) + rests
-        width = self._width(shape)
-        exact = all(v.exact for v, _ in parts) and total <= min(width, _MOST_SIDE)
-        # The block with most energy stays exact where there is room for it.
-        side = sum(v.blocks[0] if len(v.blocks) > 1 else 0 for v, _ in parts)
-        side = total if exact else side if 2 * side <= width else 0
-        n = total if exact else width
-        listed = []
-        start = 0
-        for (v, tap), direction in zip(parts, directions, strict=False):
-            if exact:
-                to = start + np.arange(v.n + 1) if rests else np.append(start + np.arange(v.n), 0)
-                start += v.n + rests
-            else:
-                first = v.blocks[0] if side and len(v.blocks) > 1 else 0
-                rest = balanced_sample(self.rng, n - side, v.n + 1 - first) + side
-                to = np.concatenate([start + np.arange(first), rest])
-                start += first
-            hash_ = to.astype(np.int32), random_signs(self.rng, v.n + 1)
-            listed.append(
-                {"field": v.field, "scale": scale, "direction": float(direction), "hash": hash_}
-                | tap
-            )
-        last = n - 1 if exact else int(self.rng.randint(side, n))
-        channel = {
-            "n": n,
-            "constant": constant,
-            "direction": float(directions[-1]),
-            "hash": (np.array([last], np.int32), random_signs(self.rng, 1)),
-            "parts": listed,
-        }
-        energy = scale**2 * sum(v.energy for v, _ in parts)
-        return Vectors((n,), exact, norm, energy, channel=channel)
+        return mix(self.rng, sources, taps, scale, constant, self._width(shape))
 
     def _stored(self, state: State) -> State:
         """Return the state with its channels in fields."""
@@ -314,25 +257,26 @@ class PixelPlan:
         table = HermiteTable(f, float(np.sqrt(variance)))
         share = phi.c / float(np.sqrt(variance)) if variance > 0 else 0.0
         width = self._width(state.shape)
-        powers, sizes, exact = self._powers(phi, width)
-        side_by_side = exact and sum(sizes) <= max(2 * width, _MOST_SIDE)
-        n = sum(sizes) if side_by_side else width
+        steps, sizes, exact = powers(self.rng, phi, width, self.degree)
+        side_by_side = exact and sum(sizes) <= max(2 * width, MOST_SIDE)
+        parts = [*sizes, _RESTS]
+        n = sum(parts) if side_by_side else width
 
         def sums() -> list[Hash]:
             if side_by_side:
-                starts = np.cumsum(sizes) - sizes
-                to = [start + np.arange(size) for start, size in zip(starts, sizes, strict=True)]
+                starts = np.cumsum(parts) - parts
+                to = [start + np.arange(size) for start, size in zip(starts, parts, strict=True)]
             else:
-                to = [balanced_sample(self.rng, n, size) for size in sizes]
+                to = [balanced_sample(self.rng, n, size) for size in parts]
             return [(t.astype(np.int32), random_signs(self.rng, len(t))) for t in to]
 
-        blocks = tuple(sizes) if side_by_side else (n,)
+        blocks = tuple(parts) if side_by_side else (n,)
         value, slope, tangent = table.weights(share)
-        new = Vectors(blocks, False, *_typical(value))
+        new = Vectors(blocks, False, *typical(value))
         activation: dict[str, Any] = {
             "table": table.parameters() | {"share": share},
             "degree": len(sizes),
-            "powers": powers,
+            "powers": steps,
             "n": n,
             "sums": sums(),
             "merged": merged and self.tangent,
@@ -341,7 +285,7 @@ class PixelPlan:
         psi = None
         if self.tangent:
             if state.alias:
-                psi = Vectors(blocks, False, *_typical(tangent + (value if merged else 0)))
+                psi = Vectors(blocks, False, *typical(tangent + (value if merged else 0)))
                 activation |= {"n_tangent": n, "tangent_sums": sums()}
             else:
                 assert state.psi is not None
@@ -366,7 +310,7 @@ class PixelPlan:
     ) -> Vectors:
         """Add to an activation what makes psi x phi' of it, and phi if merged."""
         rng = self.rng
-        c, energy = _typical(slope)
+        c, energy = typical(slope)
 
         def hashed(size: int) -> Hash:
             return balanced_sample(rng, width, size), random_signs(rng, size)
@@ -374,8 +318,8 @@ class PixelPlan:
         activation |= {
             "n_slope": width,
             "n_tangent": width,
-            "slope_sums": [hashed(size) for size in sizes],
-            "product": self._product(old.n, width, width),
+            "slope_sums": [hashed(size) for size in [*sizes, _RESTS]],
+            "product": product(self.rng, old.n, width, width),
             "from_product": hashed(width),
             "from_tangent": hashed(old.n),
             "from_slope": hashed(width),
@@ -390,39 +334,6 @@ class PixelPlan:
             scalar, vector = norm, vector + phi.energy
         return Vectors((width,), False, scalar, vector)
 
-    def _powers(self, phi: Vectors, width: int) -> tuple[list[dict[str, Any]], list[int], bool]:
-        """Return the powers 2..degree, the sizes of all, and whether the first are exact."""
-        sizes = [phi.n]
-        powers: list[dict[str, Any]] = []
-        top = 1
-        if phi.exact:
-            while top < self.degree and comb(phi.n + top, top + 1) <= _MOST_SIDE:
-                top += 1
-        for l, (below, variables, factors) in enumerate(monomials(phi.n, top), 2):
-            product = {"n": len(below), "take_a": below, "take_b": variables}
-            powers.append({"a": l - 2, "b": 0, "factors": factors, "product": product})
-            sizes.append(len(below))
-        exact = phi.exact
-        size = max(width // 4, 32) if exact else width
-        for l in range(top + 1, self.degree + 1):
-            parent = max(top * ((l - 1) // top), 1) if top > 1 else l - 1
-            pair = parent - 1, l - parent - 1
-            product = self._product(sizes[pair[0]], sizes[pair[1]], size)
-            powers.append({"a": pair[0], "b": pair[1], "product": product})
-            sizes.append(size)
-        return powers, sizes, exact
-
-    def _product(self, n_a: int, n_b: int, width: int) -> dict[str, Any]:
-        product: dict[str, Any] = {"n": width}
-        for name, n in (("a", n_a), ("b", n_b)):
-            length = next_power_of_two(n)
-            product |= {
-                f"length_{name}": length,
-                f"hash_{name}": (balanced_sample(self.rng, length, n), random_signs(self.rng, n)),
-                f"take_{name}": balanced_sample(self.rng, length, width),
-            }
-        return product
-
     # --- fields ---
 
     def _field(self, shape: Shape, n: int) -> int:
@@ -430,10 +341,14 @@ class PixelPlan:
         return len(self.fields) - 1
 
     def _width(self, shape: Shape) -> int:
-        """Return the features of a pixel: the more, the fewer pixels there are left."""
-        pixels = shape[0] * shape[1]
-        factor = 1 if 4 * pixels > self.pixels else 2 if pixels > 1 else 4
-        self.widths[shape] = factor * self.width
+        """Return the features of a pixel: the more, the fewer pixels there are left.
+
+        For noise of about a / width from each layer and cost pixels * width, widths in proportion
+        to pixels^(-1/2) are best.
+        """
+        factor = (self.pixels / (shape[0] * shape[1])) ** 0.5
+        power = int(np.clip(np.round(np.log2(factor)), 0, _MOST_DOUBLINGS))
+        self.widths[shape] = self.width << power
         return self.widths[shape]
 
     def _need_halo(self, shape: Shape, conv: Conv, windows: tuple[Window, Window]) -> None:
@@ -462,22 +377,6 @@ class PixelPlan:
         self.calls.append(("finish", (output,)))
 
 
-def _taps(windows: tuple[Window, Window], circular: bool) -> list[dict[str, Any]]:
-    """Return which pixel each tap of a filter sees."""
-    rows, cols = windows
-    return [
-        {
-            "row_stride": rows.stride,
-            "row_offset": i - rows.before,
-            "col_stride": cols.stride,
-            "col_offset": j - cols.before,
-            "circular": circular,
-        }
-        for i in range(rows.taps)
-        for j in range(cols.taps)
-    ]
-
-
 def _affine_next(steps: Sequence[Layer]) -> bool:
     """Return whether a Conv or Dense follows, at most pools between."""
     for step in steps:
@@ -486,8 +385,3 @@ def _affine_next(steps: Sequence[Layer]) -> bool:
         if not isinstance(step, (AvgPool, GlobalAvgPool, Flatten)):
             return False
     return False
-
-
-def _typical(parts: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the scalar and the energy of the rest."""
-    return float(np.sqrt(max(parts[0], 0.0))), float(max(parts[1] - parts[0], 0.0))

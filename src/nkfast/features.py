@@ -20,6 +20,7 @@ from ._feature_map import FeatureMap, relative_error
 from ._fitting import Sample
 from ._layerwise import LayerwiseMap
 from ._pixel_map import DEGREE, ImageSample, PixelMap, as_images, check_image_shape, default_width
+from ._pixel_parts import MOST_DEGREE
 from ._polynomial import build_program, polynomial_steps
 from ._recipes import own_network
 from ._rows import row_norms
@@ -41,7 +42,6 @@ Array = NDArray[Any]
 _DEGREES = (8, 16, 32)  # that are tried by default
 _MAX_EXACT_DEGREE = 24  # in few dimensions exact degrees are cheap and taken beyond the first
 _MAX_DEGREE = 64
-_MAX_PIXEL_DEGREE = 16
 _DIRECTION_ROWS = 4000  # rows whose features' principal directions are kept, or 2 n_components
 _FIRST_WIDTH = 64  # that n_components="auto" tries
 _HELD_OUT = 400  # rows on whose pairs it measures the error, or a quarter of the rows
@@ -200,7 +200,7 @@ class _NeuralFeatures(Compiled, FeatureMap):
             self.pixel_components_ = default_width(width)
         else:
             self.pixel_components_ = check_count(self.pixel_components, "pixel_components", low=8)
-        self.degree_ = check_count(degree, "degree", low=1, high=_MAX_PIXEL_DEGREE)
+        self.degree_ = check_count(degree, "degree", low=1, high=MOST_DEGREE)
         sizes = width, self.pixel_components_, self.degree_
         return PixelMap(sample.net, self._kernel, sample.X, *sizes, rng)
 
@@ -369,10 +369,10 @@ _DOC = """Feature map of the {name} of a network: Z Z^T approximates the kernel.
         entries are taken for images, so that the map fits into a pipeline. Other networks do not
         look at it.
     pixel_components : int or "auto", default="auto"
-        With a network of images: the features of a pixel at full resolution, at least 8; where a
-        quarter of the pixels or fewer are left it is twice, of one pixel four times as many. "auto"
-        takes half of `n_components` (times `oversampling`), within 256 and 1024. Error and time per
-        image depend on it far more than on `n_components`.
+        With a network of images: the features of a pixel at full resolution, at least 8; twice as
+        many where a quarter of the pixels are left, and so on, up to 8 times. "auto" takes the
+        power of two below 16 sqrt(n_components) (times `oversampling` inside), within 128 and
+        2048. Error and time per image depend on it far more than on `n_components`.
     random_state : int, RandomState instance or None, default=None
         Of the sketch, and of the rows to which it is adjusted or that are held out.
 
@@ -432,10 +432,11 @@ _DOC = """Feature map of the {name} of a network: Z Z^T approximates the kernel.
 
     *Networks of images.* Those that begin with a `Conv` or another layer of images take images of
     shape (n, height, width, channels). Layer by layer each pixel carries features; see
-    docs/convolutions.md. `degree` "auto" is 4, `construction` is not looked at, `sketch` has to be
-    "tensorsrht". Of `fit`'s images the shape and the mean square are used. ``n_components="auto"``
-    holds out at most 40 images, and `oversampling` projects without a fit to the exact kernel,
-    since that takes milliseconds for each pair.
+    docs/convolutions.md. `degree` "auto" is 4, and twice as much at the first activation;
+    `construction` is not looked at, `sketch` has to be "tensorsrht". Of `fit`'s images the shape
+    and the mean square are used. ``n_components="auto"`` holds out at most 40 images, and
+    `oversampling` projects without a fit to the exact kernel, since that takes milliseconds for
+    each pair.
 
     References
     ----------

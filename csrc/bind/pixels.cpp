@@ -1,7 +1,7 @@
 // Stages of a pixels::Program come from Python as dicts, whose keys are the members of the structs.
-#include "bind_pixels.hpp"
+#include "bind/arrays.hpp"
+#include "bind/bind.hpp"
 
-#include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
 #include "sketch/pixels.hpp"
@@ -9,15 +9,12 @@
 #include <stdexcept>
 #include <string>
 
-namespace py = pybind11;
 using namespace pybind11::literals;
 
 namespace nkfast {
 namespace {
 
 using namespace pixels;
-
-template <class T> using Array = py::array_t<T, py::array::c_style>;
 
 template <class T> std::vector<T> numbers(const py::handle& from) {
   const auto array = py::cast<py::array_t<T, py::array::c_style | py::array::forcecast>>(from);

@@ -1,0 +1,147 @@
+"""Pieces of a `PixelPlan`: how the features of pixels are summed up, hashed and multiplied."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import comb
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._polynomial import balanced_sample, monomials, random_signs
+from .allocation import next_power_of_two
+from .convolution import Window
+
+MOST_DEGREE = 16
+MOST_SIDE = 512  # features that are laid side by side: of exact parts, of an exact power
+
+
+@dataclass
+class Vectors:
+    """Features (c, v) of one kernel: their field, or the channel that will make them.
+
+    `blocks` are the sizes of the parts of v, the first the one with most energy; `exact` says that
+    nothing is sketched yet. `c` and `energy` are typical values of the scalar and of |v|^2.
+    """
+
+    blocks: tuple[int, ...]
+    exact: bool
+    c: float
+    energy: float
+    field: int = -1
+    channel: dict[str, Any] | None = None
+
+    @property
+    def n(self) -> int:
+        return sum(self.blocks)
+
+
+def mix(
+    rng: np.random.RandomState,
+    sources: list[Vectors],
+    taps: list[dict[str, Any]],
+    scale: float,
+    constant: float,
+    width: int,
+) -> Vectors:
+    """Return the channel of all sources at all taps, each times `scale`, and a constant.
+
+    `width`: its features, if the parts do not fit side by side.
+    """
+    parts = [(v, tap) for v in sources for tap in taps]
+    scalars = np.array([v.c * scale for v, _ in parts] + [constant])
+    norm = float(np.linalg.norm(scalars))
+    directions = scalars / norm if norm > 0 else np.zeros(len(scalars))
+    rests = 0 if np.count_nonzero(scalars) < 2 else 1  # entries for the rest of a scalar
+    total = sum(v.n + rests for v, _ in parts) + rests
+    exact = all(v.exact for v, _ in parts) and total <= min(width, MOST_SIDE)
+    # The block with most energy stays exact where there is room for it.
+    side = sum(v.blocks[0] if len(v.blocks) > 1 else 0 for v, _ in parts)
+    side = total if exact else side if 2 * side <= width else 0
+    n = total if exact else width
+    listed = []
+    start = 0
+    for (v, tap), direction in zip(parts, directions, strict=False):
+        if exact:
+            to = start + np.arange(v.n + 1) if rests else np.append(start + np.arange(v.n), 0)
+            start += v.n + rests
+        else:
+            first = v.blocks[0] if side and len(v.blocks) > 1 else 0
+            rest = balanced_sample(rng, n - side, v.n + 1 - first) + side
+            to = np.concatenate([start + np.arange(first), rest])
+            start += first
+        hash_ = to.astype(np.int32), random_signs(rng, v.n + 1)
+        listed.append(
+            {"field": v.field, "scale": scale, "direction": float(direction), "hash": hash_} | tap
+        )
+    last = n - 1 if exact else int(rng.randint(side, n))
+    channel = {
+        "n": n,
+        "constant": constant,
+        "direction": float(directions[-1]),
+        "hash": (np.array([last], np.int32), random_signs(rng, 1)),
+        "parts": listed,
+    }
+    energy = scale**2 * sum(v.energy for v, _ in parts)
+    return Vectors((n,), exact, norm, energy, channel=channel)
+
+
+def powers(
+    rng: np.random.RandomState, phi: Vectors, width: int, degree: int
+) -> tuple[list[dict[str, Any]], list[int], bool]:
+    """Return the powers 2..degree, the sizes of all, and whether the first are exact."""
+    sizes = [phi.n]
+    steps: list[dict[str, Any]] = []
+    top = 1
+    if phi.exact:
+        degree = min(2 * degree, MOST_DEGREE)  # cheap, and all that follows rests on it
+        while top < degree and comb(phi.n + top, top + 1) <= MOST_SIDE:
+            top += 1
+    for l, (below, variables, factors) in enumerate(monomials(phi.n, top), 2):
+        taken = {"n": len(below), "take_a": below, "take_b": variables}
+        steps.append({"a": l - 2, "b": 0, "factors": factors, "product": taken})
+        sizes.append(len(below))
+    exact = phi.exact
+    size = max(width // 4, 32) if exact else width
+    for l in range(top + 1, degree + 1):
+        parent = max(top * ((l - 1) // top), 1) if top > 1 else l - 1
+        pair = parent - 1, l - parent - 1
+        sketched = product(rng, sizes[pair[0]], sizes[pair[1]], size)
+        steps.append({"a": pair[0], "b": pair[1], "product": sketched})
+        sizes.append(size)
+    return steps, sizes, exact
+
+
+def product(rng: np.random.RandomState, n_a: int, n_b: int, width: int) -> dict[str, Any]:
+    """Return a sketch of the tensor product of vectors of these sizes."""
+    found: dict[str, Any] = {"n": width}
+    for name, n in (("a", n_a), ("b", n_b)):
+        length = next_power_of_two(n)
+        found |= {
+            f"length_{name}": length,
+            f"hash_{name}": (balanced_sample(rng, length, n), random_signs(rng, n)),
+            f"take_{name}": balanced_sample(rng, length, width),
+        }
+    return found
+
+
+def taps_of(windows: tuple[Window, Window], circular: bool) -> list[dict[str, Any]]:
+    """Return which pixel each tap of a filter sees."""
+    rows, cols = windows
+    return [
+        {
+            "row_stride": rows.stride,
+            "row_offset": i - rows.before,
+            "col_stride": cols.stride,
+            "col_offset": j - cols.before,
+            "circular": circular,
+        }
+        for i in range(rows.taps)
+        for j in range(cols.taps)
+    ]
+
+
+def typical(parts: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the scalar and the energy of the rest."""
+    return float(np.sqrt(max(parts[0], 0.0))), float(max(parts[1] - parts[0], 0.0))
