@@ -109,8 +109,10 @@ class FlipAverage(MetaEstimatorMixin, TransformerMixin, ImageEstimator):  # type
 
         (k(x, y) + k(F x, y) + k(x, F y) + k(F x, F y)) / 4,
 
-    and an image and its mirror image have the same features. Ridge regression on these features
-    has half the rows of that on the doubled set of `augment_flips`.
+    and an image and its mirror image have the same features. Where k(F x, F y) = k(x, y), as for
+    `myrtle` and images whose sides its pools divide, ridge regression with the averaged kernel is
+    that on the doubled set of `augment_flips` with twice the penalty, from half the rows. Sketched
+    features meet that condition up to their error.
 
     Parameters
     ----------
@@ -137,7 +139,7 @@ class FlipAverage(MetaEstimatorMixin, TransformerMixin, ImageEstimator):  # type
     References
     ----------
     Li, Wang, Yu, Du, Hu, Salakhutdinov, Arora, "Enhanced convolutional neural tangent kernels",
-    arXiv:1911.00809, 2019, section 4, show that the averaged kernel is augmentation by flips.
+    arXiv:1911.00809, 2019: regression with the averaged kernel is that on the augmented set.
 
     Examples
     --------
