@@ -14,7 +14,7 @@ MODULES = [
 ]
 PUBLIC = {
     f"{module.__name__}.{name}": getattr(module, name)
-    for module in (nkfast, nkfast.gp, nkfast.sketch)
+    for module in (nkfast, nkfast.gp, nkfast.images, nkfast.sketch)
     for name in module.__all__
     if not name.startswith("__") and not inspect.ismodule(getattr(module, name))
 }

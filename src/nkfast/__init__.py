@@ -1,6 +1,6 @@
 """Neural kernels at scale: exact NNGP and NTK kernels, and feature maps that approximate them."""
 
-from nkfast import gp, sketch
+from nkfast import gp, images, sketch
 from nkfast._config import get_num_threads, num_threads, set_num_threads, show_config
 from nkfast._core import __version__
 from nkfast._layer import Dense
@@ -97,6 +97,7 @@ __all__ = [
     "fwht",
     "get_num_threads",
     "gp",
+    "images",
     "mlp",
     "myrtle",
     "num_threads",

@@ -1,0 +1,228 @@
+"""Left-right flips of images: a training set doubled, or features averaged."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import MetaEstimatorMixin, TransformerMixin, clone
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from ._image_estimator import ImageEstimator
+from ._pixel_map import as_images, check_image_shape
+
+Array = NDArray[Any]
+
+
+def flip_left_right(X: Any, *, image_shape: tuple[int, int, int] | None = None) -> Array:
+    """Return the mirror images of `X`: columns of pixels in the opposite order.
+
+    Parameters
+    ----------
+    X : array_like of shape (n, height, width, channels) or (n, height * width * channels)
+        Flat rows only with `image_shape`. Integers become float64.
+    image_shape : tuple of int, optional
+        (height, width, channels), needed for flat rows.
+
+    Returns
+    -------
+    ndarray of the shape of `X`
+        A copy; float32 for float32 input, else float64.
+
+    Raises
+    ------
+    ValueError, TypeError
+        On NaN or infinity, another shape, or a sparse matrix.
+
+    Examples
+    --------
+    >>> import numpy as np, nkfast as nk
+    >>> images = np.arange(6).reshape(1, 2, 3, 1)
+    >>> nk.images.flip_left_right(images)[0, :, :, 0]
+    array([[2., 1., 0.],
+           [5., 4., 3.]])
+    """
+    shape = None if image_shape is None else check_image_shape(image_shape)
+    images = as_images(X, shape)
+    flipped = np.ascontiguousarray(images[:, :, ::-1])
+    return flipped.reshape(len(images), -1) if np.ndim(X) == 2 else flipped
+
+
+def augment_flips(
+    X: Any, y: Any, *, image_shape: tuple[int, int, int] | None = None
+) -> tuple[Array, Array]:
+    """Double a training set: the images of `X`, then their mirror images, `y` repeated.
+
+    Parameters
+    ----------
+    X : array_like of shape (n, height, width, channels) or (n, height * width * channels)
+        Flat rows only with `image_shape`. Integers become float64.
+    y : array_like of shape (n,) or (n, n_targets)
+        Labels or targets, of any type.
+    image_shape : tuple of int, optional
+        (height, width, channels), needed for flat rows.
+
+    Returns
+    -------
+    X_both : ndarray of shape (2 n, ...)
+        float32 for float32 input, else float64. Image n + i is the mirror image of image i.
+    y_both : ndarray of shape (2 n,) or (2 n, n_targets)
+
+    Raises
+    ------
+    ValueError, TypeError
+        On NaN or infinity, another shape, a sparse matrix, or unequal lengths.
+
+    See Also
+    --------
+    FlipAverage : The other way: features that are the same for an image and its mirror image.
+
+    Examples
+    --------
+    >>> import numpy as np, nkfast as nk
+    >>> X_both, y_both = nk.images.augment_flips(np.ones((3, 4, 4, 1)), ["a", "b", "c"])
+    >>> X_both.shape, y_both.tolist()
+    ((6, 4, 4, 1), ['a', 'b', 'c', 'a', 'b', 'c'])
+    """
+    flipped = flip_left_right(X, image_shape=image_shape)
+    # Flipped back: what X is once it is checked.
+    given = flip_left_right(flipped, image_shape=image_shape)
+    y = np.asarray(y)
+    if y.ndim == 0 or len(y) != len(given):
+        raise ValueError(
+            f"y: expected {len(given)} labels, one for each image, got shape {y.shape}"
+        )
+    return np.concatenate([given, flipped]), np.concatenate([y, y])
+
+
+def _names_features(estimator: FlipAverage) -> bool:
+    return hasattr(estimator.transformer, "get_feature_names_out")
+
+
+class FlipAverage(MetaEstimatorMixin, TransformerMixin, ImageEstimator):  # type: ignore[misc]
+    """Features of images averaged with those of their mirror images.
+
+    For features phi of a kernel k and the left-right flip F they are (phi(x) + phi(F x)) / 2, so
+    that their inner products are the kernel averaged over flips of both images,
+
+        (k(x, y) + k(F x, y) + k(x, F y) + k(F x, F y)) / 4,
+
+    and an image and its mirror image have the same features. Where k(F x, F y) = k(x, y), as for
+    `myrtle` and images whose sides its pools divide, ridge regression with the averaged kernel is
+    that on the doubled set of `augment_flips` with twice the penalty, from half the rows. Sketched
+    features meet that condition up to their error.
+
+    Parameters
+    ----------
+    transformer : estimator
+        Any feature map of images, or a pipeline that ends in one; a copy of it is fitted.
+    image_shape : tuple of int, optional
+        (height, width, channels): rows of height * width * channels entries are taken for images.
+        `transformer` gets what comes, images or flat rows, so it may need the same.
+
+    Attributes
+    ----------
+    transformer_ : estimator
+        The fitted copy.
+    image_shape_ : tuple of int
+    n_features_in_ : int
+        The product of `image_shape_`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Only for flat rows with string column names.
+
+    See Also
+    --------
+    augment_flips : Doubles the training set instead.
+
+    References
+    ----------
+    Li, Wang, Yu, Du, Hu, Salakhutdinov, Arora, "Enhanced convolutional neural tangent kernels",
+    arXiv:1911.00809, 2019: regression with the averaged kernel is that on the augmented set.
+
+    Examples
+    --------
+    >>> import numpy as np, nkfast as nk
+    >>> images = np.random.default_rng(0).standard_normal((5, 6, 6, 1))
+    >>> net = nk.Sequential(nk.Conv(), nk.ReLU(), nk.Flatten(), nk.Dense())
+    >>> phi = nk.images.FlipAverage(nk.NTKFeatures(net, n_components=128, random_state=0))
+    >>> Z = phi.fit_transform(images)
+    >>> Z.shape, bool(np.allclose(Z, phi.transform(nk.images.flip_left_right(images))))
+    ((5, 128), True)
+    """
+
+    def __init__(
+        self, transformer: Any, *, image_shape: tuple[int, int, int] | None = None
+    ) -> None:
+        self.transformer = transformer
+        self.image_shape = image_shape
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Fit a copy of `transformer` on the images of `X` as they are.
+
+        Parameters
+        ----------
+        X : array_like of shape (n, height, width, channels) or (n, height * width * channels)
+            Flat rows only with `image_shape`.
+        y : array_like, optional
+            Handed on.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            On NaN or infinity, another shape, no images, a sparse matrix, or a `transformer` that
+            is none.
+        """
+        if not hasattr(self.transformer, "fit") or not hasattr(self.transformer, "transform"):
+            raise TypeError(
+                "transformer: expected an estimator with fit and transform, "
+                f"got {self.transformer!r}"
+            )
+        X = self._checked(X, reset=True)
+        self.transformer_ = clone(self.transformer).fit(X, y)
+        return self
+
+    def transform(self, X: Any) -> Any:
+        """Return the averaged features of the images of `X`.
+
+        Parameters
+        ----------
+        X : array_like of shape (n, height, width, channels) or (n, height * width * channels)
+
+        Returns
+        -------
+        What `transformer` returns
+            Of an ndarray, mostly of shape (n, n_components), the dtype is kept.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            On NaN or infinity, and on images of another shape than those of `fit`.
+        """
+        check_is_fitted(self)
+        X = self._checked(X, reset=False)
+        flipped = flip_left_right(X, image_shape=self.image_shape_)
+        return 0.5 * (self.transformer_.transform(X) + self.transformer_.transform(flipped))
+
+    @available_if(_names_features)  # type: ignore[untyped-decorator]
+    def get_feature_names_out(self, input_features: Any = None) -> Any:
+        """Return the names of the features, those of `transformer`.
+
+        Parameters
+        ----------
+        input_features : array_like of str, optional
+            Handed on.
+
+        Returns
+        -------
+        ndarray of str
+        """
+        check_is_fitted(self)
+        return self.transformer_.get_feature_names_out(input_features)

@@ -1,0 +1,190 @@
+"""examples/cifar10_cntk.py reads every form of CIFAR-10, and learns from images made here."""
+
+import pickle
+import runpy
+import struct
+import tarfile
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+import nkfast as nk
+
+EXAMPLE = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "cifar10_cntk.py"))
+main, load = EXAMPLE["main"], EXAMPLE["load"]
+SMALL = ["--n-components", "32", "--block", "13"]
+
+
+def bars(n, size=32, seed=0):
+    """Noisy images with a bright bar, whose direction and colour are the class."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 6, n)
+    x = rng.integers(0, 60, (n, size, size, 3))
+    for image, label in zip(x, labels, strict=True):
+        at = rng.integers(1, size - 2)
+        part = image[at : at + 2] if label % 2 else image[:, at : at + 2]
+        part[..., label // 2] += 190
+    return x.astype(np.uint8), labels.astype(np.uint8)
+
+
+def rows(x):
+    return x.transpose(0, 3, 1, 2).reshape(len(x), -1)
+
+
+class Python2Pickler(pickle._Pickler):
+    """Writes bytes as the str of Python 2, of which the distributed files are made."""
+
+    dispatch: ClassVar = dict(pickle._Pickler.dispatch)
+
+    def save_str_of_python2(self, value):
+        self.write(pickle.BINSTRING + struct.pack("<i", len(value)) + value)
+        self.memoize(value)
+
+    dispatch[bytes] = save_str_of_python2
+
+
+def write_pickles(folder, train, test, protocol):
+    for i, (x, y) in enumerate(train, 1):
+        write_pickle(folder / f"data_batch_{i}", x, y, protocol)
+    write_pickle(folder / "test_batch", *test, protocol)
+
+
+def write_pickle(path, x, y, protocol):
+    content = {b"batch_label": b"testing", b"labels": y.tolist(), b"data": rows(x)}
+    with path.open("wb") as file:
+        if protocol is None:
+            Python2Pickler(file, 2, fix_imports=True).dump(content)
+        else:
+            pickle.dump(content, file, protocol)
+
+
+def write_binaries(folder, train, test):
+    names = [f"data_batch_{i}.bin" for i in range(1, len(train) + 1)] + ["test_batch.bin"]
+    for name, (x, y) in zip(names, [*train, test], strict=True):
+        (folder / name).write_bytes(np.concatenate([y[:, None], rows(x)], axis=1).tobytes())
+
+
+TRAIN = [bars(3, seed=i) for i in range(5)]
+TEST = bars(4, seed=9)
+
+
+def check_loaded(path, batches=5):
+    (x, y), (x_test, y_test) = load(path)
+    assert_array_equal(x, np.concatenate([x for x, _ in TRAIN[:batches]]))
+    assert_array_equal(y, np.concatenate([y for _, y in TRAIN[:batches]]))
+    assert_array_equal(x_test, TEST[0])
+    assert_array_equal(y_test, TEST[1])
+    assert x.dtype == np.uint8
+
+
+@pytest.mark.parametrize("protocol", [None, 2, 4, 5])
+def test_pickles(tmp_path, protocol):
+    write_pickles(tmp_path, TRAIN, TEST, protocol)
+    check_loaded(tmp_path)
+    with tarfile.open(tmp_path / "cifar-10-python.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path, "cifar-10-batches-py", filter=lambda m: m if m.size < 2e4 else None)
+    check_loaded(tmp_path / "cifar-10-python.tar.gz")
+
+
+def test_binary_files(tmp_path):
+    write_binaries(tmp_path, TRAIN, TEST)
+    check_loaded(tmp_path)
+    with tarfile.open(tmp_path / "cifar-10-binary.tar.gz", "w:gz") as archive:
+        for path in sorted(tmp_path.glob("*.bin")):
+            archive.add(path, f"cifar-10-batches-bin/{path.name}")
+    check_loaded(tmp_path / "cifar-10-binary.tar.gz")
+    (tmp_path / "data_batch_5.bin").unlink()
+    check_loaded(tmp_path, batches=4)
+
+
+def test_npz(tmp_path):
+    x, y = (np.concatenate(parts) for parts in zip(*TRAIN, strict=True))
+    np.savez(tmp_path / "a.npz", x_train=x, y_train=y, x_test=TEST[0], y_test=TEST[1])
+    check_loaded(tmp_path / "a.npz")
+    columns = {"y_train": y[:, None], "y_test": TEST[1][:, None]}
+    np.savez(tmp_path / "b.npz", X_train=x, X_test=TEST[0], **columns)
+    check_loaded(tmp_path / "b.npz")
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ("this runs",)
+
+
+@pytest.mark.parametrize("evil", [Evil(), np.array([Evil()]), np.random.default_rng(0), Path()])
+def test_a_pickle_cannot_run_code(tmp_path, evil, capsys):
+    write_pickles(tmp_path, TRAIN, TEST, 2)
+    (tmp_path / "data_batch_2").write_bytes(pickle.dumps({"data": evil, "labels": [1]}))
+    with pytest.raises(pickle.UnpicklingError, match="expected a pickle of arrays, got one of"):
+        load(tmp_path)
+    assert capsys.readouterr().out == ""
+
+
+def test_it_says_which_data_it_takes(tmp_path):
+    with pytest.raises(SystemExit, match=r"no PATH given[^$]*data_batch_1\.bin"):
+        main([])
+    with pytest.raises(SystemExit, match=r"there is no [^$]*nowhere[^$]*x_train"):
+        main([str(tmp_path / "nowhere")])
+    with pytest.raises(SystemExit, match=r"no data_batch_1 or no test_batch[^$]*data_batch_1"):
+        main([str(tmp_path)])
+    (tmp_path / "images.txt").write_text("no archive")
+    with pytest.raises(SystemExit, match=r"neither a folder nor an archive[^$]*data_batch_1"):
+        main([str(tmp_path / "images.txt")])
+    np.savez(tmp_path / "images.npz", x=np.zeros(3))
+    with pytest.raises(SystemExit, match=r"holds \['x'\][^$]*x_train"):
+        main([str(tmp_path / "images.npz")])
+    write_binaries(tmp_path, TRAIN, TEST)
+    (tmp_path / "test_batch.bin").unlink()
+    with pytest.raises(SystemExit, match="no data_batch_1 or no test_batch"):
+        main([str(tmp_path)])
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """An archive of 8 x 8 images."""
+    path = tmp_path_factory.mktemp("cifar") / "bars.npz"
+    (x, y), (x_test, y_test) = bars(160, 8), bars(60, 8, seed=1)
+    np.savez(path, x_train=x, y_train=y, x_test=x_test, y_test=y_test)
+    return str(path)
+
+
+def test_report(small, capsys):
+    found = main([small, *SMALL, "--kernel-subset", "50", "--n-train", "150"])
+    features, exact, subset = found["features"], found["exact"], found["subset"]
+    assert features.images == 210
+    assert features.accuracy > 0.5  # 1 / 6 by chance
+    assert exact.pairs == 50 * 51 // 2 + 50 * 50
+    assert exact.accuracy > 0.3
+    assert subset.images == 100
+    pair, image = exact.seconds["kernel"] / exact.pairs, features.seconds["features"] / 210
+    ratio = pair * (50_000 * 50_001 / 2 + 10_000 * 50_000) / (image * 60_000)
+    assert found["ratio"] == pytest.approx(ratio)
+    printed = capsys.readouterr().out
+    assert "150 training and 60 test images of shape (8, 8, 3)" in printed
+    assert printed.count("test accuracy") == 3
+    assert f"= {found['ratio']:.0f}\n" in printed
+
+
+@pytest.mark.parametrize("activation", ["gelu", "normgauss"])
+def test_options(small, activation, capsys):
+    options = ["--activation", activation, "--depth", "7", "--flips", "--no-contrast"]
+    found = main([small, *SMALL, *options, "--kernel-subset", "0"])
+    assert list(found) == ["features"]
+    assert found["features"].accuracy > 0.4
+    assert "exact kernel" not in capsys.readouterr().out
+
+
+def test_features_are_solved_as_one_ridge_regression():
+    """Blocks and sums give what all rows at once give."""
+    x, y = bars(90, 8)
+    x = x.astype(np.float32) / 255 - 0.2
+    model = EXAMPLE["Features"](nk.myrtle(5), 32, block=7, flips=False, seed=0)
+    model.fit(x, y)
+    Z = nk.NTKFeatures(nk.myrtle(5), 32, random_state=0).fit(x).transform(x).astype(float)
+    ridge = model.alpha * np.sum(Z**2) / 90
+    Y = np.eye(10)[y] - 0.1
+    expected = np.linalg.solve(Z.T @ Z + ridge * np.eye(32), Z.T @ Y)
+    np.testing.assert_allclose(model.coef, expected, rtol=1e-6, atol=1e-9)
