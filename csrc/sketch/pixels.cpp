@@ -112,9 +112,9 @@ void check_activation(const Activation& f, std::size_t n, std::size_t n_tangent,
 
 std::size_t Program::add_field(std::size_t height, std::size_t width, std::size_t n,
                                std::size_t halo_rows, std::size_t halo_cols) {
-  constexpr std::size_t kMost = std::size_t{1} << 24;
-  if (height == 0 || width == 0 || height > kMost || width > kMost || n > kMost ||
-      halo_rows > kMost || halo_cols > kMost) {
+  constexpr std::size_t kMostSize = std::size_t{1} << 24;
+  if (height == 0 || width == 0 || height > kMostSize || width > kMostSize || n > kMostSize ||
+      halo_rows > kMostSize || halo_cols > kMostSize) {
     fail("field: expected sizes in [1, 2^24]");
   }
   Grid grid{.height = height, .width = width, .halo_rows = halo_rows, .halo_cols = halo_cols};
