@@ -196,7 +196,7 @@ class Exact:
 
     def kernel(self, *images: np.ndarray) -> np.ndarray:
         clock = time.perf_counter()
-        K = self.net.ntk(*images).astype(np.float64)
+        K = self.net.ntk(*images, progress=True).astype(np.float64)
         self.seconds["kernel"] += time.perf_counter() - clock
         return K
 
