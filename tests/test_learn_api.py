@@ -185,16 +185,38 @@ def test_rows_of_weight_zero_are_absent(learner, method):
 @pytest.mark.parametrize(
     ("params", "error", "message"),
     [
-        ({"net": nk.myrtle()}, ValueError, "net: expected a network of rows"),
+        ({"net": nk.myrtle()}, ValueError, "X: expected images of shape"),
         ({"net": "relu"}, TypeError, "net: expected a network .* got 'relu'"),
         ({"net": nk.ReLU()}, TypeError, "net: expected a network"),
         ({"n_components": 0}, ValueError, "n_components: expected an integer >= 1, got 0"),
         ({"n_components": 8.0}, TypeError, "n_components: expected an integer, got 8.0"),
         ({"alpha": -1}, ValueError, "alpha: expected a finite number in"),
         ({"alpha": np.nan}, ValueError, "alpha: expected a finite number in"),
-        ({"alpha": "cv"}, ValueError, "alpha: expected a number >= 0 or 'gcv', got 'cv'"),
+        (
+            {"alpha": "cv"},
+            ValueError,
+            "alpha: expected a number >= 0 or one of 'gcv', 'loo', .* got 'cv'",
+        ),
         ({"alpha": None}, TypeError, "alpha: expected a real number, got None"),
-        ({"method": "nystrom"}, ValueError, "method: expected 'sketch' or 'exact', got 'nystrom'"),
+        ({"method": "nystrom"}, ValueError, "method: expected one of .*'nystroem'.* got 'nystrom'"),
+        ({"kernel": "cntk"}, ValueError, "kernel: expected one of .* got 'cntk'"),
+        ({"features": nk.mlp()}, TypeError, "features: expected NTKFeatures, .* got mlp"),
+        (
+            {"features": nk.NTKFeatures(), "net": nk.mlp()},
+            ValueError,
+            "net: expected None beside features",
+        ),
+        (
+            {"features": nk.NTKFeatures(), "method": "exact"},
+            ValueError,
+            "features: expected None with method='exact'",
+        ),
+        (
+            {"n_components": "auto", "method": "nystroem"},
+            TypeError,
+            "n_components: expected an integer, got 'auto'",
+        ),
+        ({"verbose": 2}, TypeError, "verbose: expected True or False, got 2"),
         ({"fit_intercept": "no"}, TypeError, "fit_intercept: expected True or False, got 'no'"),
         ({"block_size": 0}, ValueError, "block_size: expected an integer >= 1, got 0"),
         ({"random_state": "x"}, ValueError, "cannot be used to seed"),
@@ -205,7 +227,7 @@ def test_bad_parameters(learner, params, error, message):
     model = learner(**{"n_components": 8, **params})
     with pytest.raises(error, match=message):
         model.fit(X, y)
-    if params.get("method", "sketch") == "sketch":
+    if params.get("method") != "exact":
         model = learner(**{"n_components": 8, **params})
         more = {"classes": [0, 1, 2]} if learner is nk.NTKClassifier else {}
         with pytest.raises(error, match=message):

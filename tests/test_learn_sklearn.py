@@ -13,6 +13,12 @@ LEARNERS = [
     for n_components in ((8, 256) if method == "sketch" else (256,))
     for alpha in ("gcv", 0.1)
 ]
+LEARNERS += [
+    nk.NTKRegressor(kernel="nngp", n_components=8, alpha="evidence", random_state=0),
+    nk.NTKRegressor(method="nystroem", n_components=256, alpha="loo", random_state=0),
+    nk.NTKClassifier(method="nystroem", n_components=8, alpha="loo", random_state=0),
+    nk.NTKClassifier(features=nk.NNGPFeatures(n_components=64), alpha="loo", random_state=0),
+]
 
 
 @pytest.mark.filterwarnings("ignore")  # the checks feed what scikit-learn itself warns about

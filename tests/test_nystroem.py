@@ -256,7 +256,7 @@ def test_in_a_pipeline_on_digits():
 def test_bad_arguments_are_refused():
     X = normal(10, 4)
     for arguments, error, match in [
-        ({"net": nk.myrtle()}, ValueError, "net: expected a network of rows"),
+        ({"net": nk.myrtle()}, ValueError, "X: expected images of shape"),
         ({"net": "relu"}, TypeError, "net: expected a network .* got 'relu'"),
         ({"n_components": 0}, ValueError, "n_components: expected an integer >= 1, got 0"),
         ({"n_components": 2.5}, TypeError, "n_components: expected an integer, got 2.5"),
@@ -274,3 +274,17 @@ def test_bad_arguments_are_refused():
         features.transform(X[:, :3])
     with pytest.raises(ValueError, match="contains NaN"):
         features.transform(X * np.nan)
+
+
+def test_images():
+    net = nk.Sequential(nk.Conv((3, 3), w_std=1.4), nk.ReLU(), nk.GlobalAvgPool(), nk.Dense())
+    X = np.random.default_rng(0).standard_normal((30, 5, 5, 2))
+    flat = X.reshape(30, -1)
+    for selection in ("uniform", "kmeans++"):
+        features = nk.Nystroem(net, 30, selection=selection, random_state=0).fit(X)
+        assert features.image_shape_ == (5, 5, 2)
+        Z = features.transform(X)
+        np.testing.assert_allclose(Z @ Z.T, net.ntk(X), rtol=1e-8)
+        np.testing.assert_allclose(features.transform(flat), Z, atol=1e-8)
+        rows = nk.Nystroem(net, 30, selection=selection, image_shape=(5, 5, 2), random_state=0)
+        np.testing.assert_allclose(rows.fit(flat).transform(flat), Z, atol=1e-8)

@@ -11,7 +11,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import reference
 from nkfast._moments import Moments, observations, weighted_mean
-from nkfast._ridge import GCV_STEPS, Stream, solve_dual, solve_kernel, solve_primal
+from nkfast._ridge import GCV_STEPS, solve_dual, solve_kernel, solve_primal
+from nkfast._solution import Stream
 
 
 def problem(n=60, p=7, k=2, seed=0, offset=0.0):

@@ -40,11 +40,12 @@ from nkfast.activations import (
     Softsign,
     Tanh,
 )  # fmt: skip
+from nkfast.classification import NTKClassifier
 from nkfast.convolution import AvgPool, Conv, Flatten, GlobalAvgPool, myrtle
 from nkfast.features import NNGPFeatures, NTKFeatures
 from nkfast.layers import Residual, Sequential
-from nkfast.learn import NTKClassifier, NTKRegressor
 from nkfast.nystroem import Nystroem
+from nkfast.regression import NTKRegressor
 from nkfast.sketch import fwht
 
 __all__ = [

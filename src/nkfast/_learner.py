@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import update_wrapper
 from itertools import pairwise
-from typing import Any, Literal, Self, TypeVar, cast
+from types import MethodType
+from typing import Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
-from sklearn.utils.metaestimators import available_if
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
+from ._feature_map import FeatureMap
+from ._inputs import check_points
 from ._moments import Moments
-from ._recipes import row_network
-from ._ridge import Alpha, Ridge, Stream, solve_dual, solve_kernel
-from ._validation import Rows, check_count, check_estimator_rows, check_real, check_width
-from .features import NTKFeatures
+from ._progress import counting_rows
+from ._recipes import own_network
+from ._results import NAMES
+from ._ridge import CRITERIA, Alpha, solve_dual, solve_kernel
+from ._solution import Batch, SampledRows, Stream
+from ._solved import Solved
+from ._spectrum import decompose_rows
+from ._validation import Rows, as_double, check_choice, check_count, check_real, check_width
+from .features import NNGPFeatures, NTKFeatures
 from .layers import Sequential
+from .nystroem import Nystroem
 
 Array = NDArray[Any]
-Method = Literal["sketch", "exact"]
-F = TypeVar("F", bound=Callable[..., Any])
+Method = Literal["sketch", "nystroem", "exact"]
+METHODS = ("sketch", "nystroem", "exact")
 
 # The exact method holds two (n, n) matrices in float64: 6.4 GB at this many rows.
 EXACT_LIMIT = 20_000
@@ -30,213 +40,305 @@ EXACT_LIMIT = 20_000
 _SMALL = 2048  # rows; of as many or fewer the feature map sees distinct ones, see _distinct
 
 
-def _streams(learner: NTKLearner) -> bool:
-    if learner.method == "exact":
-        raise AttributeError("partial_fit: method='exact' needs all rows at once, in fit")
-    return True
+class streaming:  # noqa: N801  # a decorator
+    """Offer a method only where rows can be streamed.
+
+    As scikit-learn's `available_if`, but the AttributeError itself says why it is not there.
+    """
+
+    def __init__(self, method: Callable[..., Any]) -> None:
+        self._method = method
+        update_wrapper(cast(Callable[..., Any], self), method)
+
+    def __get__(self, learner: NTKLearner | None, kind: type | None = None) -> Any:
+        if learner is None:
+            return self._method
+        name = self._method.__name__
+        if learner.method == "exact":
+            raise AttributeError(f"{name}: method='exact' needs all rows at once, in fit")
+        if isinstance(learner.alpha, str) and learner.alpha == "loo":
+            raise AttributeError(
+                f"{name}: alpha='loo' needs all rows at once, in fit; streams take a number, 'gcv' "
+                "or 'evidence'"
+            )
+        return MethodType(self._method, learner)
 
 
-def streaming(method: F) -> F:
-    """Offer a method only where rows can be streamed."""
-    return cast(F, available_if(_streams)(method))
-
-
-class NTKLearner(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class NTKLearner(Solved):
     """Ridge regression of one or more columns of targets; what both learners share."""
+
+    _samples_streams: ClassVar[bool] = False  # whether some rows of a stream are kept
 
     def __init__(
         self,
         net: Sequential | None = None,
         n_components: int | str = 4096,
         *,
-        alpha: Alpha = "gcv",
+        kernel: str = "ntk",
         method: Method = "sketch",
+        features: FeatureMap | None = None,
+        alpha: Alpha = "gcv",
         fit_intercept: bool = True,
+        image_shape: tuple[int, int, int] | None = None,
         random_state: int | np.random.RandomState | None = None,
         block_size: int = 2048,
+        verbose: bool = False,
     ) -> None:
         self.net = net
         self.n_components = n_components
-        self.alpha = alpha
+        self.kernel = kernel
         self.method = method
+        self.features = features
+        self.alpha = alpha
         self.fit_intercept = fit_intercept
+        self.image_shape = image_shape
         self.random_state = random_state
         self.block_size = block_size
-
-    # --- what the fit found ---
-
-    @property
-    def alpha_(self) -> float:
-        """The penalty in use."""
-        return self._solved().penalty.alpha
-
-    @property
-    def alphas_(self) -> Array:
-        """The penalties that generalised cross-validation tried, (45,)."""
-        return self._searched(self._solved().penalty.alphas, "alphas_")
-
-    @property
-    def gcv_(self) -> Array:
-        """The generalised cross-validation score of each of `alphas_`, summed over targets."""
-        return self._searched(self._solved().penalty.gcv, "gcv_")
-
-    @property
-    def coef_(self) -> Array:
-        """Weights of the features (method="sketch")."""
-        return self._shaped(self._solution_of("sketch", "coef_").coef.T)
-
-    @property
-    def dual_coef_(self) -> Array:
-        """Weights of the kernels with the rows of `X_fit_` (method="exact")."""
-        coef = self._solution_of("exact", "dual_coef_").coef
-        return coef[:, 0] if self._flat else coef
-
-    @property
-    def intercept_(self) -> Any:
-        """The constant, which is not penalised; zero without `fit_intercept`."""
-        intercept = self._shaped(self._solved().intercept)
-        return float(intercept) if intercept.ndim == 0 else intercept
-
-    def _shaped(self, values: Array) -> Array:
-        """Drop the axis of targets, the first, if the targets were one-dimensional."""
-        return values[0] if self._flat else values
-
-    def _solution_of(self, method: Method, attribute: str) -> Ridge:
-        solved = self._solved()
-        if (method == "exact") != hasattr(self, "X_fit_"):
-            raise AttributeError(f"{attribute}: only after fitting with method={method!r}")
-        return solved
-
-    def _searched(self, values: Array | None, attribute: str) -> Array:
-        if values is None:
-            raise AttributeError(f"{attribute}: only after fitting with alpha='gcv'")
-        return values
-
-    def _solved(self) -> Ridge:
-        check_is_fitted(self)
-        fitted: Ridge | Stream = self._fitted
-        return fitted.ridge if isinstance(fitted, Stream) else fitted
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "_fitted")
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
+        self.verbose = verbose
 
     # --- fitting ---
 
-    def _fit(self, X: Rows, Y: Array, weight: Array | None, *, flat: bool) -> Self:
-        """Fit on checked rows; nothing of an earlier fit is lost if this one is interrupted."""
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Put everything back as it was if the block fails or is interrupted."""
+        before = dict(vars(self))
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    def _checked(self, X: Any, *, first: bool) -> tuple[Sequential, Rows]:
+        """Check the parameters and rows; return the network in use, which set_params cannot reach.
+
+        `first`: the network is a new copy.
+        """
         net = self._checked_network()
+        net = net if first else self.net_
+        shape = self.image_shape
+        if shape is None:
+            shape = getattr(self.features, "image_shape", None)
+        return net, check_points(self, net, X, shape, reset=first)
+
+    def _fit(self, net: Sequential, X: Rows, Y: Array, weight: Array | None, *, flat: bool) -> Self:
+        """Fit on checked rows."""
         alpha = self.alpha
         X, Y, weight = _weighty(X, Y, weight)
         n = X.shape[0]
-        found: dict[str, Any] = {"net_": net, "_flat": flat, "_n_targets": Y.shape[1]}
+        self._forget()
+        self.net_, self._flat, self._n_targets = net, flat, Y.shape[1]
+        self._kernel = self.kernel
         if self.method == "exact":
             if n > EXACT_LIMIT:
                 raise ValueError(
                     f"X: method='exact' holds (n, n) matrices, so expected at most {EXACT_LIMIT} "
                     f"rows, got {n}; method='sketch' takes any number"
                 )
-            K = net.ntk(X.astype(np.float64, copy=False))
-            found["X_fit_"] = X.copy()  # the caller may change his own
-            found["_fitted"] = solve_kernel(K, Y, weight, alpha, centred=self.fit_intercept)
-        else:
-            features = self._fitted_features(net, X)
-            found["features_"] = features
-            m = features.n_components_
+            self.X_fit_ = X.copy()  # the caller may change his own
+            self._fitted = self._solve_batch(net.kernel(as_double(X), get=self.kernel), Y, weight)
+            return self
+        self.features_ = features = self._fitted_features(net, X)
+        m = features.n_components_
+        with counting_rows(self.verbose, "fit", n) as tell:
             if n <= m:
                 Z = np.empty((n, m))
                 for rows in _blocks(n, self.block_size):
                     Z[rows] = features.transform(X[rows])
-                found["_rows"] = (X.copy(), Y.copy(), None if weight is None else weight.copy())
-                found["_fitted"] = solve_dual(Z, Y, weight, alpha, centred=self.fit_intercept)
-            else:
-                sums = Moments(m, Y.shape[1], centred=self.fit_intercept)
-                self._accumulate(sums, features, X, Y, weight)
-                found["_fitted"] = Stream(sums, alpha)
-                found["_fitted"].ridge  # noqa: B018  # solved now
-        for name in ("features_", "X_fit_", "_rows"):
-            self.__dict__.pop(name, None)
-        self.__dict__.update(found)
+                    tell(rows.stop - rows.start)
+                self._fitted = self._solve_batch(Z, Y, weight, X.copy())
+                return self
+            stream = self._new_stream(m)
+            self._accumulate(stream, X, Y, weight, tell)
+        if alpha == "loo":
+            penalty = stream.spectrum.search_left_out(self._coordinates_of(stream, X, Y, weight))
+            stream._ridge = stream.spectrum.ridge(penalty)
+        stream.ridge  # noqa: B018  # solved now
+        self._fitted = stream
         return self
 
-    def _partial_fit(self, X: Rows, Y: Array, weight: Array | None, *, flat: bool) -> Self:
-        """Add checked rows to the running sums; the solution waits until it is asked for."""
-        net = self._checked_network()
-        alpha = self.alpha
-        X, Y, weight = _weighty(X, Y, weight)
-        if not hasattr(self, "_fitted"):
-            features = self._fitted_features(net, X)
-            sums = Moments(features.n_components_, Y.shape[1], centred=self.fit_intercept)
-            self._accumulate(sums, features, X, Y, weight)
-            self.net_, self.features_, self._flat = net, features, flat
-            self._n_targets = Y.shape[1]
+    def _solve_batch(
+        self, columns: Array, Y: Array, weight: Array | None, X: Rows | None = None
+    ) -> Batch:
+        """Solve the dual problem; without `X` that of the kernel with `X_fit_`."""
+        kernel, centred, spectrum = X is None, self.fit_intercept, None
+        if self.alpha == "loo":
+            spectrum, T = decompose_rows(columns, Y, weight, centred=centred, kernel=kernel)
+            ridge = spectrum.ridge(spectrum.search_left_out([(T, Y, weight)]))
         else:
-            sums = self._running_sums()
-            self._accumulate(sums, self.features_, X, Y, weight)
-        self._fitted = Stream(sums, alpha)
-        self.__dict__.pop("_rows", None)
+            solve = solve_kernel if kernel else solve_dual
+            ridge = solve(columns, Y, weight, self.alpha, centred=centred)
+        weight = None if weight is None else weight.copy()
+        return Batch(ridge, self.X_fit_ if kernel else X, Y.copy(), weight, spectrum)
+
+    def _coordinates_of(
+        self, stream: Stream, X: Rows, Y: Array, weight: Array | None
+    ) -> Iterator[tuple[Array, Array, Array | None]]:
+        for rows in _blocks(X.shape[0], self.block_size):
+            T = stream.spectrum.coordinates(self._columns(X[rows]))
+            yield T, Y[rows], None if weight is None else weight[rows]
+
+    @contextmanager
+    def _partial(self) -> Iterator[None]:
+        """Let a first call that fails leave nothing behind, and a later one its finished blocks."""
+        if hasattr(self, "_fitted"):
+            yield
+            return
+        with self._all_or_nothing():
+            yield
+
+    def _partial_fit(
+        self, net: Sequential, X: Rows, Y: Array, weight: Array | None, *, flat: bool
+    ) -> Self:
+        """Add checked rows to the running sums; the solution waits until it is asked for."""
+        X, Y, weight = _weighty(X, Y, weight)
+        with counting_rows(self.verbose, "partial_fit", X.shape[0]) as tell:
+            if hasattr(self, "_fitted"):
+                stream = self._running_sums()
+            else:
+                self.features_ = self._fitted_features(net, X)
+                self.net_, self._flat, self._n_targets = net, flat, Y.shape[1]
+                self._kernel = self.kernel
+                stream = self._new_stream(self.features_.n_components_)
+            self._accumulate(stream, X, Y, weight, tell)
+        self._fitted = stream
         return self
 
-    def _running_sums(self) -> Moments:
+    def _fit_blocks(self, blocks: Iterable[Any], **options: Any) -> Self:
+        """Fit on blocks (X, y) or (X, y, weight) through `partial_fit`."""
+        learner = cast(Any, self)
+        verbose = self.verbose
+        with self._all_or_nothing(), counting_rows(verbose, "fit_blocks", None) as tell:
+            self._forget()
+            self.verbose = False  # one bar is enough
+            for block in blocks:
+                if not isinstance(block, (tuple, list)) or len(block) not in (2, 3):
+                    raise ValueError(
+                        "blocks: expected each to be (X, y) or (X, y, sample_weight), "
+                        f"got {_described(block)}"
+                    )
+                learner.partial_fit(*block[:2], sample_weight=(*block, None)[2], **options)
+                tell(len(block[1]))
+            if not hasattr(self, "_fitted"):
+                raise ValueError("blocks: expected at least one block, got none")
+            self._solved()
+            self.verbose = verbose
+        return self
+
+    def _forget(self) -> None:
+        for name in ("features_", "X_fit_", "_fitted"):
+            self.__dict__.pop(name, None)
+
+    def _new_stream(self, m: int) -> Stream:
+        sums = Moments(m, self._n_targets, centred=self.fit_intercept)
+        return Stream(sums, self.alpha, SampledRows() if self._samples_streams else None)
+
+    def _running_sums(self) -> Stream:
         """Return the sums over all rows so far; `fit` made none if it solved the dual problem."""
         if isinstance(self._fitted, Stream):
-            return self._fitted.sums
-        if not hasattr(self, "features_"):
+            return self._fitted
+        if self._is_exact:
             raise ValueError(
                 "partial_fit: expected an estimator that is new or was fitted with "
                 "method='sketch', got one fitted with method='exact'"
             )
-        X, Y, weight = self._rows
-        sums = Moments(self.features_.n_components_, Y.shape[1], centred=self._fitted.centred)
-        self._accumulate(sums, self.features_, X, Y, weight)
-        return sums
+        fitted: Batch = self._fitted
+        stream = self._new_stream(self.features_.n_components_)
+        stream.sums.centred = fitted.ridge.centred
+        self._accumulate(stream, fitted.X, fitted.Y, fitted.weight)
+        return stream
 
     def _accumulate(
-        self, sums: Moments, features: NTKFeatures, X: Rows, Y: Array, weight: Array | None
+        self,
+        stream: Stream,
+        X: Rows,
+        Y: Array,
+        weight: Array | None,
+        tell: Callable[[int], None] = lambda _: None,
     ) -> None:
         for rows in _blocks(X.shape[0], self.block_size):
-            Z = features.transform(X[rows])
-            sums.add(Z, Y[rows], None if weight is None else weight[rows])
+            Z = self.features_.transform(X[rows])
+            some = None if weight is None else weight[rows]
+            stream.add(X[rows], Z, Y[rows], some, self.alpha)
+            tell(rows.stop - rows.start)
 
-    def _fitted_features(self, net: Sequential, X: Rows) -> NTKFeatures:
-        features = NTKFeatures(net, self.n_components, random_state=self.random_state)
-        return features.fit(_distinct(X) if X.shape[0] <= _SMALL else X)
+    def _fitted_features(self, net: Sequential, X: Rows) -> Any:
+        X = _distinct(X) if X.shape[0] <= _SMALL else X
+        features: Any
+        if self.features is not None:
+            features = clone(self.features)
+            if features.random_state is None:
+                features.random_state = self.random_state
+        elif self.method == "nystroem":
+            width = min(cast(int, self.n_components), X.shape[0])
+            features = Nystroem(net, width, get=self.kernel, random_state=self.random_state)
+        else:
+            kind = NTKFeatures if self.kernel == "ntk" else NNGPFeatures
+            features = kind(net, self.n_components, random_state=self.random_state)
+        return features.fit(X)
 
     def _checked_network(self) -> Sequential:
         """Check the parameters; return a copy of the network, which set_params cannot reach."""
-        net = row_network(self.net)
-        check_width(self.n_components)
+        check_choice(self.method, "method", METHODS)
+        check_choice(self.kernel, "kernel", NAMES)
+        net = self.net
+        if self.features is not None:
+            net = self._network_of_features()
+        own = own_network(net)
+        if self.method == "nystroem" and self.features is None:
+            check_count(self.n_components, "n_components", low=1)
+        else:
+            check_width(self.n_components)
         check_count(self.block_size, "block_size", low=1)
         if isinstance(self.alpha, str):
-            if self.alpha != "gcv":
-                raise ValueError(f"alpha: expected a number >= 0 or 'gcv', got {self.alpha!r}")
+            if self.alpha not in CRITERIA:
+                names = ", ".join(map(repr, CRITERIA))
+                raise ValueError(
+                    f"alpha: expected a number >= 0 or one of {names}, got {self.alpha!r}"
+                )
         else:
             check_real(self.alpha, "alpha", low=0)
-        if self.method not in ("sketch", "exact"):
-            raise ValueError(f"method: expected 'sketch' or 'exact', got {self.method!r}")
-        if not isinstance(self.fit_intercept, (bool, np.bool_)):
-            raise TypeError(f"fit_intercept: expected True or False, got {self.fit_intercept!r}")
-        return net
+        for name in ("fit_intercept", "verbose"):
+            value = getattr(self, name)
+            if not isinstance(value, (bool, np.bool_)):
+                raise TypeError(f"{name}: expected True or False, got {value!r}")
+        return own
+
+    def _network_of_features(self) -> Sequential | None:
+        features: Any = self.features
+        if not isinstance(features, FeatureMap):
+            raise TypeError(
+                "features: expected NTKFeatures, NNGPFeatures or Nystroem, or None, "
+                f"got {features!r}"
+            )
+        if self.net is not None:
+            raise ValueError(
+                f"net: expected None beside features, which have their own network, got {self.net}"
+            )
+        if self.method == "exact":
+            raise ValueError(f"features: expected None with method='exact', got {features!r}")
+        return cast("Sequential | None", features.net)
 
     # --- predicting ---
+
+    def _points(self, X: Any) -> Rows:
+        """Check rows to predict for."""
+        check_is_fitted(self)
+        return check_points(self, self.net_, X, reset=False)
 
     def _scores(self, X: Any) -> Array:
         """Return the linear scores, (n, k), in the dtype of `X`."""
         ridge = self._solved()
-        X = check_estimator_rows(self, X, reset=False)
+        X = self._points(X)
         out = np.empty((X.shape[0], self._n_targets), X.dtype)
-        exact = hasattr(self, "X_fit_")
         for rows in _blocks(X.shape[0], self.block_size):
-            if exact:
-                Z = self.net_.ntk(X[rows].astype(np.float64, copy=False), self.X_fit_)
-            else:
-                Z = self.features_.transform(X[rows]).astype(np.float64, copy=False)
-            out[rows] = Z @ ridge.coef + ridge.intercept
+            out[rows] = self._columns(X[rows]) @ ridge.coef + ridge.intercept
         return out
+
+
+def _described(block: Any) -> str:
+    length = f" of length {len(block)}" if isinstance(block, (tuple, list)) else ""
+    return f"a {type(block).__name__}{length}"
 
 
 def _weighty(X: Rows, Y: Array, weight: Array | None) -> tuple[Rows, Array, Array | None]:

@@ -37,6 +37,8 @@ class Moments:
         sum_i w_i (y_i - mean_y)^2.
     total : float
         Sum of the weights.
+    log_weights : float
+        Sum of their logarithms.
 
     Notes
     -----
@@ -57,6 +59,7 @@ class Moments:
         self.zy = np.zeros((n_features, n_targets))
         self.yy = np.zeros(n_targets)
         self.total = 0.0
+        self.log_weights = 0.0
         self._rows = 0
         self._whole = True
 
@@ -64,6 +67,16 @@ class Moments:
     def observations(self) -> float:
         """How many observations the rows stand for; see `observations`."""
         return self.total if self._whole else self._rows
+
+    @property
+    def log_precisions(self) -> float:
+        """See `log_precisions`."""
+        return 0.0 if self._whole else self.log_weights
+
+    @property
+    def whole(self) -> bool:
+        """Whether all weights so far were whole numbers."""
+        return self._whole
 
     def add(self, Z: Array, Y: Array, weight: Array | None = None) -> None:
         """Add the rows of `Z` (n, p) and `Y` (n, k) with weights (n,) > 0, all 1 by default."""
@@ -78,8 +91,31 @@ class Moments:
         self.yy += np.einsum("ij,ij->j", Y, Y)
         self.mean_z, self.mean_y = mean_z, mean_y
         self.total += n if weight is None else float(weight.sum())
+        self.log_weights += 0.0 if weight is None else float(np.log(weight).sum())
         self._rows += n
         self._whole = self._whole and is_whole(weight)
+
+    def merge(self, other: Moments) -> None:
+        """Add all that `other` has seen; it stays as it is."""
+        if other.total == 0:
+            return
+        total = self.total + other.total
+        self.zz += other.zz
+        self.zy += other.zy
+        self.yy += other.yy
+        if self.centred:
+            share = other.total / total
+            shift = [other.mean_z - self.mean_z, other.mean_y - self.mean_y]
+            dz, dy = (np.sqrt(self.total * share) * d for d in shift)
+            self.zz = dsyrk(1.0, dz[:, None], beta=1.0, c=self.zz, lower=1, overwrite_c=1)
+            self.zy += np.outer(dz, dy)
+            self.yy += dy**2
+            self.mean_z = self.mean_z + share * shift[0]
+            self.mean_y = self.mean_y + share * shift[1]
+        self.total = total
+        self.log_weights += other.log_weights
+        self._rows += other._rows
+        self._whole = self._whole and other._whole
 
     def _standardised(self, A: Array, weight: Array | None, mean: Array) -> tuple[Array, Array]:
         """Return float64 rows whose plain products are the block's new moments, and the new mean.
@@ -127,3 +163,8 @@ def observations(n: int, weight: Array | None) -> float:
     meaning). Other weights are inverse variances, known up to a common factor: each row is one.
     """
     return n if weight is None or not is_whole(weight) else float(weight.sum())
+
+
+def log_precisions(weight: Array | None) -> float:
+    """Return the sum of the logarithms of the weights, where they are inverse variances."""
+    return 0.0 if weight is None or is_whole(weight) else float(np.log(weight).sum())

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import shutil
+import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Self, TextIO
 
@@ -70,6 +75,10 @@ class Progress:
             self._write(f"{stage} ...\n")
         self._stage = stage
 
+    def done(self, cost: float) -> None:
+        """Say how much of the total is done by now."""
+        self._done = cost
+
     def line(self, columns: int) -> str:
         """Return the bar as it is now, at most `columns` wide."""
         now = time.monotonic()
@@ -77,7 +86,8 @@ class Progress:
         pace = finished / self._done if self._done else 1.0  # seconds for a unit of cost
         running = min((now - self._step_begin) / pace, 0.95 * self._cost) if pace > 0 else 0.0
         share = min((self._done + running) / self._total, 1.0)
-        left = f"about {_clock((1 - share) * self._total * pace)} left" if self._done else ""
+        known = self._done and math.isfinite(self._total)
+        left = f"about {_clock((1 - share) * self._total * pace)} left" if known else ""
         width = max(10, min(30, columns - 66))
         full = round(share * width)
         bar = self._full * full + self._empty * (width - full)
@@ -95,6 +105,34 @@ class Progress:
             self._stream.flush()
         except OSError:  # the terminal is gone; the work need not be
             self._stop.set()
+
+
+@contextmanager
+def counting_rows(verbose: bool, stage: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Yield a function that is told of rows that are done, and shows them if `verbose`.
+
+    By tqdm if it is installed, which also knows notebooks, else by `Progress`. `total` None: as
+    many as will come.
+    """
+    if not verbose:
+        yield lambda _: None
+    elif find_spec("tqdm") is not None:
+        from tqdm.auto import tqdm
+
+        with tqdm(total=total, desc=stage, unit="rows", unit_scale=True, file=sys.stderr) as bar:
+            yield lambda rows: bar.update(rows)
+    else:
+        done = 0
+        with Progress(sys.stderr, math.inf if total is None else total) as progress:
+            progress.step(stage, stage, total or 1.0)
+
+            def tell(rows: int) -> None:
+                nonlocal done
+                done += rows
+                progress.step(stage, f"{done:,} rows", 0.0)
+                progress.done(done)
+
+            yield tell
 
 
 def _bar_characters(stream: TextIO) -> tuple[str, str]:

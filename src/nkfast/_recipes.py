@@ -104,13 +104,6 @@ def own_network(net: Any) -> Sequential:
     return cast(Sequential, net.__sklearn_clone__())
 
 
-def row_network(net: Any) -> Sequential:
-    """Return an own copy of a network of rows, which set_params cannot reach; `mlp` for None."""
-    if net is not None:
-        check_row_network(net)
-    return own_network(net)
-
-
 def check_network(net: Any) -> None:
     """Refuse what is no network."""
     if not isinstance(net, Sequential):

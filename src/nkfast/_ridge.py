@@ -1,21 +1,26 @@
-"""Ridge regression from a Gram matrix: given or generalised cross-validated penalty."""
+"""Ridge regression from a Gram matrix: a given penalty, or one that a criterion chooses."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh, lapack
+from scipy.optimize import brentq
 
-from ._moments import Moments, observations, weighted_mean
+from ._moments import Moments
+from ._system import System, system_of_kernel, system_of_moments, system_of_rows
+from ._tridiagonal import Tridiagonal
 
 Array = NDArray[Any]
-Alpha: TypeAlias = float | Literal["gcv"]
+Criterion: TypeAlias = Literal["gcv", "loo", "evidence"]
+Alpha: TypeAlias = float | Criterion
+CRITERIA: tuple[str, ...] = get_args(Criterion)
 
-# GCV tries this many penalties, evenly spaced in the logarithm. The lowest is a noise variance of
+# This many penalties are tried, evenly spaced in the logarithm. The lowest is a noise variance of
 # LEAST_NOISE times the mean squared norm of a row (the prior variance of a prediction) or, if that
 # is more, a level at which float64 still resolves the smallest eigenvalues. At the highest, HIGHEST
 # times the largest eigenvalue, all is shrunk away.
@@ -23,16 +28,26 @@ GCV_STEPS = 45
 LEAST_NOISE = 1e-6
 LOWEST, HIGHEST = 1e-10, 10.0
 
-_ROUNDING = 8 * np.finfo(float).eps  # relative error that centring may leave
+_EPS = float(np.finfo(float).eps)
 
 
 @dataclass(frozen=True)
 class Penalty:
-    """The penalty in use; if it was searched, the `alphas` tried and their scores `gcv`."""
+    """The penalty in use; if it was searched, the `alphas` tried, their scores, and by what.
+
+    The least score is the best: of "evidence" it is minus the log marginal likelihood up to a
+    constant.
+    """
 
     alpha: float
     alphas: Array | None = None
-    gcv: Array | None = None
+    scores: Array | None = None
+    criterion: Criterion | None = None
+
+    @property
+    def gcv(self) -> Array | None:
+        """The scores, if they are those of generalised cross-validation."""
+        return self.scores if self.criterion == "gcv" else None
 
 
 @dataclass(frozen=True)
@@ -48,31 +63,11 @@ class Ridge:
     penalty: Penalty
 
 
-@dataclass(frozen=True)
-class Stream:
-    """Sums that may still grow, and their solution, computed when it is first asked for."""
-
-    sums: Moments
-    alpha: Alpha
-
-    @cached_property
-    def ridge(self) -> Ridge:
-        """The solution for the sums as they are now."""
-        return solve_primal(self.sums, self.alpha)
-
-
 def solve_primal(sums: Moments, alpha: Alpha) -> Ridge:
     """Solve min_w sum_i w_i (y_i - z_i^T w - b)^2 + alpha ||w||^2 from the moments."""
-    system = _System(
-        sums.zz,
-        sums.zy,
-        observations=sums.observations,
-        centred=sums.centred,
-        noise=sums.total * (_ROUNDING * np.linalg.norm(sums.mean_z)) ** 2,
-        squares=float(sums.yy.sum()),
-    )
+    system = system_of_moments(sums)
     coef, penalty = _solve(system, alpha)
-    return Ridge(coef, sums.mean_y - sums.mean_z @ coef, sums.centred, penalty)
+    return ridge_of(system, coef, penalty)
 
 
 def solve_dual(Z: Array, Y: Array, weight: Array | None, alpha: Alpha, *, centred: bool) -> Ridge:
@@ -80,20 +75,9 @@ def solve_dual(Z: Array, Y: Array, weight: Array | None, alpha: Alpha, *, centre
 
     `Z` is (n, p) in float64 and is overwritten; `Y` is (n, k).
     """
-    mean_z, mean_y = np.zeros(Z.shape[1]), np.zeros(Y.shape[1])
-    if centred:
-        mean_z, mean_y = weighted_mean(Z, weight), weighted_mean(Y, weight)
-        Z -= mean_z
-        Y = Y - mean_y
-    if weight is not None:
-        root = np.sqrt(weight)[:, None]
-        Z *= root
-        Y = Y * root
-    count = observations(len(Z), weight)
-    noise = (len(Z) if weight is None else weight.sum()) * (_ROUNDING * np.linalg.norm(mean_z)) ** 2
-    dual, penalty = _solve(_System(Z @ Z.T, Y, count, centred, noise), alpha)
-    coef = Z.T @ dual
-    return Ridge(coef, mean_y - mean_z @ coef, centred, penalty)
+    system = system_of_rows(Z, Y, weight, centred=centred)
+    dual, penalty = _solve(system, alpha)
+    return ridge_of(system, Z.T @ dual, penalty)
 
 
 def solve_kernel(K: Array, Y: Array, weight: Array | None, alpha: Alpha, *, centred: bool) -> Ridge:
@@ -102,100 +86,124 @@ def solve_kernel(K: Array, Y: Array, weight: Array | None, alpha: Alpha, *, cent
     `K` (n, n) is overwritten. `coef` is (n, k): predictions are k(x, X) coef + intercept, and w is
     Z^T coef.
     """
-    mean_y, mean_k = np.zeros(Y.shape[1]), np.zeros(len(K))
-    noise = 0.0
-    if centred:
-        noise = _ROUNDING * (np.trace(K) if weight is None else weight @ np.diagonal(K))
-        # K of the deviations from the weighted mean of the rows, H K H^T, H = I - 1 v^T.
-        share = np.full(len(K), 1 / len(K)) if weight is None else weight / weight.sum()
-        mean_k, mean_y = K @ share, weighted_mean(Y, weight)
-        K -= mean_k[:, None]
-        K -= mean_k
-        K += share @ mean_k
-        Y = Y - mean_y
+    system = system_of_kernel(K, Y, weight, centred=centred)
+    coef, penalty = _solve(system, alpha)
     if weight is not None:
-        root = np.sqrt(weight)
-        K *= root[:, None]
-        K *= root
-        Y = Y * root[:, None]
-    coef, penalty = _solve(_System(K, Y, observations(len(K), weight), centred, noise), alpha)
-    if weight is not None:
-        coef = coef * root[:, None]
-    if centred:
-        # They sum to zero, and k(x, X) of a new x need not be centred. Rounding, magnified by
-        # 1 / alpha, would leave a sum that multiplies the kernel's mean.
-        coef = coef - share[:, None] * coef.sum(axis=0)
-    return Ridge(coef, mean_y - mean_k @ coef, centred, penalty)
+        coef = coef * np.sqrt(weight)[:, None]
+    return ridge_of(system, balanced(coef, system.share), penalty)
 
 
-@dataclass(frozen=True)
-class _System:
-    """(A + alpha I) X = B, and what is needed to choose alpha.
+def ridge_of(system: System, coef: Array, penalty: Penalty) -> Ridge:
+    """Return the solution with its intercept."""
+    intercept = system.mean_y - system.mean_z @ coef
+    return Ridge(coef, intercept, system.centred, penalty)
 
-    In a primal problem A = Z^T Z, B = Z^T Y and `squares` is ||Y||^2; in a dual one A = Z Z^T,
-    B = Y and `squares` is None. Of A only the lower triangle is read. If the rows were `centred`
-    eigenvalues below `noise` are what rounding left of zero.
+
+def balanced(coef: Array, share: Array | None) -> Array:
+    """Return weights of the columns of a centred kernel that sum to zero, as they should.
+
+    k(x, X) of a new x need not be centred. Rounding, magnified by 1 / alpha, would leave a sum that
+    multiplies the kernel's mean.
     """
-
-    A: Array
-    B: Array
-    observations: float
-    centred: bool
-    noise: float
-    squares: float | None = None
-
-    def floor(self, top: float) -> float:
-        """Below this an eigenvalue counts as zero, if `top` is the largest."""
-        return max(self.noise, len(self.A) * np.finfo(float).eps * top)
+    return coef if share is None else coef - share[:, None] * coef.sum(axis=0)
 
 
-def _solve(system: _System, alpha: Alpha) -> tuple[Array, Penalty]:
+def _solve(system: System, alpha: Alpha) -> tuple[Array, Penalty]:
     """Return (A + alpha I)^{-1} B, at alpha = 0 the pseudo-inverse, and the penalty."""
-    if alpha == "gcv":
-        return _gcv(system)
+    if isinstance(alpha, str):
+        return _search(system, alpha)
     return _penalised(system, alpha), Penalty(alpha)
 
 
-def _gcv(system: _System) -> tuple[Array, Penalty]:
-    """Choose alpha by generalised cross-validation (Golub, Heath & Wahba 1979), then solve.
+def _search(system: System, criterion: Criterion) -> tuple[Array, Penalty]:
+    """Choose alpha by generalised cross-validation or the marginal likelihood, then solve.
 
-    GCV(alpha) = n sum of squared residuals / (n - degrees of freedom)^2, summed over the targets.
-    With A = Q T Q^T, T tridiagonal, residuals need one tridiagonal solve for each alpha, and the
-    degrees of freedom only the eigenvalues of T: no eigenvectors at all.
+    GCV(alpha) = n sum of squared residuals / (n - degrees of freedom)^2, summed over the targets
+    (Golub, Heath & Wahba 1979); the likelihood is that of `Spectrum.log_likelihood`, at the best
+    noise variance of each target. With A = Q T Q^T, T tridiagonal, both need one tridiagonal solve
+    for each alpha, and the degrees of freedom and the determinant only the eigenvalues of T: no
+    eigenvectors at all.
     """
-    form = _Tridiagonal(system.A)
+    form = Tridiagonal(system.A)
     G = form.rotate(system.B)
     s = form.eigenvalues()
     s = s[s > system.floor(s[-1])]
-    alphas = _path(s, system)
-    n, squares = system.observations, system.squares
-    free = max(n - system.centred - len(s), 0)
-    scores = np.full(len(alphas), np.inf)
-    for i, alpha in enumerate(alphas):
+    alphas = path(s, system)
+    n = system.observations
+    outside = max(system.free - len(s), 0)
+
+    def gcv(alpha: float) -> float:
         x = form.solve(alpha, G)
-        if squares is None:
-            residual = np.linalg.norm(alpha * x) ** 2
+        if system.dual:
+            residual = float(np.linalg.norm(alpha * x)) ** 2
         else:
-            residual = squares - np.vdot(x, G) - alpha * np.vdot(x, x)
-            residual = max(residual, np.finfo(float).eps * squares)
-        left = free + np.sum(alpha / (s + alpha))  # n - df, without cancellation where df nears n
-        if left > 0:
-            scores[i] = n * residual / left**2
-    best = np.flatnonzero(scores <= scores.min() * (1 + 1e-12))[-1]  # of equals the most cautious
-    coef = form.rotate_back(form.solve(alphas[best], G))
-    return coef, Penalty(float(alphas[best]), alphas, scores)
+            squares = float(system.squares.sum())
+            left_over = squares - float(np.vdot(x, G)) - alpha * float(np.vdot(x, x))
+            residual = max(left_over, _EPS * squares)
+        # n - degrees of freedom, without cancellation where these near n.
+        left = outside + np.sum(alpha / (s + alpha))
+        return float(n * residual / left**2) if left > 0 else np.inf
+
+    def evidence(alpha: float) -> tuple[float, float]:
+        x = form.solve(alpha, G)
+        explained, norms = np.einsum("ij,ij->j", x, G), np.einsum("ij,ij->j", x, x)
+        if system.dual:
+            q, weights = alpha * explained, explained - alpha * norms
+        else:
+            q, weights = system.squares - explained, norms
+        return minus_evidence(q, weights, system.squares, s, alpha, system.free)
+
+    found = [gcv(a) if criterion == "gcv" else evidence(a)[0] for a in alphas]
+    scores = np.array(found)
+    best = most_cautious(scores)
+    chosen = float(alphas[best])
+    if criterion == "evidence":
+        chosen = _refined(evidence, alphas, best)
+    coef = form.rotate_back(form.solve(chosen, G))
+    return coef, Penalty(chosen, alphas, scores, criterion)
 
 
-def _path(s: Array, system: _System) -> Array:
-    """Return the penalties to try for the eigenvalues `s` > 0."""
+def minus_evidence(
+    q: Array, weights: Array, squares: Array, s: Array, alpha: float, free: float
+) -> tuple[float, float]:
+    """Return minus the log marginal likelihood, up to a constant, and its slope in log(alpha).
+
+    At the best noise variances. `q` (k,) are the minima of ||y - Z w||^2 + alpha ||w||^2, `weights`
+    (k,) the ||w||^2 there, which is the derivative of q, and `squares` (k,) the ||y||^2. Targets
+    that are zero say nothing.
+    """
+    told = squares > 0
+    q = np.maximum(q[told], _EPS * squares[told])
+    value = 0.5 * float(free * np.log(q).sum() + len(q) * np.log1p(s / alpha).sum())
+    slope = free * np.sum(alpha * weights[told] / q) - len(q) * np.sum(s / (s + alpha))
+    return value, 0.5 * float(slope)
+
+
+def most_cautious(scores: Array) -> int:
+    """Return where the least score is; of equals the last, the strongest penalty."""
+    least = scores.min()
+    return int(np.flatnonzero(scores <= least + 1e-12 * abs(least))[-1])
+
+
+def _refined(evidence: Callable[[float], tuple[float, float]], alphas: Array, best: int) -> float:
+    """Return where the slope vanishes between the neighbours of the best of the alphas."""
+    ends = alphas[[max(best - 1, 0), min(best + 1, len(alphas) - 1)]]
+    if evidence(ends[0])[1] >= 0 or evidence(ends[1])[1] <= 0:  # best at an end of the path
+        return float(alphas[best])
+    found = brentq(lambda x: evidence(np.exp(x))[1], *np.log(ends), xtol=1e-13)
+    return float(np.exp(found))
+
+
+def path(s: Array, system: System) -> Array:
+    """Return the penalties to try for the eigenvalues `s` > 0, ascending."""
     if len(s) == 0:  # nothing can be learnt, and every penalty predicts the mean
         return np.asarray(max(1.0, system.noise) * np.geomspace(LOWEST, HIGHEST, GCV_STEPS))
-    prior = s.sum() / max(system.observations - system.centred, 1)
+    prior = s.sum() / max(system.free, 1)
     least = max(LOWEST * s[-1], LEAST_NOISE * prior, system.noise)
     return np.geomspace(least, HIGHEST * s[-1], GCV_STEPS)
 
 
-def _penalised(system: _System, alpha: float) -> Array:
+def _penalised(system: System, alpha: float) -> Array:
     """Return (A + alpha I)^{-1} B, by Cholesky where A + alpha I is safely positive definite."""
     A, B = system.A, system.B
     # The trace bounds the norm of a positive semi-definite matrix.
@@ -209,49 +217,3 @@ def _penalised(system: _System, alpha: float) -> Array:
     kept = s > system.floor(s[-1])
     s, Q = s[kept], Q[:, kept]
     return np.asarray(Q @ ((Q.T @ B) / (s + alpha)[:, None]))
-
-
-class _Tridiagonal:
-    """A symmetric matrix (lower triangle read) as Q T Q^T with T tridiagonal, Q orthogonal."""
-
-    def __init__(self, A: Array) -> None:
-        m = len(A)
-        work = int(lapack.dsytrd_lwork(m, lower=1)[0])
-        packed, self._d, self._e, self._tau, _ = lapack.dsytrd(
-            np.array(A, order="F"), lower=1, lwork=work, overwrite_a=1
-        )
-        # Q leaves the first coordinate alone. Its reflectors lie below the first subdiagonal: in
-        # memory, a Fortran array of m rows that begins one entry later. No copy of m^2 numbers.
-        flat = packed.reshape(-1, order="F")
-        self._reflectors = flat[1 : 1 + m * (m - 1)].reshape((m, m - 1), order="F")
-
-    def eigenvalues(self) -> Array:
-        """Return the eigenvalues in increasing order."""
-        if len(self._d) == 1:  # LAPACK's wrappers refuse an empty subdiagonal
-            return np.asarray(self._d)
-        return np.asarray(lapack.dsterf(self._d, self._e)[0])
-
-    def solve(self, alpha: float, G: Array) -> Array:
-        """Return (T + alpha I)^{-1} G; alpha lifts T well above its rounding noise."""
-        if len(self._d) == 1:
-            return np.asarray(G / (self._d[0] + alpha))
-        *_, x, failed = lapack.dptsv(self._d + alpha, self._e, G)
-        if failed:
-            raise np.linalg.LinAlgError("ridge: the Gram matrix is not positive semi-definite")
-        return np.asarray(x)
-
-    def rotate(self, B: Array) -> Array:
-        """Return Q^T B."""
-        return self._apply("T", B)
-
-    def rotate_back(self, B: Array) -> Array:
-        """Return Q B."""
-        return self._apply("N", B)
-
-    def _apply(self, trans: str, B: Array) -> Array:
-        out = np.array(B, dtype=np.float64, order="F")
-        if len(out) > 1:
-            rest = np.asfortranarray(out[1:])
-            work = int(lapack.dormqr("L", trans, self._reflectors, self._tau, rest, -1)[1][0])
-            out[1:] = lapack.dormqr("L", trans, self._reflectors, self._tau, rest, work)[0]
-        return out

@@ -123,6 +123,11 @@ def check_estimator_rows(estimator: Any, X: Any, *, reset: bool, min_samples: in
     return _settle(_refuse_nonfinite(X, "X", estimator))
 
 
+def as_double(X: Rows) -> Rows:
+    """Return checked rows in float64."""
+    return X.astype(np.float64, copy=False)
+
+
 def csr_arrays(X: Any) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Return a CSR matrix's values, column indices and row starts, contiguous, the latter alike."""
     kind = np.int64 if np.int64 in (X.indptr.dtype, X.indices.dtype) else np.int32

@@ -16,8 +16,9 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score, r2_score
 
 from ._recipes import mlp
+from .classification import NTKClassifier
 from .layers import Sequential
-from .learn import NTKClassifier, NTKRegressor
+from .regression import NTKRegressor
 
 Array = NDArray[Any]
 

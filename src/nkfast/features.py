@@ -18,8 +18,9 @@ from ._compression import blocks, fit_to_kernel, principal_directions
 from ._config import get_num_threads
 from ._feature_map import FeatureMap, relative_error
 from ._fitting import Sample
+from ._inputs import check_points
 from ._layerwise import LayerwiseMap
-from ._pixel_map import DEGREE, ImageSample, PixelMap, as_images, check_image_shape, default_width
+from ._pixel_map import DEGREE, ImageSample, PixelMap, default_width
 from ._pixel_parts import MOST_DEGREE
 from ._polynomial import build_program, polynomial_steps
 from ._recipes import own_network
@@ -28,7 +29,6 @@ from ._validation import (
     Rows,
     check_choice,
     check_count,
-    check_estimator_rows,
     check_real,
     check_width,
     csr_arrays,
@@ -103,7 +103,7 @@ class _NeuralFeatures(Compiled, FeatureMap):
             If ``n_components="auto"`` ends at `max_components` with more than `target_error`.
         """
         net = own_network(self.net)
-        X = self._images(X, reset=True) if takes_images(net) else self._rows(X)
+        X = check_points(self, net, X, self.image_shape, reset=True)
         m = check_width(self.n_components)
         check_choice(self.construction, "construction", ("collapsed", "layerwise"))
         check_choice(self.sketch, "sketch", ("tensorsrht", "tensorsketch"))
@@ -247,29 +247,7 @@ class _NeuralFeatures(Compiled, FeatureMap):
         return self._map(self._checked(X))
 
     def _checked(self, X: Any) -> Rows:
-        images = takes_images(self._net)
-        return self._images(X, reset=False) if images else super()._checked(X)
-
-    def _rows(self, X: Any) -> Rows:
-        self.__dict__.pop("image_shape_", None)
-        return check_estimator_rows(self, X, reset=True)
-
-    def _images(self, X: Any, *, reset: bool) -> Rows:
-        """Return images, or flat rows of `image_shape`, as images; keep n_features_in_ honest."""
-        if reset:
-            self.__dict__.pop("feature_names_in_", None)
-            shape = None if self.image_shape is None else check_image_shape(self.image_shape)
-        else:
-            shape = self.image_shape_
-        if shape is not None and np.ndim(X) == 2 and not sp.issparse(X):
-            X = check_estimator_rows(self, X, reset=reset)
-        X = as_images(X, shape)
-        if reset:
-            if len(X) == 0:
-                raise ValueError("X: expected at least one image, got none")
-            self.image_shape_ = X.shape[1:]
-            self.n_features_in_ = int(np.prod(X.shape[1:]))
-        return X
+        return check_points(self, self._net, X, reset=False)
 
     def _map(self, X: Rows) -> NDArray[Any]:
         """Return the features of checked rows."""

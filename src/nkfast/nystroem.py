@@ -13,9 +13,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._compression import oriented
 from ._feature_map import FeatureMap
-from ._recipes import row_network
+from ._inputs import check_points
+from ._recipes import own_network
 from ._results import NAMES
-from ._validation import Rows, check_choice, check_count, check_estimator_rows
+from ._validation import Rows, as_double, check_choice, check_count
 from .layers import Sequential
 
 Array = NDArray[Any]
@@ -50,14 +51,19 @@ class Nystroem(FeatureMap):
         the other, each with probability proportional to its squared distance
         k(x, x) + k(z, z) - 2 k(x, z) from the nearest landmark so far. It spreads them over
         clusters of unequal sizes, and takes O(n m) kernel entries, one column of n at a time.
+    image_shape : tuple of int, optional
+        (height, width, channels): with a network of images, rows of height * width * channels
+        entries are taken for images. Other networks do not look at it.
     random_state : int, RandomState instance or None, default=None
         Of the choice of landmarks.
 
     Attributes
     ----------
+    n_components_ : int
+        Number of features.
     components_ : ndarray or CSR matrix of shape (n_landmarks, n_features_in_)
-        The landmarks; n_landmarks is the smaller of `n_components` and the number of rows, or for
-        "kmeans++" of distinct rows.
+        The landmarks, images as they are; n_landmarks is the smaller of `n_components` and the
+        number of rows, or for "kmeans++" of distinct rows.
     component_indices_ : ndarray of shape (n_landmarks,)
         Their places in the rows given to `fit`.
     normalization_ : ndarray of shape (n_landmarks, rank)
@@ -65,6 +71,8 @@ class Nystroem(FeatureMap):
         level left out.
     net_ : Sequential
         The network in use.
+    image_shape_ : tuple of int
+        With a network of images: (height, width, channels).
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Only if `X` has string column names.
@@ -111,12 +119,14 @@ class Nystroem(FeatureMap):
         *,
         get: str = "ntk",
         selection: str = "uniform",
+        image_shape: tuple[int, int, int] | None = None,
         random_state: Any = None,
     ) -> None:
         self.net = net
         self.n_components = n_components
         self.get = get
         self.selection = selection
+        self.image_shape = image_shape
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002
@@ -131,11 +141,11 @@ class Nystroem(FeatureMap):
         -------
         self
         """
-        X = check_estimator_rows(self, X, reset=True)
+        net = own_network(self.net)
+        X = check_points(self, net, X, self.image_shape, reset=True)
         m = check_count(self.n_components, "n_components", low=1)
         get = check_choice(self.get, "get", NAMES)
         selection = check_choice(self.selection, "selection", SELECTIONS)
-        net = row_network(self.net)
         rng = check_random_state(self.random_state)
         n = X.shape[0]
         if m > n:
@@ -147,12 +157,12 @@ class Nystroem(FeatureMap):
         if selection == "uniform":
             chosen = rng.permutation(n)[:m]
         else:
-            chosen = _spread(net, get, _double(X), m, rng)
+            chosen = _spread(net, get, as_double(X), m, rng)
         self.net_ = net
         self.component_indices_ = chosen
         self.components_ = X[chosen]
-        self.normalization_ = _normalization(net.kernel(_double(self.components_), get=get))
-        self._n_features_out = m
+        self.normalization_ = _normalization(net.kernel(as_double(self.components_), get=get))
+        self.n_components_ = self._n_features_out = m
         self._get = get
         return self
 
@@ -169,26 +179,25 @@ class Nystroem(FeatureMap):
             float32 for float32 input, else float64.
         """
         check_is_fitted(self)
-        return self._map(check_estimator_rows(self, X, reset=False))
+        return self._map(self._checked(X))
+
+    def _checked(self, X: Any) -> Rows:
+        return check_points(self, self.net_, X, reset=False)
 
     def _map(self, X: Rows) -> Array:
         """Return the features of checked rows."""
-        landmarks = _double(self.components_)
+        landmarks = as_double(self.components_)
         rank = self.normalization_.shape[1]
         out = np.zeros((X.shape[0], self._n_features_out), X.dtype)
         height = max(1, _BLOCK_ENTRIES // landmarks.shape[0])
         for start in range(0, X.shape[0], height):
             rows = slice(start, start + height)
-            kernel = self.net_.kernel(_double(X[rows]), landmarks, get=self._get)
+            kernel = self.net_.kernel(as_double(X[rows]), landmarks, get=self._get)
             out[rows, :rank] = kernel @ self.normalization_
         return out
 
     def _exact(self, X: Rows) -> Array:
         return np.asarray(self.net_.kernel(X, get=self._get))
-
-
-def _double(X: Rows) -> Rows:
-    return X.astype(np.float64, copy=False)
 
 
 def _normalization(kernel: Array) -> Array:

@@ -1,0 +1,205 @@
+"""Ridge regression in the eigenvectors of its matrix: every penalty, every time, at no cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import eigh
+
+from ._ridge import Penalty, Ridge, balanced, most_cautious, path
+from ._system import System, system_of_kernel, system_of_rows
+
+Array = NDArray[Any]
+_EPS = float(np.finfo(float).eps)
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """The singular value decomposition of the rows Z, and the targets in it.
+
+    Z (centred, times the roots of the weights) is U diag(s)^(1/2) V^T. A row's columns f, its
+    features or its kernels with the fitted rows, have the coordinates t = V^T z =
+    directions^T (f - mean). Predictions are linear in t for every penalty and time of training.
+
+    Attributes
+    ----------
+    system : System
+        The system without its matrix.
+    values : ndarray of shape (r,)
+        s, ascending, >= 0.
+    targets : ndarray of shape (r, k)
+        U^T y.
+    rest : ndarray of shape (k,)
+        ||y - U U^T y||^2, what no weights explain.
+    directions : ndarray of shape (p, r)
+    """
+
+    system: System
+    values: Array
+    targets: Array
+    rest: Array
+    directions: Array
+
+    @property
+    def complete(self) -> bool:
+        """Whether the coordinates of any row hold all of it."""
+        return not self.system.dual
+
+    def coordinates(self, columns: Array) -> Array:
+        """Return t of rows with these columns, (n, p), as (n, r)."""
+        return np.asarray((columns - self.system.mean_z) @ self.directions)
+
+    # --- weights of the coordinates ---
+
+    def ridge_weights(self, alpha: float) -> Array:
+        """Return the weights (r, k) at this penalty; zero where nothing is known."""
+        root = np.sqrt(self.values)
+        shrunk = np.divide(root, self.values + alpha, out=np.zeros_like(root), where=root > 0)
+        return np.asarray(shrunk[:, None] * self.targets)
+
+    def flow_weights(self, time: float) -> Array:
+        """Return the weights (r, k) of gradient flow on ||y - Z w||^2 / 2 from w = 0."""
+        root = np.sqrt(self.values)
+        learnt = -np.expm1(-self.values * time) if np.isfinite(time) else np.ones_like(root)
+        learnt = np.divide(learnt, root, out=np.zeros_like(root), where=root > 0)
+        return np.asarray(learnt[:, None] * self.targets)
+
+    def ridge(self, penalty: Penalty) -> Ridge:
+        """Return the solution in the columns."""
+        coef = self.directions @ self.ridge_weights(penalty.alpha)
+        intercept = self.system.mean_y - self.system.mean_z @ coef
+        return Ridge(coef, intercept, self.system.centred, penalty)
+
+    # --- leave-one-out ---
+
+    def left_out(self, T: Array, Y: Array, weight: Array | None, alphas: Array) -> Array:
+        """Return y_i minus its prediction without row i, of fitted rows, (n_alphas, n, k).
+
+        Of whole weights one repetition is left out, of others the row.
+        """
+        n, k = Y.shape
+        system = self.system
+        inverse = np.divide(
+            1.0,
+            self.values[:, None] + alphas,
+            out=np.zeros((len(self.values), len(alphas))),
+            where=self.values[:, None] > 0,
+        )
+        leverage = T**2 @ inverse + (1 / system.total if system.centred else 0.0)
+        if weight is not None and not system.whole:
+            leverage *= weight[:, None]
+        W = np.hstack([self.ridge_weights(alpha) for alpha in alphas])
+        residual = (Y - system.mean_y)[:, None, :] - (T @ W).reshape(n, len(alphas), k)
+        left = np.maximum(1 - leverage, 64 * _EPS)
+        return np.asarray((residual / left[:, :, None]).transpose(1, 0, 2))
+
+    def search_left_out(self, blocks: Iterable[tuple[Array, Array, Array | None]]) -> Penalty:
+        """Choose alpha by the mean squared leave-one-out error of blocks (T, Y, weight)."""
+        alphas = path(self.values[self.values > 0], self.system)
+        scores = np.zeros(len(alphas))
+        for T, Y, weight in blocks:
+            squares = np.sum(self.left_out(T, Y, weight, alphas) ** 2, axis=2)
+            scores += squares.sum(axis=1) if weight is None else squares @ weight
+        scores /= self.system.total
+        return Penalty(float(alphas[most_cautious(scores)]), alphas, scores, "loo")
+
+    # --- Bayes: y = Z w + b + e, w ~ N(0, s2 I), b flat, e ~ N(0, alpha s2) ---
+
+    def noise_variances(self, alpha: float) -> Array:
+        """Return the noise variances (k,) of the largest marginal likelihood at this penalty."""
+        return np.asarray(self._penalised(alpha) / self.system.free)
+
+    def log_likelihood(self, alpha: float, noise: Array) -> float:
+        """Return the log marginal likelihood, summed over the targets.
+
+        -(n / 2) log(2 pi noise) - 1/2 log det(I + A / alpha) - q / (2 noise), where q is the least
+        ||y - Z w||^2 + alpha ||w||^2. A flat prior of the constant adds log(2 pi noise / W) / 2
+        with W the sum of the weights; weights that are inverse variances add sum_i log(w_i) / 2.
+        """
+        system, q = self.system, self._penalised(alpha)
+        told = (q > 0) | (noise > 0)
+        each = -0.5 * system.free * np.log(2 * np.pi * noise[told]) - q[told] / (2 * noise[told])
+        common = system.log_precisions - np.log1p(self.values / alpha).sum()
+        common -= np.log(system.total) if system.centred else 0.0
+        return float(each.sum() + 0.5 * told.sum() * common)
+
+    def _penalised(self, alpha: float) -> Array:
+        shrunk = alpha / (self.values + alpha)
+        q = shrunk @ self.targets**2 + self.rest
+        return np.asarray(np.maximum(q, _EPS * self.system.squares))
+
+    def variances(self, T: Array, squared_norms: Array | None, alpha: float) -> Array:
+        """Return the posterior variances of z^T w + b over the noise variance, (n,).
+
+        `squared_norms` (n,) of the centred rows; not needed if `complete`.
+        """
+        variance = T**2 @ (1 / (self.values + alpha))
+        if squared_norms is not None:
+            variance += np.maximum(squared_norms - np.einsum("ij,ij->i", T, T), 0) / alpha
+        return np.asarray(variance + self._of_mean)
+
+    def covariance(self, T: Array, gram: Array | None, alpha: float) -> Array:
+        """Return the posterior covariance over the noise variance, (n, n); see `variances`."""
+        covariance = (T / (self.values + alpha)) @ T.T
+        if gram is not None:
+            covariance += (gram - T @ T.T) / alpha
+        covariance += self._of_mean
+        return np.asarray((covariance + covariance.T) / 2)
+
+    @property
+    def _of_mean(self) -> float:
+        return 1 / self.system.total if self.system.centred else 0.0
+
+
+def decompose_rows(
+    F: Array, Y: Array, weight: Array | None, *, centred: bool, kernel: bool
+) -> tuple[Spectrum, Array]:
+    """Return the spectrum of features (n, p) or, if `kernel`, of a kernel (n, n); overwrites `F`.
+
+    Returns as well the coordinates of the rows, (n, r).
+    """
+    if kernel:
+        spectrum = decompose(system_of_kernel(F, Y, weight, centred=centred), weight=weight)
+        T = spectrum.directions * spectrum.values
+        return spectrum, T if weight is None else T / weight[:, None]
+    spectrum = decompose(system_of_rows(F, Y, weight, centred=centred), F)
+    T = F @ spectrum.directions
+    return spectrum, T if weight is None else T / np.sqrt(weight)[:, None]
+
+
+def decompose(system: System, rows: Array | None = None, weight: Array | None = None) -> Spectrum:
+    """Return the spectrum of a system.
+
+    `rows` (n, p) are the centred, weighted features of a dual system; without them it is one of a
+    kernel, and its rows have the `weight`.
+    """
+    s, U = eigh(system.A, lower=True, check_finite=False)
+    known = s > system.floor(s[-1])
+    bare = _without_matrix(system)
+    if not system.dual:
+        s = np.where(known, s, 0.0)
+        root = np.sqrt(s)[:, None]
+        projected = U.T @ system.B
+        targets = np.divide(projected, root, out=np.zeros_like(projected), where=root > 0)
+        rest = np.maximum(system.squares - np.sum(targets**2, axis=0), 0)
+        return Spectrum(bare, s, targets, rest, U)
+    targets = U.T @ system.B
+    rest = np.sum(targets[~known] ** 2, axis=0)
+    s, U, targets = s[known], U[:, known], targets[known]
+    scaled = U / np.sqrt(s)
+    if rows is not None:
+        directions = rows.T @ scaled
+    else:
+        directions = scaled if weight is None else scaled * np.sqrt(weight)[:, None]
+        directions = balanced(directions, system.share)
+    return Spectrum(bare, s, targets, rest, np.asarray(directions))
+
+
+def _without_matrix(system: System) -> System:
+    facts = dict(vars(system))
+    facts["A"] = facts["B"] = np.empty((0, 0))
+    return System(**facts)

@@ -1,0 +1,340 @@
+"""Classification by ridge regression with the neural tangent kernel, streamed or exact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import ClassifierMixin
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+
+from ._calibration import best_slope, probabilities
+from ._feature_map import FeatureMap
+from ._learner import Method, NTKLearner, streaming
+from ._ridge import Alpha
+from ._solution import Batch, Stream
+from ._validation import check_labels, check_weights
+from .layers import Sequential
+
+Array = NDArray[Any]
+_CALIBRATING = 2048  # rows whose leave-one-out scores calibrate probabilities
+
+
+class NTKClassifier(ClassifierMixin, NTKLearner):  # type: ignore[misc]
+    """Classification by kernel ridge regression with the neural tangent kernel.
+
+    Each class has a target of +1 in the class and -1 outside (one against the rest; one target
+    for two classes), and the largest prediction decides.
+
+    Parameters
+    ----------
+    net, n_components, kernel, method, features, alpha, fit_intercept, image_shape, random_state, \
+block_size, verbose
+        As in `NTKRegressor`.
+    class_weight : dict, "balanced" or None, default=None
+        Factors of the sample weights by class, 1 for classes that are not named. "balanced" takes
+        n / (n_classes * n of the class), as in scikit-learn; streams take a dict only.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels, sorted.
+    coef_ : ndarray of shape (1, n_components) or (n_classes, n_components)
+        Weights of the features, if ``method="sketch"``.
+    intercept_ : ndarray of shape (1,) or (n_classes,)
+        The constants.
+    slope_ : float
+        Of the scores in `predict_proba`.
+    alpha_, alphas_, gcv_, loo_, evidence_, features_, dual_coef_, X_fit_, net_, image_shape_, \
+n_features_in_, feature_names_in_
+        As in `NTKRegressor`.
+
+    See Also
+    --------
+    NTKRegressor : Regression in the same way.
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = nk.NTKClassifier(nk.mlp(depth=2), n_components=256, random_state=0)
+    >>> model.fit(X[::2], y[::2]).score(X[1::2], y[1::2]) > 0.9
+    True
+    >>> model.predict_proba(X[:1]).shape
+    (1, 3)
+    """
+
+    _samples_streams = True
+
+    def __init__(
+        self,
+        net: Sequential | None = None,
+        n_components: int | str = 4096,
+        *,
+        kernel: str = "ntk",
+        method: Method = "sketch",
+        features: FeatureMap | None = None,
+        alpha: Alpha = "gcv",
+        class_weight: Mapping[Any, float] | str | None = None,
+        fit_intercept: bool = True,
+        image_shape: tuple[int, int, int] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        block_size: int = 2048,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(
+            net,
+            n_components,
+            kernel=kernel,
+            method=method,
+            features=features,
+            alpha=alpha,
+            fit_intercept=fit_intercept,
+            image_shape=image_shape,
+            random_state=random_state,
+            block_size=block_size,
+            verbose=verbose,
+        )
+        self.class_weight = class_weight
+
+    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit on all rows, forgetting what was learnt before.
+
+        Parameters
+        ----------
+        X : array_like or CSR matrix of shape (n, d)
+        y : array_like of shape (n,)
+            Labels of at least two classes, numbers or strings.
+        sample_weight : array_like of shape (n,), optional
+            Weights >= 0, all 1 by default.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            On a bad parameter, NaN or infinity, unequal numbers of rows, or a single class.
+        """
+        with self._all_or_nothing():
+            net, X = self._checked(X, first=True)
+            y = check_labels(y, X.shape[0])
+            check_classification_targets(y)
+            weight = check_weights(sample_weight, X.shape[0])
+            present = np.unique(y if weight is None else y[weight > 0])
+            if len(present) < 2:
+                raise ValueError(
+                    f"y: expected at least 2 classes, got the one class {present[0]!r}"
+                )
+            classes, codes = np.unique(y, return_inverse=True)
+            weight = self._class_weighted(weight, classes, codes)
+            self._fit(net, X, _signs(codes, len(classes)), weight, flat=False)
+            self.classes_ = classes
+        return self
+
+    @streaming
+    def partial_fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Add rows to those seen so far.
+
+        The first call, unless `fit` came before it, fits the feature map, so its rows should be
+        representative of all. The solution is computed when it is first needed after a call.
+
+        Parameters
+        ----------
+        X : array_like or CSR matrix of shape (n, d)
+        y : array_like of shape (n,)
+        classes : array_like of shape (n_classes,), optional
+            All labels that will occur; needed in the first call, unless `fit` came before it.
+        sample_weight : array_like of shape (n,), optional
+            Weights >= 0, all 1 by default.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `fit`; on a label that is not one of the classes.
+        AttributeError
+            If ``method="exact"`` or ``alpha="loo"``, which need all rows at once.
+        """
+        if isinstance(self.class_weight, str):
+            raise ValueError(
+                "class_weight: expected a dict or None for a stream, whose classes cannot be "
+                f"counted before, got {self.class_weight!r}"
+            )
+        first = not hasattr(self, "_fitted")
+        with self._partial():
+            known = self._stream_classes(classes, first=first)
+            net, X = self._checked(X, first=first)
+            y = check_labels(y, X.shape[0])
+            unknown = np.setdiff1d(y, known)
+            if len(unknown):
+                raise ValueError(f"y: expected labels among {known.tolist()}, got {unknown[0]!r}")
+            codes = np.searchsorted(known, y)
+            weight = check_weights(sample_weight, X.shape[0])
+            weight = self._class_weighted(weight, known, codes)
+            self._partial_fit(net, X, _signs(codes, len(known)), weight, flat=False)
+            self.classes_ = known
+        return self
+
+    @streaming
+    def fit_blocks(self, blocks: Iterable[Any], classes: ArrayLike) -> Self:
+        """Fit on blocks of rows as they come, in bounded memory, forgetting what was learnt before.
+
+        Parameters
+        ----------
+        blocks : iterable of (X, y) or (X, y, sample_weight)
+            Each as in `fit`, for instance from a generator that reads files. The first fits the
+            feature map, so its rows should be representative of all.
+        classes : array_like of shape (n_classes,)
+            All labels that will occur.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `partial_fit`; on no blocks. After any error, and after Ctrl-C, the estimator is as
+            it was before.
+        AttributeError
+            If ``method="exact"`` or ``alpha="loo"``, which need all rows at once.
+        """
+        return self._fit_blocks(blocks, classes=classes)
+
+    def _class_weighted(self, weight: Array | None, classes: Array, codes: Array) -> Array | None:
+        """Return the sample weights times those of the classes."""
+        if self.class_weight is None:
+            return weight
+        given = self.class_weight
+        if isinstance(given, str):
+            if given != "balanced":
+                raise ValueError(
+                    f"class_weight: expected a dict, 'balanced' or None, got {given!r}"
+                )
+        elif not isinstance(given, Mapping):
+            raise TypeError(f"class_weight: expected a dict, 'balanced' or None, got {given!r}")
+        else:
+            given = {label: given[label] for label in classes.tolist() if label in given}
+            if any(not np.isfinite(factor) or factor < 0 for factor in given.values()):
+                raise ValueError(f"class_weight: expected finite weights >= 0, got {given!r}")
+        factors = compute_class_weight(given, classes=classes, y=classes[codes])
+        weight = factors[codes] if weight is None else weight * factors[codes]
+        if not np.any(weight):
+            raise ValueError("class_weight: expected a weight above zero, got zeros only")
+        return np.asarray(weight, dtype=np.float64)
+
+    def _stream_classes(self, classes: ArrayLike | None, *, first: bool) -> Array:
+        if classes is None:
+            if first:
+                raise ValueError("classes: expected all labels in the first call, got None")
+            return np.asarray(self.classes_)
+        given = np.unique(np.asarray(classes))
+        if len(given) < 2:
+            raise ValueError(f"classes: expected at least 2 classes, got {given.tolist()}")
+        if not first and not np.array_equal(given, self.classes_):
+            raise ValueError(
+                f"classes: expected {self.classes_.tolist()} as in the first call, "
+                f"got {given.tolist()}"
+            )
+        return given
+
+    def decision_function(self, X: Any) -> Array:
+        """Return the score of each class; of two classes only that of the second.
+
+        Parameters
+        ----------
+        X : array_like or CSR matrix of shape (n, d)
+
+        Returns
+        -------
+        ndarray of shape (n,) or (n, n_classes)
+            About +1 in the class and -1 outside; float32 if `X` is, else float64.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
+        scores = self._scores(X)
+        return scores[:, 0] if scores.shape[1] == 1 else scores
+
+    def predict(self, X: Any) -> Array:
+        """Return the label of the class with the largest score, (n,).
+
+        Parameters
+        ----------
+        X : array_like or CSR matrix of shape (n, d)
+
+        Returns
+        -------
+        ndarray of shape (n,)
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
+        scores = self.decision_function(X)
+        best = (scores > 0).astype(np.intp) if scores.ndim == 1 else scores.argmax(axis=1)
+        return np.asarray(self.classes_[best])
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probability of each class.
+
+        They are softmax(slope * scores), for two classes sigmoid(2 slope * score), so that the most
+        probable class is the one that `predict` gives. The slope makes the leave-one-out scores
+        of fitted rows most probable: those scores come exactly, without refitting, from an
+        eigen-decomposition that the first call makes. At most 2048 rows, taken at random, are
+        looked at; of a stream so many are kept for that.
+
+        Parameters
+        ----------
+        X : array_like or CSR matrix of shape (n, d)
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes)
+            In the order of `classes_`; rows sum to 1.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
+        return probabilities(self._scores(X), self.slope_)
+
+    @property
+    def slope_(self) -> float:
+        """The factor of the scores in `predict_proba`, found when it is first asked for."""
+        ridge = self._solved()
+        fitted: Stream | Batch = self._fitted
+        if fitted.slope is None:
+            X, Y, weight = fitted.sample(_CALIBRATING)
+            spectrum = self._spectrum()
+            T = spectrum.coordinates(self._columns(X))
+            alphas = np.array([ridge.penalty.alpha])
+            scores = Y - spectrum.left_out(T, Y, weight, alphas)[0]
+            fitted.slope = best_slope(scores, Y, weight)
+        return fitted.slope
+
+
+def _signs(codes: Array, n_classes: int) -> Array:
+    """Return targets of +1 and -1, (n, n_classes), or (n, 1) for two classes."""
+    if n_classes == 2:
+        return np.where(codes == 1, 1.0, -1.0)[:, None]
+    return np.where(codes[:, None] == np.arange(n_classes), 1.0, -1.0)

@@ -1,0 +1,278 @@
+"""Ridge and Bayesian linear regression with the neural tangent kernel, streamed or exact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import RegressorMixin
+
+from ._bayesian import BayesianRegressor
+from ._learner import streaming
+from ._validation import check_real, check_targets, check_weights
+
+Array = NDArray[Any]
+
+
+class NTKRegressor(RegressorMixin, BayesianRegressor):  # type: ignore[misc]
+    """Kernel ridge regression with the neural tangent kernel of a wide network.
+
+    Parameters
+    ----------
+    net : Sequential, default=None
+        The network, of rows or of images; None means ``mlp()``, one hidden layer of ReLU.
+    n_components : int or "auto", default=4096
+        Number of features. "auto" (method="sketch") is chosen by `NTKFeatures`, with its default
+        `target_error`, on the rows of `fit` or of the first block of a stream. Of landmarks
+        (method="nystroem") there are at most as many as distinct rows there.
+    kernel : {"ntk", "nngp"}, default="ntk"
+        Which kernel of the network.
+    method : {"sketch", "nystroem", "exact"}, default="sketch"
+        Ridge regression on `NTKFeatures` or `NNGPFeatures`, or on `Nystroem` features, in memory
+        O(n_components^2) whatever the number of rows; or kernel ridge regression with the exact
+        kernel, for at most 20000 rows.
+    features : NTKFeatures, NNGPFeatures or Nystroem, default=None
+        An unfitted feature map, of which a clone is fitted, for all options that these have: it
+        decides network, kernel, method and width in place of the parameters above, and `net` has to
+        be None. If its `random_state` is None, it takes the one below.
+    alpha : float, "gcv", "loo" or "evidence", default="gcv"
+        Penalty on the squared norm of the weights, >= 0: minimised is
+        ``||y - Z w - b||^2 + alpha ||w||^2``, as in scikit-learn's Ridge. Zero gives the solution
+        of least norm. Or what chooses it, one for all targets, from a path of 45 values scaled to
+        the spectrum: generalised cross-validation; the mean squared leave-one-out error, exact,
+        for which `fit` needs all rows at once and turns them into features twice; or the marginal
+        likelihood, refined between the values of the path.
+    fit_intercept : bool, default=True
+        Whether to add a constant, which is not penalised.
+    image_shape : tuple of int, optional
+        (height, width, channels): with a network of images flat rows are taken for images.
+    random_state : int, RandomState instance or None, default=None
+        Randomness of the features.
+    block_size : int, default=2048
+        Rows that are turned into features at a time; it bounds the memory and does not change the
+        result beyond rounding.
+    verbose : bool, default=False
+        Whether to show on stderr how far a fit is (by tqdm if that is installed).
+
+    Attributes
+    ----------
+    alpha_ : float
+        The penalty in use.
+    alphas_ : ndarray of shape (45,)
+        Penalties tried, if `alpha` is one of the names; with their scores `gcv_`, `loo_` or
+        `evidence_`.
+    coef_ : ndarray of shape (n_components,) or (n_targets, n_components)
+        Weights of the features, unless ``method="exact"``.
+    intercept_ : float or ndarray of shape (n_targets,)
+        The constant.
+    noise_variance_ : float or ndarray of shape (n_targets,)
+        The variance of the noise that makes the targets most probable, found when first asked for.
+    features_ : NTKFeatures, NNGPFeatures or Nystroem
+        The fitted feature map, unless ``method="exact"``.
+    dual_coef_, X_fit_ : ndarray of shape (n,) or (n, n_targets), array of shape (n, d)
+        Weights and rows of the kernels, if ``method="exact"``.
+    net_ : Sequential
+        The network in use, a copy.
+    image_shape_ : tuple of int
+        With a network of images: (height, width, channels).
+    n_features_in_ : int
+        Number of columns of `X`; with images the product of their shape.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if `X` had names that are all strings.
+
+    See Also
+    --------
+    NTKClassifier : Classification in the same way.
+
+    Notes
+    -----
+    Sums and solutions are in float64; predictions have the dtype (float32 or float64) of the rows
+    they are for. A row of sample weight w counts as w rows. For "gcv" whole weights are numbers of
+    observations; other weights are taken as inverse variances, each row being one observation.
+
+    Uncertainty (`return_std`, `sample_y`, `log_marginal_likelihood`) and `predict_flow` need an
+    eigen-decomposition of the (n_components, n_components) or (n, n) matrix. The first call makes
+    it, and it is not pickled.
+
+    References
+    ----------
+    Jacot, Gabriel & Hongler, "Neural tangent kernel", NeurIPS 2018. Golub, Heath & Wahba,
+    "Generalized cross-validation as a method for choosing a good ridge parameter", Technometrics
+    1979. Rasmussen & Williams, "Gaussian processes for machine learning", MIT Press 2006, chapters
+    2 and 5.
+
+    Examples
+    --------
+    >>> import numpy as np, nkfast as nk
+    >>> X = np.random.default_rng(0).standard_normal((200, 5))
+    >>> y = np.abs(X[:, 0]) + X[:, 1]
+    >>> model = nk.NTKRegressor(nk.mlp(depth=2), n_components=256, random_state=0)
+    >>> model.fit(X[:150], y[:150]).score(X[150:], y[150:]) > 0.8
+    True
+    >>> mean, std = model.predict(X[150:], return_std=True)
+    >>> bool(np.mean(np.abs(y[150:] - mean) < 2 * std) > 0.8)
+    True
+    """
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit on all rows, forgetting what was learnt before.
+
+        Parameters
+        ----------
+        X : array_like or CSR matrix of shape (n, d)
+        y : array_like of shape (n,) or (n, n_targets)
+        sample_weight : array_like of shape (n,), optional
+            Weights >= 0, all 1 by default.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            On a bad parameter, NaN or infinity, or unequal numbers of rows.
+        """
+        with self._all_or_nothing():
+            net, X = self._checked(X, first=True)
+            Y = check_targets(y, X.shape[0])
+            weight = check_weights(sample_weight, X.shape[0])
+            self._fit(net, X, Y.reshape(X.shape[0], -1), weight, flat=Y.ndim == 1)
+        return self
+
+    @streaming
+    def partial_fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Add rows to those seen so far.
+
+        The first call, unless `fit` came before it, fits the feature map, so its rows should be
+        representative of all. The solution is computed when it is first needed after a call.
+
+        Parameters
+        ----------
+        X : array_like or CSR matrix of shape (n, d)
+        y : array_like of shape (n,) or (n, n_targets)
+        sample_weight : array_like of shape (n,), optional
+            Weights >= 0, all 1 by default.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `fit`; on other numbers of columns or targets than before.
+        AttributeError
+            If ``method="exact"`` or ``alpha="loo"``, which need all rows at once.
+        """
+        first = not hasattr(self, "_fitted")
+        with self._partial():
+            net, X = self._checked(X, first=first)
+            Y = check_targets(y, X.shape[0])
+            flat = Y.ndim == 1
+            Y = Y.reshape(X.shape[0], -1)
+            if not first and self._n_targets != Y.shape[1]:
+                raise ValueError(
+                    f"y: expected {self._n_targets} targets as before, got {Y.shape[1]}"
+                )
+            weight = check_weights(sample_weight, X.shape[0])
+            self._partial_fit(net, X, Y, weight, flat=flat)
+        return self
+
+    @streaming
+    def fit_blocks(self, blocks: Iterable[Any]) -> Self:
+        """Fit on blocks of rows as they come, in bounded memory, forgetting what was learnt before.
+
+        Parameters
+        ----------
+        blocks : iterable of (X, y) or (X, y, sample_weight)
+            Each as in `fit`, for instance from a generator that reads files. The first fits the
+            feature map, so its rows should be representative of all.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `partial_fit`; on no blocks. After any error, and after Ctrl-C, the estimator is as
+            it was before.
+        AttributeError
+            If ``method="exact"`` or ``alpha="loo"``, which need all rows at once.
+        """
+        return self._fit_blocks(blocks)
+
+    def predict_flow(
+        self, X: Any, t: float | ArrayLike | None = None, *, learning_rate: float = 1.0
+    ) -> Array:
+        """Return the predictions of gradient flow at the training time `t`.
+
+        The infinitely wide network, or the linear model on the features, is trained without penalty
+        by dw/dt = -learning_rate dL/dw from zero on the loss L = ||y - b - Z w||^2 / (2 n), whose
+        solution is
+
+            f_t(x) = b + k(x, X) K^-1 (I - exp(-learning_rate K t / n)) (y - b)
+
+        with K = Z Z^T, of ``method="exact"`` the kernel. With `fit_intercept` b is the mean of y,
+        and features are taken less their mean; else b is 0. With sample weights the loss is
+        weighted and n is the sum of the weights. `alpha` plays no part.
+
+        Parameters
+        ----------
+        X : array_like or CSR matrix of shape (n_rows, d)
+        t : float, array_like of shape (n_times,) or None, default=None
+            Times >= 0; None and infinity mean the end, the solution of least norm.
+        learning_rate : float, default=1.0
+            Of the flow: only its product with `t` counts.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,) or (n_rows, n_targets)
+            Behind a first axis of length n_times if `t` has one. float32 if `X` is, else float64.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            On bad rows, times or learning rate.
+
+        Notes
+        -----
+        neural-tangents' ``gradient_descent_mse`` divides by the number of all targets, n times
+        n_targets: its time t is t / n_targets here.
+
+        Examples
+        --------
+        >>> import numpy as np, nkfast as nk
+        >>> X = np.random.default_rng(0).standard_normal((50, 3))
+        >>> model = nk.NTKRegressor(method="exact").fit(X, X[:, 0])
+        >>> start, end = model.predict_flow(X, t=[0, np.inf])
+        >>> bool(np.allclose(start, X[:, 0].mean())), bool(np.allclose(end, X[:, 0]))
+        (True, True)
+        """
+        spectrum = self._spectrum()
+        rate = check_real(learning_rate, "learning_rate", low=0, open_low=True)
+        times = np.asarray(np.inf if t is None else t, dtype=np.float64)
+        if times.ndim > 1 or np.any(np.isnan(times)) or np.any(times < 0):
+            raise ValueError(f"t: expected times >= 0, one or a list of them, got {t!r}")
+        X = self._points(X)
+        system = spectrum.system
+        scaled = rate * np.atleast_1d(times) / system.total
+        weights = np.hstack([spectrum.flow_weights(time) for time in scaled])
+        out = np.empty((X.shape[0], len(scaled), self._n_targets), X.dtype)
+        for start in range(0, X.shape[0], self.block_size):
+            rows = slice(start, start + self.block_size)
+            T = spectrum.coordinates(self._columns(X[rows]))
+            out[rows] = (T @ weights).reshape(len(T), len(scaled), -1) + system.mean_y
+        found = np.moveaxis(out, 1, 0)
+        found = found[:, :, 0] if self._flat else found
+        return np.asarray(found if times.ndim else found[0])
