@@ -47,6 +47,7 @@ from nkfast.layers import Residual, Sequential
 from nkfast.nystroem import Nystroem
 from nkfast.regression import NTKRegressor
 from nkfast.sketch import fwht
+from nkfast.tuning import Tuning, tune_network
 
 __all__ = [
     "CELU",
@@ -94,6 +95,7 @@ __all__ = [
     "Softplus",
     "Softsign",
     "Tanh",
+    "Tuning",
     "__version__",
     "fwht",
     "get_num_threads",
@@ -105,4 +107,5 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "sketch",
+    "tune_network",
 ]

@@ -53,6 +53,14 @@ class Stream:
                 self.kept.add(X, Y, weight)
             self.alpha, self._ridge, self._spectrum, self.slope = alpha, None, None, None
 
+    def merge(self, other: Stream) -> None:
+        """Add all that another stream has seen."""
+        with whole_steps():
+            self.sums.merge(other.sums)
+            if self.kept is not None and other.kept is not None:
+                self.kept.merge(other.kept)
+            self._ridge = self._spectrum = self.slope = None
+
     def sample(self, most: int) -> tuple[Rows, Array, Array | None]:  # noqa: ARG002
         """Return the rows that were kept, their targets and weights."""
         if self.kept is None or self.kept.Y is None:
@@ -99,11 +107,18 @@ class SampledRows:
 
     def add(self, X: Rows, Y: Array, weight: Array | None) -> None:
         """Let the rows of a block take part in the draw."""
-        keys = self.rng.random(len(Y))
         weight = np.ones(len(Y)) if weight is None else weight
+        self._draw(X, Y, weight, self.rng.random(len(Y)))
+
+    def merge(self, other: SampledRows) -> None:
+        """Let the rows that another sample kept take part in the draw."""
+        if other.Y is not None and other.weight is not None and other._keys is not None:
+            self._draw(other.X, other.Y, other.weight, other._keys)
+
+    def _draw(self, X: Rows, Y: Array, weight: Array, keys: Array) -> None:
         mine = np.argsort(keys)[:_KEPT_ROWS]
         X, Y, weight, keys = X[mine], Y[mine], weight[mine], keys[mine]
-        if self._keys is not None:
+        if self._keys is not None and self.Y is not None and self.weight is not None:
             X = sp.vstack([self.X, X], "csr") if sp.issparse(X) else np.concatenate([self.X, X])
             Y = np.concatenate([self.Y, Y])
             weight = np.concatenate([self.weight, weight])

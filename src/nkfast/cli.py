@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from . import _cli_learn
 from ._config import show_config
 from ._core import __version__
 
@@ -62,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
     _add_demo(commands)
     _add_info(commands)
+    _cli_learn.add_commands(commands, _width, _seed)
     return parser
 
 

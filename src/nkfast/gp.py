@@ -197,7 +197,7 @@ class NeuralKernel(Kernel):  # type: ignore[misc]  # scikit-learn has no types
                 f"theta: expected {len(groups)} numbers, {[g.name for g in groups]}, "
                 f"got an array of shape {values.shape}"
             )
-        self.net = _changed(self.net, zip(groups, values.tolist(), strict=True))
+        self.net = changed_network(self.net, zip(groups, values.tolist(), strict=True))
 
     def _bounds_of(self, group: Tied) -> Bounds:
         if group.value == 0:
@@ -369,7 +369,7 @@ def _twin(thing: Any) -> Any:
     return twin
 
 
-def _changed(net: Sequential, changes: Iterable[tuple[Tied, float]]) -> Sequential:
+def changed_network(net: Sequential, changes: Iterable[tuple[Tied, float]]) -> Sequential:
     """Return a copy of the network with other values of hyperparameters."""
     twin: Sequential = _twin(net)
     parts = list(_parts(twin))

@@ -1,0 +1,240 @@
+"""Files of rows for the command line, read block by block."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+FORMATS = (".npy", ".npz", ".csv", ".svm", ".svmlight", ".libsvm", ".parquet")
+
+
+class Table:
+    """Rows X and, if there is one, their target y, in blocks.
+
+    Attributes
+    ----------
+    n_rows : int
+    """
+
+    n_rows: int
+
+    def blocks(self, size: int) -> Iterator[tuple[Any, Array | None]]:
+        """Yield (X, y) of at most `size` rows at a time; y is None without a target."""
+        raise NotImplementedError
+
+
+def open_table(path: Path, target: str | None) -> Table:
+    """Open a file of rows by the ending of its name.
+
+    Parameters
+    ----------
+    path : Path
+        .npy (mapped, not read), .npz (arrays "X" and, if there is one, "y"), .csv, .parquet (both
+        read in blocks), .svm, .svmlight, .libsvm.
+    target : str, optional
+        Where the target is: the name or the number of a column, counted from 0 or, below zero, from
+        the end; for .npz the name of an array; for .npy also the name of another .npy file.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        On what cannot be read.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    kind = path.suffix.lower()
+    if kind == ".npy":
+        return _open_npy(path, target)
+    if kind == ".npz":
+        return _open_npz(path, target)
+    if kind == ".csv":
+        return _Csv(path, target)
+    if kind == ".parquet":
+        return _open_parquet(path, target)
+    if kind in FORMATS:
+        return _open_svmlight(path, target)
+    raise ValueError(f"{path}: expected a file name ending in {', '.join(FORMATS)}")
+
+
+@dataclass
+class _Arrays(Table):
+    X: Any
+    y: Array | None
+    without: int | None = None  # a column of X that is the target
+
+    def __post_init__(self) -> None:
+        self.n_rows = self.X.shape[0]
+
+    def blocks(self, size: int) -> Iterator[tuple[Any, Array | None]]:
+        for start in range(0, self.n_rows, size):
+            rows = slice(start, start + size)
+            X = self.X[rows]
+            if self.without is not None:
+                yield np.delete(X, self.without, axis=1), np.asarray(X[:, self.without])
+            else:
+                X = X if sp.issparse(X) else np.asarray(X)
+                yield X, None if self.y is None else np.asarray(self.y[rows])
+
+
+def _open_npy(path: Path, target: str | None) -> Table:
+    X = np.load(path, mmap_mode="r")
+    if X.ndim != 2:
+        raise ValueError(f"{path}: expected rows of columns, got an array of shape {X.shape}")
+    if target is None:
+        return _Arrays(X, None)
+    if target.endswith(".npy"):
+        y = np.load(target, mmap_mode="r")
+        _check_lengths(target, len(y), len(X))
+        return _Arrays(X, y)
+    return _Arrays(X, None, _column(path, target, [], X.shape[1]))
+
+
+def _open_npz(path: Path, target: str | None) -> Table:
+    with np.load(path) as arrays:
+        names = arrays.files
+        if "X" not in names:
+            raise ValueError(f"{path}: expected an array 'X', got {names}")
+        name = target or ("y" if "y" in names else None)
+        if name is not None and name not in names:
+            raise ValueError(f"--target: expected one of the arrays {names}, got {name!r}")
+        X, y = arrays["X"], None if name is None else arrays[name]
+    if y is not None:
+        _check_lengths(f"{path}, {name}", len(y), len(X))
+    return _Arrays(X, y)
+
+
+def _open_svmlight(path: Path, target: str | None) -> Table:
+    from sklearn.datasets import load_svmlight_file
+
+    if target is not None:
+        raise ValueError(f"--target: expected none, since svmlight begins with it, got {target!r}")
+    try:
+        X, y = load_svmlight_file(str(path))
+    except ValueError as error:
+        raise ValueError(f"{path}: expected rows 'target column:value ...', got: {error}") from None
+    return _Arrays(sp.csr_array(X), y)
+
+
+def _check_lengths(name: str, length: int, expected: int) -> None:
+    if length != expected:
+        raise ValueError(f"{name}: expected {expected} targets as there are rows, got {length}")
+
+
+def _column(path: Path, target: str, names: list[str], width: int) -> int:
+    """Return the number of the target's column."""
+    if target in names:
+        return names.index(target)
+    try:
+        number = int(target)
+    except ValueError:
+        known = f"one of the columns {', '.join(names)}" if names else "the number of a column"
+        raise ValueError(f"--target: expected {known} of {path}, got {target!r}") from None
+    if not -width <= number < width:
+        raise ValueError(f"--target: expected a column from 0 to {width - 1}, got {number}")
+    return number % width
+
+
+class _Csv(Table):
+    """Comma-separated values; the first line has names if it holds no number."""
+
+    def __init__(self, path: Path, target: str | None) -> None:
+        self._path = path
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            first = next(csv.reader(file), None)
+            if not first:
+                raise ValueError(f"{path}: expected rows of numbers, got an empty file")
+            self.n_rows = 1 + sum(1 for row in csv.reader(file) if row)
+        self._named = not any(_is_number(entry) for entry in first)
+        self._target = None
+        names = [name.strip() for name in first] if self._named else []
+        if target is not None:
+            self._target = _column(path, target, names, len(first))
+        self._width = len(first)
+        self.n_rows -= self._named
+
+    def blocks(self, size: int) -> Iterator[tuple[Any, Array | None]]:
+        with self._path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            if self._named:
+                next(reader)
+            rows: list[list[str]] = []
+            for row in reader:
+                if not row:
+                    continue
+                if len(row) != self._width:
+                    raise ValueError(
+                        f"{self._path}, line {reader.line_num}: expected {self._width} values, "
+                        f"got {len(row)}"
+                    )
+                rows.append(row)
+                if len(rows) == size:
+                    yield self._parsed(rows, reader.line_num)
+                    rows = []
+            if rows:
+                yield self._parsed(rows, reader.line_num)
+
+    def _parsed(self, rows: list[list[str]], last_line: int) -> tuple[Array, Array | None]:
+        y = None
+        if self._target is not None:
+            y = np.array([row.pop(self._target).strip() for row in rows])
+            if all(_is_number(entry) for entry in y):
+                y = y.astype(np.float64)
+        try:
+            return np.array(rows, dtype=np.float64), y
+        except ValueError:
+            bad = next(entry for row in rows for entry in row if not _is_number(entry))
+            raise ValueError(
+                f"{self._path}, line {last_line} or up to {len(rows) - 1} lines before: expected "
+                f"numbers, got {bad!r}"
+            ) from None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _open_parquet(path: Path, target: str | None) -> Table:
+    if find_spec("pyarrow") is None:
+        raise ValueError(
+            f"{path}: Parquet needs pyarrow, which is not installed: pip install pyarrow"
+        )
+    return _Parquet(path, target)
+
+
+class _Parquet(Table):
+    def __init__(self, path: Path, target: str | None) -> None:
+        from pyarrow import parquet
+
+        self._path = path
+        self._file = parquet.ParquetFile(path)
+        self.n_rows = self._file.metadata.num_rows
+        names = self._file.schema_arrow.names
+        self._target = None if target is None else _column(path, target, names, len(names))
+
+    def blocks(self, size: int) -> Iterator[tuple[Any, Array | None]]:
+        for batch in self._file.iter_batches(size):
+            columns = [np.asarray(column) for column in batch.columns]
+            y = None if self._target is None else columns.pop(self._target)
+            if y is not None and y.dtype == object:
+                y = y.astype(str)
+            try:
+                X = np.column_stack(columns)
+                X = X if X.dtype in (np.float32, np.float64) else X.astype(np.float64)
+            except ValueError as error:
+                raise ValueError(
+                    f"{self._path}: expected columns of numbers, got {error}"
+                ) from None
+            yield X, y

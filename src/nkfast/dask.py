@@ -1,0 +1,234 @@
+"""Learners and feature maps on Dask arrays (the extra ``dask``)."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ._feature_map import FeatureMap
+from ._learner import NTKLearner
+from ._solution import SampledRows, Stream
+
+__all__ = ["fit", "predict", "transform"]
+
+Array = NDArray[Any]
+DaskArray: TypeAlias = Any  # dask.array.Array, which need not be installed
+L = TypeVar("L", bound=NTKLearner)
+_MERGED = 4  # sums that are added at a time: how many of (m, m) numbers a worker holds
+
+
+def fit(
+    model: L,
+    X: DaskArray,
+    y: DaskArray,
+    sample_weight: DaskArray | None = None,
+    *,
+    classes: ArrayLike | None = None,
+) -> L:
+    """Fit a learner on Dask arrays: each block's sums where the block lies, then their total.
+
+    Parameters
+    ----------
+    model : NTKRegressor or NTKClassifier
+        Is fitted, forgetting what it learnt before. Not with ``method="exact"`` or ``alpha="loo"``.
+    X : dask.array.Array of shape (n, d), or images
+        Blocks of rows; columns are not cut.
+    y : dask.array.Array of shape (n,) or (n, n_targets)
+        Is cut as `X` is.
+    sample_weight : dask.array.Array of shape (n,), optional
+    classes : array_like, optional
+        All labels of a classifier; by default found in a first pass over `y`.
+
+    Returns
+    -------
+    model
+
+    Raises
+    ------
+    ImportError
+        Without Dask.
+    TypeError, ValueError
+        On arrays that are not Dask's or do not fit each other, and as `partial_fit`.
+    AttributeError
+        If the learner cannot stream.
+
+    Notes
+    -----
+    The feature map is fitted on the first block, here; then it goes to the workers. The result is
+    that of ``model.fit_blocks`` on the same blocks, up to rounding.
+
+    Examples
+    --------
+    >>> import nkfast as nk, nkfast.dask
+    >>> import dask.array as da
+    >>> X = da.random.default_rng(0).standard_normal((1000, 4), chunks=(250, 4))
+    >>> model = nk.dask.fit(nk.NTKRegressor(n_components=64, random_state=0), X, abs(X[:, 0]))
+    >>> nk.dask.predict(model, X).shape
+    (1000,)
+    """
+    import dask
+
+    X = _rows(X, "X")
+    columns = [X, _like(y, X, "y")]
+    if sample_weight is not None:
+        columns.append(_like(sample_weight, X, "sample_weight"))
+    options: dict[str, Any] = {}
+    learner: Any = model
+    learner.partial_fit  # noqa: B018  # refuses what cannot stream
+    if hasattr(model, "predict_proba"):
+        options["classes"] = _labels(columns[1]) if classes is None else classes
+    parts = [_delayed_blocks(column) for column in columns]
+    with model._all_or_nothing():
+        model._forget()
+        first, rest = dask.compute([p[0] for p in parts])[0], [p[1:] for p in parts]
+        learner.partial_fit(*first[:2], sample_weight=(*first, None)[2], **options)
+        if rest[0]:
+            empty = dask.delayed(_empty_copy(model))
+            add = dask.delayed(_sums, pure=False)
+            sums = [
+                add(empty, seed, *blocks) for seed, blocks in enumerate(zip(*rest, strict=True))
+            ]
+            while len(sums) > 1:
+                groups = [sums[i : i + _MERGED] for i in range(0, len(sums), _MERGED)]
+                sums = [dask.delayed(_total, pure=False)(group) for group in groups]
+            learner._fitted.merge(sums[0].compute())
+        model._solved()
+    return model
+
+
+def transform(features: FeatureMap, X: DaskArray) -> DaskArray:
+    """Return the features of a fitted map, block by block, as a Dask array.
+
+    Parameters
+    ----------
+    features : NTKFeatures, NNGPFeatures or Nystroem
+        Fitted.
+    X : dask.array.Array of shape (n, d), or images
+
+    Returns
+    -------
+    dask.array.Array of shape (n, n_components)
+
+    Raises
+    ------
+    NotFittedError
+        Before the map's `fit`.
+
+    Examples
+    --------
+    >>> import nkfast as nk, nkfast.dask
+    >>> import dask.array as da
+    >>> X = da.random.default_rng(0).standard_normal((1000, 4), chunks=(250, 4))
+    >>> phi = nk.NTKFeatures(n_components=64, random_state=0).fit(X[:250].compute())
+    >>> nk.dask.transform(phi, X).shape
+    (1000, 64)
+    """
+    return _mapped(features.transform, X, features)
+
+
+def predict(model: NTKLearner, X: DaskArray, method: str = "predict") -> DaskArray:
+    """Return the predictions of a fitted learner, block by block, as a Dask array.
+
+    Parameters
+    ----------
+    model : NTKRegressor or NTKClassifier
+        Fitted.
+    X : dask.array.Array of shape (n, d), or images
+    method : {"predict", "predict_proba", "decision_function"}, default="predict"
+
+    Returns
+    -------
+    dask.array.Array of shape (n,) or (n, k)
+
+    Raises
+    ------
+    NotFittedError
+        Before the learner's `fit`.
+    ValueError
+        On a method that the learner does not have.
+
+    Examples
+    --------
+    See `fit`.
+    """
+    if method not in ("predict", "predict_proba", "decision_function") or not hasattr(
+        model, method
+    ):
+        raise ValueError(f"method: expected one that {type(model).__name__} has, got {method!r}")
+    return _mapped(getattr(model, method), X, model)
+
+
+def _mapped(function: Any, X: DaskArray, estimator: Any) -> DaskArray:
+    from sklearn.utils.validation import check_is_fitted
+
+    check_is_fitted(estimator)
+    X = _rows(X, "X")
+    sample = function(np.zeros((1, *X.shape[1:]), X.dtype))
+    dropped = list(range(1, X.ndim))
+    options: dict[str, Any] = {"dtype": sample.dtype, "meta": sample[:0]}
+    if sample.ndim == 1:
+        return X.map_blocks(function, drop_axis=dropped, **options)
+    if X.ndim == 2:
+        return X.map_blocks(function, chunks=(X.chunks[0], (sample.shape[1],)), **options)
+    options["chunks"] = (X.chunks[0], (sample.shape[1],))
+    return X.map_blocks(function, drop_axis=dropped[1:], **options)
+
+
+def _rows(X: Any, name: str) -> DaskArray:
+    import dask.array as da
+
+    if not isinstance(X, da.Array):
+        raise TypeError(f"{name}: expected a dask.array.Array, got {type(X).__name__}")
+    return X.rechunk(dict.fromkeys(range(1, X.ndim), -1))
+
+
+def _like(values: Any, X: DaskArray, name: str) -> DaskArray:
+    values = _rows(values, name)
+    if values.shape[0] != X.shape[0] and not np.isnan(values.shape[0] + X.shape[0]):
+        raise ValueError(
+            f"{name}: inconsistent numbers of samples, expected {X.shape[0]} as X has rows, "
+            f"got {values.shape[0]}"
+        )
+    if np.isnan(X.shape[0]):  # of unknown length; blocks have to fit as they are
+        return values
+    return values.rechunk({0: X.chunks[0]})
+
+
+def _delayed_blocks(column: DaskArray) -> list[Any]:
+    return list(column.to_delayed().ravel())
+
+
+def _labels(y: DaskArray) -> Array:
+    import dask.array as da
+
+    return np.asarray(da.unique(y).compute())
+
+
+def _empty_copy(model: Any) -> Any:
+    """Return the learner with its feature map, and with sums of no rows."""
+    twin = copy.copy(model)
+    twin._fitted = model._new_stream(model.features_.n_components_)
+    twin.verbose = False
+    return twin
+
+
+def _sums(empty: Any, seed: int, X: Any, y: Any, weight: Any = None) -> Stream:
+    """Return the sums of one block."""
+    model = _empty_copy(empty)
+    if len(y):
+        stream: Stream = model._fitted
+        if stream.kept is not None:
+            stream.kept = SampledRows(np.random.default_rng([1, seed]))
+        model.partial_fit(X, y, sample_weight=weight)
+    result: Stream = model._fitted
+    return result
+
+
+def _total(streams: list[Stream]) -> Stream:
+    total = copy.deepcopy(streams[0])  # a task must not change its input
+    for stream in streams[1:]:
+        total.merge(stream)
+    return total

@@ -1,0 +1,223 @@
+"""nkfast fit, predict and features on files of all kinds."""
+
+import subprocess
+import sys
+
+import joblib
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import dump_svmlight_file
+
+import nkfast as nk
+from learners import regression
+from nkfast import cli
+from nkfast._tables import open_table
+
+SMALL = ["--components", "32", "--block", "70", "--quiet"]
+
+
+def write_table(folder, kind, X, y):
+    """Write rows as a file of that kind; return its arguments."""
+    path = folder / f"rows.{kind}"
+    names = [f"x{i}" for i in range(X.shape[1])]
+    if kind == "npy":
+        np.save(path, X)
+        np.save(folder / "y.npy", y)
+        return [str(path), "--target", str(folder / "y.npy")]
+    if kind == "npz":
+        np.savez(path, X=X, y=y)
+        return [str(path)]
+    if kind == "svmlight":
+        dump_svmlight_file(X, y, str(path), zero_based=False)
+        return [str(path)]
+    if kind == "csv":
+        lines = [",".join([*names, "y"])]
+        lines += [",".join([*map(repr, x.tolist()), str(t)]) for x, t in zip(X, y, strict=True)]
+        path.write_text("\n".join(lines) + "\n")
+    else:
+        pytest.importorskip("pyarrow")
+        pandas = pytest.importorskip("pandas")
+        pandas.DataFrame(X, columns=names).assign(y=y).to_parquet(path)
+    return [str(path), "--target", "y"]
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "csv", "svmlight", "parquet"])
+def test_regression_from_any_file(kind, tmp_path, capsys):
+    X, y = regression(n=200)
+    data = write_table(tmp_path, kind, X, y)
+    model_file, out = str(tmp_path / "model.joblib"), str(tmp_path / "out.npy")
+    assert cli.main(["fit", *data, "--output", model_file, *SMALL]) == 0
+    assert "regression on 200 rows, alpha = " in capsys.readouterr().out
+    net = nk.mlp(2, b_std=0.1)
+    model = nk.NTKRegressor(net, 32, random_state=0)
+    model.fit_blocks((X[i : i + 70], y[i : i + 70]) for i in range(0, 200, 70))
+    assert_allclose(joblib.load(model_file).coef_, model.coef_, rtol=1e-6, atol=1e-8)
+    arguments = ["predict", model_file, *data, "--output", out, "--block", "70", "--quiet"]
+    assert cli.main(arguments) == 0
+    assert capsys.readouterr().err.startswith("R^2 0.")
+    assert_allclose(np.load(out), model.predict(X), rtol=1e-6, atol=1e-8)
+    assert cli.main([*arguments, "--std"]) == 0
+    mean, std = model.predict(X, return_std=True)
+    assert_allclose(np.load(out), np.column_stack([mean, std]), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "csv", "parquet"])
+@pytest.mark.parametrize("standardize", [True, False])
+def test_classification_of_words(kind, standardize, tmp_path, capsys):
+    X, y = regression(n=200)
+    labels = np.where(y > 0, "up", "down")
+    data = write_table(tmp_path, kind, X, labels)
+    model_file, out = str(tmp_path / "model.joblib"), str(tmp_path / "out.csv")
+    scaled = ["--standardize"] if standardize else []
+    options = ["--method", "nystroem", "--kernel", "nngp", "--alpha", "0.1", *scaled]
+    assert cli.main(["fit", *data, "--output", model_file, *SMALL, *options]) == 0
+    assert "classification on 200 rows, alpha = 0.1" in capsys.readouterr().out
+    model = joblib.load(model_file)
+    assert cli.main(["predict", model_file, *data, "--output", out, "--quiet"]) == 0
+    assert_array_equal((tmp_path / "out.csv").read_text().split(), model.predict(X))
+    assert capsys.readouterr().err.startswith("accuracy 0.")
+    assert cli.main(["predict", model_file, *data, "--output", out, "--proba", "--quiet"]) == 0
+    assert_allclose(np.loadtxt(out, delimiter=","), model.predict_proba(X), rtol=1e-8)
+
+
+def test_numbers_may_be_classes(tmp_path, capsys):
+    X, y = regression(n=150)
+    codes = np.digitize(y, [-1, 2]).astype(float)
+    np.save(tmp_path / "all.npy", np.column_stack([codes, X]))
+    data = [str(tmp_path / "all.npy"), "--target", "0"]
+    model_file = str(tmp_path / "model.joblib")
+    options = ["--task", "classification", *SMALL]
+    assert cli.main(["fit", *data, "--output", model_file, *options]) == 0
+    assert_array_equal(joblib.load(model_file).classes_, [0, 1, 2])
+    assert cli.main(["predict", model_file, *data, "--quiet"]) == 0
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 151
+    assert "accuracy" in printed.err
+
+
+@pytest.mark.parametrize("kind", ["npy", "csv", "svmlight"])
+def test_features(kind, tmp_path, capsys):
+    X, y = regression(n=200)
+    data = write_table(tmp_path, kind, X, y)
+    out, map_file = tmp_path / "Z.npy", tmp_path / "map.joblib"
+    arguments = ["features", *data, "--output", str(out), "--save-map", str(map_file), *SMALL]
+    assert cli.main(arguments) == 0
+    assert capsys.readouterr().out.startswith("200 x 32 features: ")
+    phi = nk.NTKFeatures(nk.mlp(2, b_std=0.1), 32, random_state=0).fit(X[:70])
+    assert_allclose(np.load(out), phi.transform(X), rtol=1e-6, atol=1e-9)
+    assert_allclose(joblib.load(map_file).transform(X), np.load(out), rtol=1e-6, atol=1e-9)
+
+
+def test_float32_is_kept_and_progress_is_shown(tmp_path, capsys):
+    X, y = regression(n=200)
+    data = write_table(tmp_path, "npy", X.astype(np.float32), y)
+    out = tmp_path / "Z.npy"
+    assert cli.main(["features", *data, "--output", str(out), *SMALL[:-1]]) == 0
+    assert np.load(out, mmap_mode="r").dtype == np.float32
+    assert "features" in capsys.readouterr().err
+
+
+def test_a_csv_without_names(tmp_path):
+    path = tmp_path / "iris.csv"
+    path.write_text("1.5,2,setosa\n\n3,4,other\n5,-6e1,setosa\n")
+    table = open_table(path, "-1")
+    assert table.n_rows == 3
+    blocks = list(table.blocks(2))
+    assert_array_equal(np.vstack([X for X, _ in blocks]), [[1.5, 2], [3, 4], [5, -60]])
+    assert [*blocks[0][1], *blocks[1][1]] == ["setosa", "other", "setosa"]
+    path.write_text("1,2\n3,4\n")
+    ((X, y),) = open_table(path, None).blocks(10)
+    assert_array_equal(X, [[1, 2], [3, 4]])
+    assert y is None
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "words"),
+    [
+        ("a,y\n1,2\n", [], "--target: expected where the targets are, got none"),
+        ("a,y\n1,2\n", ["--target", "z"], "--target: expected one of the columns a, y of"),
+        ("1,2\n3,4\n", ["--target", "2"], "--target: expected a column from 0 to 1, got 2"),
+        ("a,y\n1,2\n3\n", ["--target", "y"], "line 3: expected 2 values, got 1"),
+        ("a,y\n1,2\nten,4\n", ["--target", "y"], "expected numbers, got 'ten'"),
+        ("", ["--target", "y"], "expected rows of numbers, got an empty file"),
+        ("a,y\n", ["--target", "y"], "expected at least one row, got none"),
+        ("a,y\n1,w\n2,v\n", ["--target", "y", "--task", "regression"], "--task: expected class"),
+        ("a,y\n1,nan\n2,3\n", ["--target", "y"], "Input y contains NaN"),
+        ("a,y\n1,2\n2,3\n", ["--target", "y", "--activation", "rel"], "rel"),
+    ],
+)
+def test_bad_files(text, arguments, words, tmp_path, capsys):
+    path = tmp_path / "rows.csv"
+    path.write_text(text)
+    output = tmp_path / "model.joblib"
+    arguments = ["fit", str(path), "--output", str(output), *arguments, *SMALL]
+    assert cli.main(arguments) == cli.FAILED
+    error = capsys.readouterr().err
+    assert error.startswith("nkfast: error: ")
+    assert words in error
+    assert not output.exists()
+
+
+def test_other_mistakes(tmp_path, capsys):
+    X, y = regression(n=60)
+    data = write_table(tmp_path, "npz", X, y)
+    model_file = str(tmp_path / "model.joblib")
+    assert cli.main(["fit", *data, "--output", model_file, *SMALL]) == 0
+    joblib.dump([1, 2], tmp_path / "list.joblib")
+    (tmp_path / "text.joblib").write_text("no pickle")
+    np.save(tmp_path / "narrow.npy", X[:, :3])
+    np.save(tmp_path / "short.npy", y[:3])
+    np.save(tmp_path / "rows.npy", X)
+    (tmp_path / "rows.doc").write_text("")
+    rows = str(tmp_path / "rows.npy")
+    narrow, list_file = str(tmp_path / "narrow.npy"), str(tmp_path / "list.joblib")
+    for arguments, words in [
+        (["predict", list_file, *data], "expected a model of nkfast fit, got a list"),
+        (["predict", str(tmp_path / "text.joblib"), *data], "expected a model of nkfast fit, got"),
+        (["predict", str(tmp_path / "none.joblib"), *data], "no such file"),
+        (["predict", model_file, narrow], "X has 3 features"),
+        (["predict", model_file, *data, "--proba"], "--proba: expected a model of a class"),
+        (["predict", model_file, *data, "--output", "p.txt"], "--output: expected a file name"),
+        (["predict", model_file, str(tmp_path / "rows.doc")], "expected a file name ending in"),
+        (["predict", model_file, *data, "--target", "z"], "expected one of the arrays"),
+        (["features", narrow, "--output", "no/Z.npy"], "--output: no such folder"),
+        (["features", narrow, "--output", str(tmp_path)], "--output: expected a file, got a fol"),
+        (["features", narrow, "--output", str(tmp_path / "Z.csv")], "ending in .npy"),
+        (
+            ["fit", rows, "--output", model_file, "--target", str(tmp_path / "short.npy")],
+            "expected 60 targets as there are rows, got 3",
+        ),
+    ]:
+        capsys.readouterr()
+        assert cli.main(arguments) == cli.FAILED, arguments
+        assert words in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["fit", *data, "--output", model_file, "--alpha", "loo"])
+    assert "expected a number, 'gcv' or 'evidence', got 'loo'" in capsys.readouterr().err
+
+
+def test_help_says_whom_to_trust(capsys):
+    for command in ("fit", "predict", "features"):
+        with pytest.raises(SystemExit):
+            cli.main([command, "--help"])
+        printed = " ".join(capsys.readouterr().out.split())
+        assert "usage: nkfast" in printed
+        assert ("Open only files you trust." in printed) == (command != "features")
+
+
+def test_from_a_shell(tmp_path):
+    X, y = regression(n=100)
+    data = write_table(tmp_path, "csv", X, y)
+    run = [sys.executable, "-m", "nkfast"]
+    model_file = str(tmp_path / "m.joblib")
+    fit = [*run, "fit", *data, "--output", model_file, *SMALL]
+    assert subprocess.run(fit, capture_output=True, timeout=120, check=True).stderr == b""
+    done = subprocess.run(
+        [*run, "predict", model_file, *data, "--std", "--quiet"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert np.loadtxt(done.stdout.splitlines(), delimiter=",").shape == (100, 2)
