@@ -7,12 +7,14 @@ kernel on 500 training and 500 test images (files in the folder CNTK, if that is
 beside features of the same images, and features trained on all images. Accuracies of features on
 the few images are means of `SEEDS` draws. Times are those of this machine, on all threads; that of
 the exact kernel is the number of pairs times that of a pair, measured in the same run. The whole of
-CIFAR-10 has n = 50000 training and m = 10000 test images: n (n + 1) / 2 + n m pairs.
+CIFAR-10 has n = 50000 training and m = 10000 test images: n (n + 1) / 2 + n m pairs. Names of
+activations may follow on the command line.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -96,8 +98,8 @@ def main() -> None:
         f"{nk.get_num_threads()} threads; ZCA of {len(X)} + {len(X_new)} images: {whitening:.1f} s"
     )
     n_train, n_test = 50000, 10000
-    for name, activation in ACTIVATIONS.items():
-        net = nk.myrtle(5, activation)
+    for name in sys.argv[1:] or ACTIVATIONS:
+        net = nk.myrtle(5, ACTIVATIONS[name])
         few, few_new = X[:N], X_new[:N]
         K, C = exact(name, net, few, few_new)
         found = accuracy(K, y[:N], C, y_new[:N])
