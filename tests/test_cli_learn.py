@@ -197,6 +197,46 @@ def test_other_mistakes(tmp_path, capsys):
     assert "expected a number, 'gcv' or 'evidence', got 'loo'" in capsys.readouterr().err
 
 
+def test_words_in_any_block_make_all_targets_words(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("1,1\n2,1\n3,b\n4,1\n")
+    table = open_table(path, "1")
+    labels = [label for _, y in table.blocks(2) for label in y]
+    assert labels == ["1", "1", "b", "1"]
+
+
+def test_several_targets(tmp_path, capsys):
+    X, Y = regression(n=100, k=2)
+    np.save(tmp_path / "X.npy", X)
+    np.save(tmp_path / "Y.npy", Y)
+    data = [str(tmp_path / "X.npy"), "--target", str(tmp_path / "Y.npy")]
+    model_file, out = str(tmp_path / "m.joblib"), str(tmp_path / "out.npy")
+    assert cli.main(["fit", *data, "--output", model_file, *SMALL]) == 0
+    predict = ["predict", model_file, *data, "--output", out, "--quiet"]
+    assert cli.main(predict) == 0
+    score = capsys.readouterr().err
+    assert np.load(out).shape == (100, 2)
+    assert cli.main([*predict, "--std"]) == 0
+    assert capsys.readouterr().err == score
+    assert np.load(out).shape == (100, 4)
+
+
+def test_an_interrupted_command_leaves_no_file(tmp_path, monkeypatch, capsys):
+    X, y = regression(n=200)
+    data = write_table(tmp_path, "npy", X, y)
+    before = {path.name for path in tmp_path.iterdir()}
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(nk.NTKFeatures, "transform", interrupt)  # of the second block
+    for command in ("features", "fit"):
+        arguments = [command, *data, "--output", str(tmp_path / "new.npy"), *SMALL]
+        assert cli.main(arguments) == cli.INTERRUPTED
+        assert capsys.readouterr().err == "nkfast: interrupted\n"
+        assert {path.name for path in tmp_path.iterdir()} == before
+
+
 def test_help_says_whom_to_trust(capsys):
     for command in ("fit", "predict", "features"):
         with pytest.raises(SystemExit):

@@ -2,6 +2,7 @@
 
 import pickle
 
+import joblib
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -303,6 +304,36 @@ def test_an_interrupt_between_sums_comes_after_the_block(monkeypatch):
     model.partial_fit(X[200:], y[200:])
     assert_allclose(model.coef_, Ridge(alpha=0.1, solver="svd").fit(Z, y).coef_, rtol=1e-6)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_joblib_and_processes(tmp_path):
+    X, y = regression(n=150)
+    for method in ("sketch", "nystroem", "exact"):
+        model = nk.NTKRegressor(None, 16, method=method, random_state=0).fit(X, y)
+        model.predict(X, return_std=True)  # the spectrum is not saved, but found again
+        joblib.dump(model, tmp_path / "model.joblib")
+        copy = joblib.load(tmp_path / "model.joblib")
+        for one, other in zip(*(m.predict(X, return_std=True) for m in (copy, model)), strict=True):
+            assert_allclose(one, other, rtol=1e-7)
+        found = joblib.Parallel(2)(joblib.delayed(model.predict)(X) for _ in range(2))
+        assert_allclose(found[0], model.predict(X), rtol=1e-12)
+
+
+def test_first_partial_fit_that_fails_leaves_nothing(monkeypatch):
+    X, y = regression()
+    model = nk.NTKRegressor(None, 16, random_state=0, block_size=50)
+    before = dict(vars(model))
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nkfast._moments.Moments.add", interrupt)
+    for call in (model.partial_fit, model.fit):
+        with pytest.raises(KeyboardInterrupt):
+            call(X, y)
+        assert vars(model) == before
+    monkeypatch.undo()
+    model.partial_fit(X, y).predict(X)
 
 
 @pytest.mark.parametrize("tqdm", [True, False])

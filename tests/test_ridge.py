@@ -67,6 +67,29 @@ def test_moments_are_their_definition_for_any_blocks(cuts, weighted, centred, of
     assert_allclose(sums.yy, np.sum(weight[:, None] * B**2, axis=0), rtol=1e-10)
 
 
+@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+def test_merged_moments_are_those_of_all_rows(centred, weighted, offset):
+    Z, Y, w = problem(offset=offset)
+    weight = w if weighted else None
+    whole_sums = moments(Z, Y, weight, centred=centred)
+    parts = [
+        moments(Z[rows], Y[rows], weight[rows] if weighted else None, centred=centred)
+        for rows in (slice(0, 0), slice(0, 25), slice(25, 26), slice(26, 60), slice(60, 60))
+    ]
+    before = parts[3].zz.copy()
+    for part in parts[1:]:
+        parts[0].merge(part)
+    assert_array_equal(parts[3].zz, before)
+    size = np.sqrt(np.diag(whole_sums.zz))
+    difference = whole(parts[0]) - whole(whole_sums)
+    assert_allclose(difference / np.outer(size, size), 0, atol=1e-11)
+    for name in ("zy", "yy", "mean_z", "mean_y", "total", "log_weights", "observations"):
+        expected = getattr(whole_sums, name)
+        assert_allclose(getattr(parts[0], name), expected, rtol=1e-9, atol=1e-9, err_msg=name)
+
+
 def test_a_large_mean_costs_no_digits():
     """The textbook formula sum z z^T - n mean mean^T would leave nothing at 1e8."""
     Z, Y, w = problem(n=4000, p=5)

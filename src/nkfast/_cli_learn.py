@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,8 @@ def _fit(options: argparse.Namespace) -> int:
     with _progress(options, "fit", table) as tell:
         model.fit_blocks(blocks(tell), **more)
     fitted = model if scaler is None else make_pipeline(scaler, model)
-    joblib.dump(fitted, options.output)
+    with _whole_file(options.output) as path:
+        joblib.dump(fitted, path)
     print(f"{task} on {table.n_rows:,} rows, alpha = {model.alpha_:.4g}: {options.output}")
     return 0
 
@@ -226,10 +228,12 @@ def _write_lines(predicted: Array, output: Path | None) -> None:
 
 def _score(learner: Any, predicted: Array, y: Array) -> str:
     if hasattr(learner, "predict_proba"):
-        return f"accuracy {np.mean(predicted.astype(y.dtype) == y):.4f}"
+        if (predicted.dtype.kind in "US") != (y.dtype.kind in "US"):
+            predicted, y = predicted.astype(str), y.astype(str)
+        return f"accuracy {np.mean(predicted == y):.4f}"
     from sklearn.metrics import r2_score
 
-    mean = predicted[:, 0] if predicted.ndim == 2 and y.ndim == 1 else predicted
+    mean = predicted[:, : y[:1].size].reshape(y.shape) if predicted.ndim == 2 else predicted
     return f"R^2 {r2_score(y, mean):.4f}, RMSE {np.sqrt(np.mean((y - mean) ** 2)):.6g}"
 
 
@@ -268,18 +272,17 @@ def _features(options: argparse.Namespace) -> int:
     kind = NTKFeatures if options.kernel == "ntk" else NNGPFeatures
     phi = kind(_network(options), options.components, random_state=options.seed)
     out, done = None, 0
-    with _progress(options, "features", table) as tell:
+    with _whole_file(options.output) as path, _progress(options, "features", table) as tell:
         for X, _ in table.blocks(options.block):
             Z = phi.fit_transform(X) if out is None else phi.transform(X)
             if out is None:
-                out = np.lib.format.open_memmap(
-                    options.output, "w+", dtype=Z.dtype, shape=(table.n_rows, Z.shape[1])
-                )
+                shape = (table.n_rows, Z.shape[1])
+                out = np.lib.format.open_memmap(path, "w+", dtype=Z.dtype, shape=shape)
             out[done : done + len(Z)] = Z
             done += len(Z)
             tell(len(Z))
-    if out is not None:
-        out.flush()
+        if out is not None:
+            out.flush()
     if options.save_map is not None:
         joblib.dump(phi, options.save_map)
     print(f"{done:,} x {options.components} features: {options.output}")
@@ -298,6 +301,17 @@ def _table(options: argparse.Namespace) -> Table:
 
 def _progress(options: argparse.Namespace, stage: str, table: Table) -> Any:
     return counting_rows(not options.quiet, stage, table.n_rows)
+
+
+@contextmanager
+def _whole_file(output: Path) -> Iterator[Path]:
+    """Yield a name to write to; the file gets its own only when it is whole."""
+    part = output.with_name(f"{output.name}.part")
+    try:
+        yield part
+        part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _check_folder(path: Path) -> None:

@@ -136,7 +136,8 @@ class NTKLearner(Solved):
                     f"rows, got {n}; method='sketch' takes any number"
                 )
             self.X_fit_ = X.copy()  # the caller may change his own
-            self._fitted = self._solve_batch(net.kernel(as_double(X), get=self.kernel), Y, weight)
+            K = net.kernel(as_double(X), get=self.kernel, progress=bool(self.verbose))
+            self._fitted = self._solve_batch(K, Y, weight)
             return self
         self.features_ = features = self._fitted_features(net, X)
         m = features.n_components_

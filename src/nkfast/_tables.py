@@ -144,29 +144,33 @@ def _column(path: Path, target: str, names: list[str], width: int) -> int:
 
 
 class _Csv(Table):
-    """Comma-separated values; the first line has names if it holds no number."""
+    """Comma-separated values; the first line has names if it holds no number.
+
+    Targets are words if any of them is no number.
+    """
 
     def __init__(self, path: Path, target: str | None) -> None:
         self._path = path
         with path.open(newline="", encoding="utf-8-sig") as file:
             first = next(csv.reader(file), None)
-            if not first:
-                raise ValueError(f"{path}: expected rows of numbers, got an empty file")
-            self.n_rows = 1 + sum(1 for row in csv.reader(file) if row)
-        self._named = not any(_is_number(entry) for entry in first)
-        self._target = None
-        names = [name.strip() for name in first] if self._named else []
-        if target is not None:
-            self._target = _column(path, target, names, len(first))
+        if not first:
+            raise ValueError(f"{path}: expected rows of numbers, got an empty file")
         self._width = len(first)
-        self.n_rows -= self._named
+        self._named = not any(_is_number(entry) for entry in first)
+        names = [name.strip() for name in first] if self._named else []
+        self._target = None if target is None else _column(path, target, names, len(first))
+        self._words = False
+        self.n_rows = 0
+        for row, _ in self._rows():
+            self.n_rows += 1
+            self._words = self._words or not (self._target is None or _is_number(row[self._target]))
 
-    def blocks(self, size: int) -> Iterator[tuple[Any, Array | None]]:
+    def _rows(self) -> Iterator[tuple[list[str], int]]:
+        """Yield the rows and their lines."""
         with self._path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
             if self._named:
                 next(reader)
-            rows: list[list[str]] = []
             for row in reader:
                 if not row:
                     continue
@@ -175,19 +179,24 @@ class _Csv(Table):
                         f"{self._path}, line {reader.line_num}: expected {self._width} values, "
                         f"got {len(row)}"
                     )
-                rows.append(row)
-                if len(rows) == size:
-                    yield self._parsed(rows, reader.line_num)
-                    rows = []
-            if rows:
-                yield self._parsed(rows, reader.line_num)
+                yield row, reader.line_num
+
+    def blocks(self, size: int) -> Iterator[tuple[Any, Array | None]]:
+        rows: list[list[str]] = []
+        line = 0
+        for row, line in self._rows():
+            rows.append(row)
+            if len(rows) == size:
+                yield self._parsed(rows, line)
+                rows = []
+        if rows:
+            yield self._parsed(rows, line)
 
     def _parsed(self, rows: list[list[str]], last_line: int) -> tuple[Array, Array | None]:
         y = None
         if self._target is not None:
             y = np.array([row.pop(self._target).strip() for row in rows])
-            if all(_is_number(entry) for entry in y):
-                y = y.astype(np.float64)
+            y = y if self._words else y.astype(np.float64)
         try:
             return np.array(rows, dtype=np.float64), y
         except ValueError:
