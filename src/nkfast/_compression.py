@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, eigh
 
+from ._rows import row_blocks
 from ._validation import Rows, refuse_bytes
 
 Array = NDArray[Any]
@@ -22,9 +23,7 @@ _PULL = 0.01  # towards the directions as they are, as a share of the mean squar
 
 def blocks(n_rows: int, width: int) -> Iterator[slice]:
     """Yield slices of rows whose features, `width` for each row, take little memory."""
-    height = max(1, _BLOCK_ENTRIES // width)
-    for start in range(0, n_rows, height):
-        yield slice(start, min(start + height, n_rows))
+    return row_blocks(n_rows, max(1, _BLOCK_ENTRIES // width))
 
 
 def principal_directions(features: Callable[[Rows], Array], X: Rows, width: int, m: int) -> Array:

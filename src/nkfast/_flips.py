@@ -6,12 +6,11 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import MetaEstimatorMixin, TransformerMixin, clone
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from ._image_estimator import ImageEstimator
-from ._pixel_map import as_images, check_image_shape
+from ._inputs import as_images, check_image_points, check_image_shape
 
 Array = NDArray[Any]
 
@@ -44,8 +43,7 @@ def flip_left_right(X: Any, *, image_shape: tuple[int, int, int] | None = None) 
     array([[2., 1., 0.],
            [5., 4., 3.]])
     """
-    shape = None if image_shape is None else check_image_shape(image_shape)
-    images = as_images(X, shape)
+    images = as_images(X, check_image_shape(image_shape))
     flipped = np.ascontiguousarray(images[:, :, ::-1])
     return flipped.reshape(len(images), -1) if np.ndim(X) == 2 else flipped
 
@@ -86,22 +84,22 @@ def augment_flips(
     >>> X_both.shape, y_both.tolist()
     ((6, 4, 4, 1), ['a', 'b', 'c', 'a', 'b', 'c'])
     """
-    flipped = flip_left_right(X, image_shape=image_shape)
-    # Flipped back: what X is once it is checked.
-    given = flip_left_right(flipped, image_shape=image_shape)
+    images = as_images(X, check_image_shape(image_shape))
     y = np.asarray(y)
-    if y.ndim == 0 or len(y) != len(given):
+    if y.ndim == 0 or len(y) != len(images):
         raise ValueError(
-            f"y: expected {len(given)} labels, one for each image, got shape {y.shape}"
+            f"y: expected {len(images)} labels, one for each image, got shape {y.shape}"
         )
-    return np.concatenate([given, flipped]), np.concatenate([y, y])
+    both = np.concatenate([images, images[:, :, ::-1]])
+    both = both.reshape(len(both), -1) if np.ndim(X) == 2 else both
+    return both, np.concatenate([y, y])
 
 
 def _names_features(estimator: FlipAverage) -> bool:
     return hasattr(estimator.transformer, "get_feature_names_out")
 
 
-class FlipAverage(MetaEstimatorMixin, TransformerMixin, ImageEstimator):  # type: ignore[misc]
+class FlipAverage(MetaEstimatorMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Features of images averaged with those of their mirror images.
 
     For features phi of a kernel k and the left-right flip F they are (phi(x) + phi(F x)) / 2, so
@@ -183,7 +181,7 @@ class FlipAverage(MetaEstimatorMixin, TransformerMixin, ImageEstimator):  # type
                 "transformer: expected an estimator with fit and transform, "
                 f"got {self.transformer!r}"
             )
-        X = self._checked(X, reset=True)
+        X = check_image_points(self, X, self.image_shape, reset=True)
         self.transformer_ = clone(self.transformer).fit(X, y)
         return self
 
@@ -207,7 +205,7 @@ class FlipAverage(MetaEstimatorMixin, TransformerMixin, ImageEstimator):  # type
             On NaN or infinity, and on images of another shape than those of `fit`.
         """
         check_is_fitted(self)
-        X = self._checked(X, reset=False)
+        X = check_image_points(self, X, None, reset=False)
         flipped = flip_left_right(X, image_shape=self.image_shape_)
         return 0.5 * (self.transformer_.transform(X) + self.transformer_.transform(flipped))
 

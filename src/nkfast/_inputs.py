@@ -1,40 +1,102 @@
-"""What estimators with a network take: rows, images, or flat rows that are images."""
+"""What estimators take: rows, images, or flat rows that are images; and what they remember."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
 
-from ._pixel_map import as_images, check_image_shape
-from ._validation import Rows, check_estimator_rows
+from ._validation import (
+    FloatArray,
+    Rows,
+    check_count,
+    check_estimator_rows,
+    check_images,
+    check_rows,
+)
 from .layers import Sequential, takes_images
+
+ImageShape: TypeAlias = tuple[int, int, int]
+
+
+def check_image_shape(image_shape: Any) -> ImageShape | None:
+    """Return `image_shape` as three counts, at least 1, or None."""
+    if image_shape is None:
+        return None
+    if not isinstance(image_shape, (tuple, list)) or len(image_shape) != 3:
+        raise ValueError(
+            f"image_shape: expected None or (height, width, channels), got {image_shape!r}"
+        )
+    height, width, channels = (check_count(n, "image_shape", low=1) for n in image_shape)
+    return height, width, channels
+
+
+def as_images(X: Any, image_shape: ImageShape | None) -> FloatArray:
+    """Return `X` as images (n, height, width, channels), also where they come as flat rows."""
+    if image_shape is not None and np.ndim(X) == 2:
+        return _unflattened(check_rows(X, accept_sparse=False), image_shape)
+    images = check_images(X)
+    if image_shape is not None and images.shape[1:] != image_shape:
+        raise ValueError(f"X: expected images of shape {image_shape}, got {images.shape[1:]}")
+    return images
+
+
+def _unflattened(X: FloatArray, image_shape: ImageShape) -> FloatArray:
+    if X.shape[1] != math.prod(image_shape):
+        raise ValueError(
+            f"X: expected {math.prod(image_shape)} features, those of images of shape "
+            f"{image_shape}, got {X.shape[1]}"
+        )
+    return np.asarray(X.reshape(len(X), *image_shape))
 
 
 def check_points(
     estimator: Any, net: Sequential, X: Any, image_shape: Any = None, *, reset: bool
 ) -> Rows:
-    """Return checked rows or, with a network of images, images (n, height, width, channels).
+    """Return checked rows or, with a network of images, images (n, height, width, channels)."""
+    if takes_images(net):
+        X = check_image_points(estimator, X, image_shape, reset=reset)
+        return X.reshape(len(X), *estimator.image_shape_)
+    if reset:
+        estimator.__dict__.pop("image_shape_", None)
+    return check_estimator_rows(estimator, X, reset=reset)
+
+
+def check_image_points(
+    estimator: Any, X: Any, image_shape: Any, *, reset: bool, any_rows: bool = False
+) -> FloatArray:
+    """Return checked images in the form in which they come: (n, h, w, c), or flat (n, h * w * c).
 
     Flat rows are images where a shape is known: `image_shape` with `reset`, else the estimator's
-    `image_shape_`. Keeps that one, n_features_in_ and feature_names_in_ honest.
+    `image_shape_`; or, with `any_rows`, also where none is. Keeps that one, n_features_in_ and
+    feature_names_in_ honest.
     """
-    if not takes_images(net):
-        if reset:
-            estimator.__dict__.pop("image_shape_", None)
-        return check_estimator_rows(estimator, X, reset=reset)
-    if reset:
-        estimator.__dict__.pop("feature_names_in_", None)
-        shape = None if image_shape is None else check_image_shape(image_shape)
-    else:
-        shape = estimator.image_shape_
-    if shape is not None and np.ndim(X) == 2 and not sp.issparse(X):
+    if sp.issparse(X):
+        raise TypeError("X: expected a dense array of images, got a sparse matrix")
+    known = check_image_shape(image_shape) if reset else getattr(estimator, "image_shape_", None)
+    n_axes = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
+    if (n_axes <= 2 and any_rows) or (n_axes == 2 and known is not None):
         X = check_estimator_rows(estimator, X, reset=reset)
-    X = as_images(X, shape)
+        if known is not None:
+            _unflattened(X, known)
+    else:
+        X = as_images(X, known)
+        size = math.prod(X.shape[1:])
+        if reset:
+            if len(X) == 0:
+                raise ValueError("X: expected at least one image, got none")
+            estimator.__dict__.pop("feature_names_in_", None)
+            estimator.n_features_in_ = size
+            known = X.shape[1:]
+        elif size != estimator.n_features_in_:
+            raise ValueError(
+                f"X: expected images of {estimator.n_features_in_} entries as in fit, "
+                f"got shape {X.shape[1:]}"
+            )
     if reset:
-        if len(X) == 0:
-            raise ValueError("X: expected at least one image, got none")
-        estimator.image_shape_ = X.shape[1:]
-        estimator.n_features_in_ = int(np.prod(X.shape[1:]))
-    return X
+        estimator.__dict__.pop("image_shape_", None)
+        if known is not None:
+            estimator.image_shape_ = known
+    return np.asarray(X)

@@ -22,6 +22,7 @@ from ._progress import counting_rows
 from ._recipes import own_network
 from ._results import NAMES
 from ._ridge import CRITERIA, Alpha, solve_dual, solve_kernel
+from ._rows import row_blocks
 from ._solution import Batch, SampledRows, Stream
 from ._solved import Solved
 from ._spectrum import decompose_rows
@@ -144,7 +145,7 @@ class NTKLearner(Solved):
         with counting_rows(self.verbose, "fit", n) as tell:
             if n <= m:
                 Z = np.empty((n, m))
-                for rows in _blocks(n, self.block_size):
+                for rows in row_blocks(n, self.block_size):
                     Z[rows] = features.transform(X[rows])
                     tell(rows.stop - rows.start)
                 self._fitted = self._solve_batch(Z, Y, weight, X.copy())
@@ -175,7 +176,7 @@ class NTKLearner(Solved):
     def _coordinates_of(
         self, stream: Stream, X: Rows, Y: Array, weight: Array | None
     ) -> Iterator[tuple[Array, Array, Array | None]]:
-        for rows in _blocks(X.shape[0], self.block_size):
+        for rows in row_blocks(X.shape[0], self.block_size):
             T = stream.spectrum.coordinates(self._columns(X[rows]))
             yield T, Y[rows], None if weight is None else weight[rows]
 
@@ -257,7 +258,7 @@ class NTKLearner(Solved):
         weight: Array | None,
         tell: Callable[[int], None] = lambda _: None,
     ) -> None:
-        for rows in _blocks(X.shape[0], self.block_size):
+        for rows in row_blocks(X.shape[0], self.block_size):
             Z = self.features_.transform(X[rows])
             some = None if weight is None else weight[rows]
             stream.add(X[rows], Z, Y[rows], some, self.alpha)
@@ -332,7 +333,7 @@ class NTKLearner(Solved):
         ridge = self._solved()
         X = self._points(X)
         out = np.empty((X.shape[0], self._n_targets), X.dtype)
-        for rows in _blocks(X.shape[0], self.block_size):
+        for rows in row_blocks(X.shape[0], self.block_size):
             out[rows] = self._columns(X[rows]) @ ridge.coef + ridge.intercept
         return out
 
@@ -348,11 +349,6 @@ def _weighty(X: Rows, Y: Array, weight: Array | None) -> tuple[Rows, Array, Arra
         return X, Y, weight
     kept = np.flatnonzero(weight)
     return X[kept], Y[kept], weight[kept]
-
-
-def _blocks(n: int, size: int) -> Iterator[slice]:
-    for start in range(0, n, size):
-        yield slice(start, min(start + size, n))
 
 
 def _distinct(X: Rows) -> Rows:

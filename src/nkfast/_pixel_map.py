@@ -12,7 +12,7 @@ from . import _core
 from ._compression import blocks
 from ._config import get_num_threads
 from ._pixel_plan import PixelPlan
-from ._validation import FloatArray, check_count, check_images, check_rows
+from ._validation import FloatArray
 from .expansion import Kernel
 from .layers import Sequential
 
@@ -21,32 +21,6 @@ Shape = tuple[int, int, int]
 
 DEGREE = 4  # highest power at an activation; what lies above counts there
 _LEAST_WIDTH, _MOST_WIDTH = 128, 2048  # of a pixel, if not given
-
-
-def check_image_shape(image_shape: Any) -> Shape:
-    """Return `image_shape` as three counts, at least 1."""
-    if not isinstance(image_shape, (tuple, list)) or len(image_shape) != 3:
-        raise ValueError(
-            f"image_shape: expected None or (height, width, channels), got {image_shape!r}"
-        )
-    height, width, channels = (check_count(n, "image_shape", low=1) for n in image_shape)
-    return height, width, channels
-
-
-def as_images(X: Any, image_shape: Shape | None) -> FloatArray:
-    """Return `X` as images (n, height, width, channels), also where they come as flat rows."""
-    if image_shape is not None and np.ndim(X) == 2:
-        X = check_rows(X, accept_sparse=False)
-        if X.shape[1] != int(np.prod(image_shape)):
-            raise ValueError(
-                f"X: expected {int(np.prod(image_shape))} features, those of images of shape "
-                f"{image_shape}, got {X.shape[1]}"
-            )
-        return np.asarray(X.reshape(len(X), *image_shape))
-    images = check_images(X)
-    if image_shape is not None and images.shape[1:] != image_shape:
-        raise ValueError(f"X: expected images of shape {image_shape}, got {images.shape[1:]}")
-    return images
 
 
 def default_width(n_components: int) -> int:

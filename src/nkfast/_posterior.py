@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
+from ._rows import row_blocks
 from ._solved import Solved
 from ._validation import Rows, as_double, refuse_bytes
 
@@ -18,8 +19,7 @@ def latent_variances(learner: Solved, X: Rows) -> Array:
     """Return the posterior variances of z^T w + b over the noise variance, (n,)."""
     spectrum = learner._spectrum()
     out = np.empty(X.shape[0])
-    for start in range(0, X.shape[0], learner.block_size):
-        rows = slice(start, start + learner.block_size)
+    for rows in row_blocks(X.shape[0], learner.block_size):
         F = learner._columns(X[rows])
         norms = _squared_norms(learner, X[rows], F)
         out[rows] = spectrum.variances(spectrum.coordinates(F), norms, learner.alpha_)
@@ -57,8 +57,7 @@ def latent_deviations(learner: Solved, X: Rows, size: int, rng: np.random.Random
         constant = rng.standard_normal(size) / np.sqrt(system.total)
     out = np.empty((X.shape[0], size))
     weights = V @ shrunk if spectrum.complete else V @ shrunk + prior
-    for start in range(0, X.shape[0], learner.block_size):
-        rows = slice(start, start + learner.block_size)
+    for rows in row_blocks(X.shape[0], learner.block_size):
         out[rows] = (learner._columns(X[rows]) - system.mean_z) @ weights + constant
     return out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,12 @@ from numpy.typing import NDArray
 
 from . import _core
 from ._validation import Rows, csr_arrays
+
+
+def row_blocks(n: int, size: int) -> Iterator[slice]:
+    """Yield slices of at most `size` rows that cover n."""
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
 
 
 def row_norms(X: Any, n_threads: int) -> NDArray[np.float64]:

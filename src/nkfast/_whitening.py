@@ -18,7 +18,7 @@ _EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True, eq=False)
-class Spectrum:
+class Covariance:
     """Rows' mean (d,), and their covariance V^T diag(values) V with V = components (r, d).
 
     The values, falling, are above rounding level: what is left out counts as zero.
@@ -109,33 +109,34 @@ class SpectralMap:
 class Whitening:
     """Scaling by 1 / sqrt(value + ridge) along each eigenvector, and back."""
 
-    spectrum: Spectrum
+    covariance: Covariance
     ridge: float
 
     @cached_property
     def forward(self) -> SpectralMap:
         """The whitening; directions without variance become zero if there is no ridge."""
-        inside = 1 / np.sqrt(self.spectrum.values + self.ridge)
+        inside = 1 / np.sqrt(self.covariance.values + self.ridge)
         outside = 1 / np.sqrt(self.ridge) if self.ridge > 0 else 0.0
-        return SpectralMap(self.spectrum.components, inside, outside)
+        return SpectralMap(self.covariance.components, inside, outside)
 
     @cached_property
     def backward(self) -> SpectralMap:
         """Its pseudo-inverse."""
-        inside = np.sqrt(self.spectrum.values + self.ridge)
-        return SpectralMap(self.spectrum.components, inside, float(np.sqrt(self.ridge)))
+        inside = np.sqrt(self.covariance.values + self.ridge)
+        return SpectralMap(self.covariance.components, inside, float(np.sqrt(self.ridge)))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"spectrum": self.spectrum, "ridge": self.ridge}
+        return {"covariance": self.covariance, "ridge": self.ridge}
 
 
-def whitening(spectrum: Spectrum, regularization: float) -> Whitening:
+def whitening(covariance: Covariance, regularization: float) -> Whitening:
     """Return the whitening with a ridge of `regularization` mean eigenvalues."""
-    return Whitening(spectrum, regularization * float(spectrum.values.sum()) / len(spectrum.mean))
+    ridge = regularization * float(covariance.values.sum()) / len(covariance.mean)
+    return Whitening(covariance, ridge)
 
 
 @dataclass(frozen=True, eq=False)
-class Stream:
+class Running:
     """Sums that may still grow, and their whitening, computed when it is first asked for."""
 
     sums: Moments
@@ -144,4 +145,4 @@ class Stream:
     @cached_property
     def solved(self) -> Whitening:
         """The whitening for the sums as they are now."""
-        return whitening(Spectrum.of_moments(self.sums), self.regularization)
+        return whitening(Covariance.of_moments(self.sums), self.regularization)

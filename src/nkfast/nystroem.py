@@ -16,6 +16,7 @@ from ._feature_map import FeatureMap
 from ._inputs import check_points
 from ._recipes import own_network
 from ._results import NAMES
+from ._rows import row_blocks
 from ._validation import Rows, as_double, check_choice, check_count
 from .layers import Sequential
 
@@ -190,8 +191,7 @@ class Nystroem(FeatureMap):
         rank = self.normalization_.shape[1]
         out = np.zeros((X.shape[0], self._n_features_out), X.dtype)
         height = max(1, _BLOCK_ENTRIES // landmarks.shape[0])
-        for start in range(0, X.shape[0], height):
-            rows = slice(start, start + height)
+        for rows in row_blocks(X.shape[0], height):
             kernel = self.net_.kernel(as_double(X[rows]), landmarks, get=self._get)
             out[rows, :rank] = kernel @ self.normalization_
         return out
