@@ -2,7 +2,7 @@
 
 FOLDER holds cifar10_lossless.npz (X_train, y_train, X_test, y_test). Images are whitened
 (regularised ZCA, each image with mean 0 and norm 1), the kernel is that of Myrtle-5, and ridge
-regression on one-hot labels takes its penalty by generalised cross-validation. First the exact
+regression on signs of the classes, as in NTKClassifier, takes its penalty by GCV. First the exact
 kernel on 500 training and 500 test images (files in the folder CNTK, if that is set, keep it),
 beside features of the same images, and features trained on all images. Accuracies of features on
 the few images are means of `SEEDS` draws. Times are those of this machine, on all threads; that of

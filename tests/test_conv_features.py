@@ -130,6 +130,7 @@ def test_no_bias_where_contrasts_differ(activation):
         assert error(K, found.mean(axis=0)) < 0.5 * error(K, *found)
 
 
+@pytest.mark.simd
 def test_error_falls_with_the_width():
     x = images(20, (12, 12, 3))
     net = nk.myrtle(5)
@@ -194,6 +195,7 @@ def test_exactly_as_many_features_as_asked_for(m):
     np.testing.assert_allclose(norms, NETS["bias"].diag(x).ntk, rtol=0.05)
 
 
+@pytest.mark.simd
 def test_norms_are_exact_without_pools():
     x = images(10)
     net = nk.Sequential(C(b_std=0.2), nk.ReLU(), C(), nk.GELU(), nk.Flatten(), nk.Dense(1.3, 0.1))

@@ -23,6 +23,7 @@ namespace {
 #include "simd/pixel.inl.hpp"
 #include "simd/maths.inl.hpp"
 #include "simd/dual.inl.hpp"
+#include "simd/dual_series.inl.hpp"
 #include "simd/piecewise.inl.hpp"
 #include "simd/gram.inl.hpp"
 #include "simd/window.inl.hpp"

@@ -18,23 +18,10 @@ from ._closed import (
     Sin,
 )
 from ._elementwise import Elementwise
-from ._numerical import (
-    CELU,
-    ELU,
-    SELU,
-    HardSigmoid,
-    HardSwish,
-    HardTanh,
-    Mish,
-    ReLU6,
-    Sigmoid,
-    SiLU,
-    Softplus,
-    Softsign,
-    Tanh,
-)
+from ._hard import HardSigmoid, HardSwish, HardTanh, ReLU6
 from ._polynomial import Hermite, Monomial, Polynomial
 from ._rectified import ABReLU, Abs, LeakyReLU, RectifiedMonomial, ReLU, Sign
+from ._smooth import CELU, ELU, SELU, Mish, Sigmoid, SiLU, Softplus, Softsign, Tanh
 
 __all__ = [
     "CELU",

@@ -1,0 +1,187 @@
+// Dual activations of one row of pairs as series in rho, and by tables over the angle.
+
+// U vectors at once: as many chains of products as the CPU can keep in flight.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr std::size_t kChains = 4;
+#else
+constexpr std::size_t kChains = 2;
+#endif
+
+// How many terms matter for the row: those left out are below params[3] (and never below a
+// rounding) of the sum of sizes, of k and of its derivative, at the largest |rho| of the row.
+// Behind the parameters lie the columns' largest coefficients.
+inline std::size_t terms_that_matter(const DualRow& row, std::size_t n_terms, double stride) {
+  constexpr std::size_t W = kLanes<double>;
+  constexpr std::size_t kMost = 256;
+  if (n_terms > kMost) {
+    return n_terms;
+  }
+  Lane largest{};
+  for (std::size_t j = 0; j < row.n; j += W) {
+    const Lane rho = absolute(load_any(row.k + j) * load_any(row.right + j));
+    largest = pick(rho > largest, rho, largest);
+  }
+  double y = 0;
+  for (std::size_t l = 0; l < W; ++l) {
+    y = largest[l] > y ? largest[l] : y;
+  }
+  y *= row.left[0];
+  if (!(y < 1)) {
+    return n_terms;
+  }
+  y = stride == 2 ? y * y : y;
+  double power[kMost], size[kMost], total = 0;
+  double now = 1;
+  for (std::size_t t = 0; t < n_terms; ++t) {
+    power[t] = now;
+    now *= y;
+    const double a = row.left[1 + t] * row.params[4 + t];
+    size[t] = (a < 0 ? -a : a) * (row.params[0] + stride * static_cast<double>(t) + 1);
+    total += size[t];
+  }
+  const double tol = row.params[3] > kEps / 32 ? row.params[3] : kEps / 32;
+  double rest = 0;
+  while (n_terms > 1) {
+    rest += size[n_terms - 1];
+    // The derivative has one power of y less.
+    if (!(rest * power[n_terms - 2] <= tol * total)) {
+      break;
+    }
+    --n_terms;
+  }
+  return n_terms;
+}
+
+template <bool kSlope> inline void series_row(const DualRow& row) {
+  constexpr std::size_t W = kLanes<double>;
+  const auto offset = static_cast<int>(row.params[0]);
+  const auto stride = static_cast<int>(row.params[1]);
+  const std::size_t n_terms =
+      terms_that_matter(row, static_cast<std::size_t>(row.params[2]), row.params[1]);
+  const Lane is = splat(row.left[0]);
+  const double* a = row.left + 1;
+  for (std::size_t j = 0; j < row.n; j += kChains * W) {
+    Lane* c = reinterpret_cast<Lane*>(row.k + j);
+    const Lane* is2 = reinterpret_cast<const Lane*>(row.right + j);
+    Lane rho[kChains], y[kChains], k[kChains] = {}, d[kChains] = {};
+#pragma GCC unroll 4
+    for (std::size_t u = 0; u < kChains; ++u) {
+      rho[u] = snapped((c[u] * is) * is2[u]);
+      y[u] = stride == 2 ? rho[u] * rho[u] : rho[u];
+    }
+    for (std::size_t t = n_terms; t-- > 0;) {
+      const Lane left = splat(a[t]);
+      const Lane* right = reinterpret_cast<const Lane*>(row.right + (t + 1) * row.ld + j);
+#pragma GCC unroll 4
+      for (std::size_t u = 0; u < kChains; ++u) {
+        if constexpr (kSlope) {
+          d[u] = fused(d[u], y[u], k[u]);
+        }
+        k[u] = fused(k[u], y[u], left * right[u]);
+      }
+    }
+#pragma GCC unroll 4
+    for (std::size_t u = 0; u < kChains; ++u) {
+      Lane below = splat(1.0); // rho^(offset - 1)
+      for (int t = 1; t < offset; ++t) {
+        below *= rho[u];
+      }
+      if constexpr (kSlope) {
+        Lane* theta = reinterpret_cast<Lane*>(row.theta + j);
+        const double step = stride;
+        const Lane slope = offset > 0 ? below * (offset * k[u] + step * (y[u] * d[u]))
+                                      : (stride == 2 ? (2.0 * rho[u]) * d[u] : d[u]);
+        theta[u] *= (is * is2[u]) * slope;
+      }
+      c[u] = offset > 0 ? (below * rho[u]) * k[u] : k[u];
+    }
+  }
+}
+
+void series(const DualRow& row) {
+  row.theta != nullptr ? series_row<true>(row) : series_row<false>(row);
+}
+
+// Degrees that share the loads of the columns' functions.
+constexpr std::size_t kDegrees = 4;
+
+// N steps of Clenshaw's recurrence, from the highest degree down; b points to the lowest.
+template <std::size_t N>
+inline __attribute__((always_inline)) void
+chebyshev_step(const DualRow& row, std::size_t j, std::size_t rank, const double* b, std::size_t n,
+               const Lane (&twice)[kChains], Lane (&next)[kChains], Lane (&after)[kChains]) {
+  Lane sum[N][kChains] = {};
+  const double* from = row.right + row.ld + j;
+  for (std::size_t k = 0; k < rank; ++k, from += row.ld, b += n) {
+    const Lane* right = reinterpret_cast<const Lane*>(from);
+#pragma GCC unroll 4
+    for (std::size_t m = 0; m < N; ++m) {
+      const Lane left = splat(b[m]);
+#pragma GCC unroll 4
+      for (std::size_t u = 0; u < kChains; ++u) {
+        sum[m][u] = fused(left, right[u], sum[m][u]);
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (std::size_t m = 0; m < N; ++m) {
+#pragma GCC unroll 4
+    for (std::size_t u = 0; u < kChains; ++u) {
+      const Lane now = fused(twice[u], next[u], sum[N - 1 - m][u] - after[u]);
+      after[u] = next[u];
+      next[u] = now;
+    }
+  }
+}
+
+// sum over m < n of (sum over k < rank of b[k n + m] R_k) T_m(x), by Clenshaw's recurrence.
+inline void chebyshev(const DualRow& row, std::size_t j, std::size_t rank, const double* b,
+                      std::size_t n, const Lane (&x)[kChains], Lane (&out)[kChains]) {
+  Lane twice[kChains], next[kChains] = {}, after[kChains] = {};
+#pragma GCC unroll 4
+  for (std::size_t u = 0; u < kChains; ++u) {
+    twice[u] = 2.0 * x[u];
+  }
+  std::size_t m = n;
+  for (; m % kDegrees != 0; --m) {
+    chebyshev_step<1>(row, j, rank, b + (m - 1), n, twice, next, after);
+  }
+  for (; m > 0; m -= kDegrees) {
+    chebyshev_step<kDegrees>(row, j, rank, b + (m - kDegrees), n, twice, next, after);
+  }
+#pragma GCC unroll 4
+  for (std::size_t u = 0; u < kChains; ++u) {
+    out[u] = fused(-x[u], after[u], next[u]); // the last step has x for 2 x
+  }
+}
+
+void table_map(const DualRow& row) {
+  constexpr std::size_t W = kLanes<double>;
+  const auto rank = static_cast<std::size_t>(row.params[0]);
+  const auto n = static_cast<std::size_t>(row.params[1]);
+  const auto n_slope = static_cast<std::size_t>(row.params[2]);
+  const Lane is = splat(row.left[0]);
+  const double* b = row.left + 1;
+  for (std::size_t j = 0; j < row.n; j += kChains * W) {
+    Lane* c = reinterpret_cast<Lane*>(row.k + j);
+    const Lane* is2 = reinterpret_cast<const Lane*>(row.right + j);
+    Lane x[kChains], value[kChains];
+#pragma GCC unroll 4
+    for (std::size_t u = 0; u < kChains; ++u) {
+      x[u] = angle_of((c[u] * is) * is2[u]).asin * (-2 / kPi); // 2 angle / pi - 1
+    }
+    chebyshev(row, j, rank, b, n, x, value);
+#pragma GCC unroll 4
+    for (std::size_t u = 0; u < kChains; ++u) {
+      c[u] = value[u];
+    }
+    if (row.theta != nullptr) {
+      Lane* theta = reinterpret_cast<Lane*>(row.theta + j);
+      chebyshev(row, j, rank, b + rank * n, n_slope, x, value);
+#pragma GCC unroll 4
+      for (std::size_t u = 0; u < kChains; ++u) {
+        theta[u] *= value[u];
+      }
+    }
+  }
+}

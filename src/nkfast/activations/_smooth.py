@@ -1,0 +1,223 @@
+"""Activations without closed dual kernels that are smooth, or bend at zero only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from nkfast._validation import check_real
+
+from ._numerical import Numerical
+
+Array = NDArray[Any]
+
+
+class Tanh(Numerical):
+    """The hyperbolic tangent.
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> float(nk.Tanh().dual(1.0, 1.0, 0.5).round(6))
+    0.187137
+    """
+
+    def _function(self, x: Array) -> Array:
+        return np.tanh(x)
+
+    def _derivative(self, x: Array) -> Array:
+        return np.asarray(1 / np.cosh(np.clip(x, -350, 350)) ** 2)
+
+
+class Sigmoid(Numerical):
+    """The logistic function 1 / (1 + exp(-x)).
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> nk.Sigmoid()([0.0]).tolist()
+    [0.5]
+    """
+
+    def _function(self, x: Array) -> Array:
+        return np.asarray(expit(x))
+
+    def _derivative(self, x: Array) -> Array:
+        return np.asarray(expit(x) * expit(-x))
+
+
+class Softplus(Numerical):
+    """log(1 + exp(beta x)) / beta.
+
+    Parameters
+    ----------
+    beta : float, default=1
+        Sharpness, > 0.
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> nk.Softplus()([0.0]).round(4).tolist()
+    [0.6931]
+    """
+
+    def __init__(self, beta: float = 1.0) -> None:
+        check_real(beta, "beta", low=0, open_low=True)
+        self.beta = beta
+
+    def _function(self, x: Array) -> Array:
+        return np.asarray(np.logaddexp(0, self.beta * x) / self.beta)
+
+    def _derivative(self, x: Array) -> Array:
+        return np.asarray(expit(self.beta * x))
+
+
+class SiLU(Numerical):
+    """x / (1 + exp(-x)), also known as swish.
+
+    References
+    ----------
+    Elfwing, Uchibe & Doya, Neural Networks 107 (2018).
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> nk.SiLU()([1.0]).round(4).tolist()
+    [0.7311]
+    """
+
+    def _function(self, x: Array) -> Array:
+        return np.asarray(x * expit(x))
+
+    def _derivative(self, x: Array) -> Array:
+        return np.asarray(expit(x) * (1 + x * expit(-x)))
+
+
+class Mish(Numerical):
+    """x tanh(log(1 + exp(x))).
+
+    References
+    ----------
+    Misra, "Mish: a self regularized non-monotonic activation function", BMVC 2020.
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> nk.Mish()([1.0]).round(4).tolist()
+    [0.8651]
+    """
+
+    def _function(self, x: Array) -> Array:
+        return np.asarray(x * np.tanh(np.logaddexp(0, x)))
+
+    def _derivative(self, x: Array) -> Array:
+        t = np.tanh(np.logaddexp(0, x))
+        return np.asarray(t + x * (1 - t) * (1 + t) * expit(x))
+
+
+class _KinkAtZero(Numerical):
+    _kinks = (0.0,)
+
+
+class ELU(_KinkAtZero):
+    """x for x > 0, alpha (exp(x) - 1) for x < 0.
+
+    Parameters
+    ----------
+    alpha : float, default=1
+
+    References
+    ----------
+    Clevert, Unterthiner & Hochreiter, ICLR 2016.
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> nk.ELU()([-1.0, 2.0]).round(4).tolist()
+    [-0.6321, 2.0]
+    """
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        check_real(alpha, "alpha")
+        self.alpha = alpha
+
+    def _constants(self) -> tuple[float, float, float]:
+        """Return (scale of x > 0, size and length of the exponential)."""
+        return 1.0, self.alpha, 1.0
+
+    def _function(self, x: Array) -> Array:
+        scale, size, length = self._constants()
+        return np.where(x > 0, scale * x, size * np.expm1(np.minimum(x, 0) / length))
+
+    def _derivative(self, x: Array) -> Array:
+        scale, size, length = self._constants()
+        return np.where(x > 0, scale, size / length * np.exp(np.minimum(x, 0) / length))
+
+
+class SELU(ELU):
+    """1.0507 ELU(x) with alpha = 1.6733: the scaled exponential linear unit.
+
+    References
+    ----------
+    Klambauer et al., "Self-normalizing neural networks", NIPS 2017.
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> nk.SELU()([1.0]).round(4).tolist()
+    [1.0507]
+    """
+
+    def __init__(self) -> None:
+        super().__init__(1.6732632423543772848170429916717)
+
+    def _constants(self) -> tuple[float, float, float]:
+        scale = 1.0507009873554804934193349852946
+        return scale, scale * self.alpha, 1.0
+
+
+class CELU(ELU):
+    """x for x > 0, alpha (exp(x / alpha) - 1) for x < 0.
+
+    Parameters
+    ----------
+    alpha : float, default=1
+        > 0.
+
+    References
+    ----------
+    Barron, "Continuously differentiable exponential linear units", arXiv:1704.07483.
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> nk.CELU(2.0)([-2.0]).round(4).tolist()
+    [-1.2642]
+    """
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        check_real(alpha, "alpha", low=0, open_low=True)
+        self.alpha = alpha
+
+    def _constants(self) -> tuple[float, float, float]:
+        return 1.0, self.alpha, self.alpha
+
+
+class Softsign(_KinkAtZero):
+    """x / (1 + |x|).
+
+    Examples
+    --------
+    >>> import nkfast as nk
+    >>> nk.Softsign()([-1.0, 3.0]).tolist()
+    [-0.5, 0.75]
+    """
+
+    def _function(self, x: Array) -> Array:
+        return np.asarray(x / (1 + np.abs(x)))
+
+    def _derivative(self, x: Array) -> Array:
+        return np.asarray(1 / np.square(1 + np.abs(x)))
