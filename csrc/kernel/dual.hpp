@@ -1,4 +1,5 @@
-// Dual activations of many pairs: the maps that csrc/simd/dual.inl.hpp and dual_series.inl.hpp evaluate, and their tables.
+// Dual activations of many pairs: the maps that csrc/simd/dual.inl.hpp and dual_series.inl.hpp
+// evaluate, and their tables.
 #pragma once
 
 #include "simd/kernels.hpp"
