@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import reference
 from nkfast._moments import Moments, observations, weighted_mean
-from nkfast._ridge import GCV_STEPS, solve_dual, solve_kernel, solve_primal
+from nkfast._ridge import GCV_STEPS, least_credible, solve_dual, solve_kernel, solve_primal
 from nkfast._solution import Stream
 
 
@@ -226,6 +226,36 @@ def test_scale_of_features_and_targets(form):
     other, moved, _ = solve(1e6 * Z, 1e-3 * Y, "gcv", form=form)
     assert_allclose(other, 1e-9 * coef, rtol=1e-8)
     assert_allclose(moved, 1e-3 * intercept, rtol=1e-8)
+
+
+def test_gcv_is_not_misled_by_a_few_repeated_rows():
+    """Real tables have some; fitting them costs nothing once everything is fitted."""
+    rng = np.random.default_rng(0)
+    X, points = rng.uniform(-1, 1, (400, 3)), rng.uniform(-1, 1, (200, 3))
+    y = np.sin(3 * X[:, :1]) + rng.standard_normal((400, 1))
+    X[:8], y[:8] = X[8:16], y[8:16]
+
+    def kernel(A, B):
+        return np.exp(-np.sqrt(np.sum((A[:, None] - B) ** 2, axis=2)))
+
+    def error(alpha):
+        found = solve_kernel(kernel(X, X), y, None, alpha, centred=True)
+        fitted = kernel(points, X) @ found.coef + found.intercept
+        return np.sqrt(np.mean((fitted - np.sin(3 * points[:, :1])) ** 2)), found.penalty
+
+    chosen, penalty = error("gcv")
+    assert penalty.gcv[0] < 0.5 * penalty.gcv.max()  # the false minimum is there
+    errors = [error(alpha)[0] for alpha in penalty.alphas]
+    assert chosen < 1.2 * min(errors)
+    assert chosen < 0.6 * errors[0]
+
+
+def test_least_credible_gcv():
+    left = np.array([0.01, 0.02, 0.05, 0.2, 0.5, 0.9])
+    assert least_credible(np.array([0.1, 0.5, 3.0, 2.0, 1.0, 4.0]), left) == 4
+    assert least_credible(np.array([0.1, 0.5, 0.7, 0.8, 0.9, 4.0]), left) == 0  # no rise between
+    assert least_credible(np.array([3.0, 2.0, 1.0, 0.5, 1.0, 4.0]), left) == 3
+    assert least_credible(np.array([0.1, 3.0, 2.0]), np.array([0.0, 0.01, 0.02])) == 0
 
 
 # --- what is degenerate ---

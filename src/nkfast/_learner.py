@@ -145,7 +145,7 @@ class NTKLearner(Solved):
         with counting_rows(self.verbose, "fit", n) as tell:
             if n <= m:
                 Z = np.empty((n, m))
-                for rows in row_blocks(n, self.block_size):
+                for rows in row_blocks(n, self.block_size, X):
                     Z[rows] = features.transform(X[rows])
                     tell(rows.stop - rows.start)
                 self._fitted = self._solve_batch(Z, Y, weight, X.copy())
@@ -176,7 +176,7 @@ class NTKLearner(Solved):
     def _coordinates_of(
         self, stream: Stream, X: Rows, Y: Array, weight: Array | None
     ) -> Iterator[tuple[Array, Array, Array | None]]:
-        for rows in row_blocks(X.shape[0], self.block_size):
+        for rows in row_blocks(X.shape[0], self.block_size, X):
             T = stream.spectrum.coordinates(self._columns(X[rows]))
             yield T, Y[rows], None if weight is None else weight[rows]
 
@@ -258,7 +258,7 @@ class NTKLearner(Solved):
         weight: Array | None,
         tell: Callable[[int], None] = lambda _: None,
     ) -> None:
-        for rows in row_blocks(X.shape[0], self.block_size):
+        for rows in row_blocks(X.shape[0], self.block_size, X):
             Z = self.features_.transform(X[rows])
             some = None if weight is None else weight[rows]
             stream.add(X[rows], Z, Y[rows], some, self.alpha)
@@ -333,7 +333,7 @@ class NTKLearner(Solved):
         ridge = self._solved()
         X = self._points(X)
         out = np.empty((X.shape[0], self._n_targets), X.dtype)
-        for rows in row_blocks(X.shape[0], self.block_size):
+        for rows in row_blocks(X.shape[0], self.block_size, X):
             out[rows] = self._columns(X[rows]) @ ridge.coef + ridge.intercept
         return out
 

@@ -19,7 +19,7 @@ def latent_variances(learner: Solved, X: Rows) -> Array:
     """Return the posterior variances of z^T w + b over the noise variance, (n,)."""
     spectrum = learner._spectrum()
     out = np.empty(X.shape[0])
-    for rows in row_blocks(X.shape[0], learner.block_size):
+    for rows in row_blocks(X.shape[0], learner.block_size, X):
         F = learner._columns(X[rows])
         norms = _squared_norms(learner, X[rows], F)
         out[rows] = spectrum.variances(spectrum.coordinates(F), norms, learner.alpha_)
@@ -57,7 +57,7 @@ def latent_deviations(learner: Solved, X: Rows, size: int, rng: np.random.Random
         constant = rng.standard_normal(size) / np.sqrt(system.total)
     out = np.empty((X.shape[0], size))
     weights = V @ shrunk if spectrum.complete else V @ shrunk + prior
-    for rows in row_blocks(X.shape[0], learner.block_size):
+    for rows in row_blocks(X.shape[0], learner.block_size, X):
         out[rows] = (learner._columns(X[rows]) - system.mean_z) @ weights + constant
     return out
 

@@ -28,6 +28,9 @@ GCV_STEPS = 45
 LEAST_NOISE = 1e-6
 LOWEST, HIGHEST = 1e-10, 10.0
 
+# Of GCV's minima; see `least_credible`.
+_DEGREES_LEFT, _RISE = 0.1, 1e-3
+
 _EPS = float(np.finfo(float).eps)
 
 
@@ -132,7 +135,7 @@ def _search(system: System, criterion: Criterion) -> tuple[Array, Penalty]:
     n = system.observations
     outside = max(system.free - len(s), 0)
 
-    def gcv(alpha: float) -> float:
+    def gcv(alpha: float) -> tuple[float, float]:
         x = form.solve(alpha, G)
         if system.dual:
             residual = float(np.linalg.norm(alpha * x)) ** 2
@@ -141,8 +144,8 @@ def _search(system: System, criterion: Criterion) -> tuple[Array, Penalty]:
             left_over = squares - float(np.vdot(x, G)) - alpha * float(np.vdot(x, x))
             residual = max(left_over, _EPS * squares)
         # n - degrees of freedom, without cancellation where these near n.
-        left = outside + np.sum(alpha / (s + alpha))
-        return float(n * residual / left**2) if left > 0 else np.inf
+        left = float(outside + np.sum(alpha / (s + alpha)))
+        return n * residual / left**2 if left > 0 else np.inf, left
 
     def evidence(alpha: float) -> tuple[float, float]:
         x = form.solve(alpha, G)
@@ -153,12 +156,12 @@ def _search(system: System, criterion: Criterion) -> tuple[Array, Penalty]:
             q, weights = system.squares - explained, norms
         return minus_evidence(q, weights, system.squares, s, alpha, system.free)
 
-    found = [gcv(a) if criterion == "gcv" else evidence(a)[0] for a in alphas]
-    scores = np.array(found)
-    best = most_cautious(scores)
-    chosen = float(alphas[best])
-    if criterion == "evidence":
-        chosen = _refined(evidence, alphas, best)
+    if criterion == "gcv":
+        scores, left = np.array([gcv(a) for a in alphas]).T
+        chosen = float(alphas[least_credible(scores, left / n)])
+    else:
+        scores = np.array([evidence(a)[0] for a in alphas])
+        chosen = _refined(evidence, alphas, most_cautious(scores))
     coef = form.rotate_back(form.solve(chosen, G))
     return coef, Penalty(chosen, alphas, scores, criterion)
 
@@ -183,6 +186,26 @@ def most_cautious(scores: Array) -> int:
     """Return where the least score is; of equals the last, the strongest penalty."""
     least = scores.min()
     return int(np.flatnonzero(scores <= least + 1e-12 * abs(least))[-1])
+
+
+def least_credible(scores: Array, left: Array) -> int:
+    """Return where the least credible GCV score is; `left` is 1 - degrees of freedom / n.
+
+    Rows that repeat others, as real tables have them, are fitted at no cost by a model that fits
+    all rows. GCV takes their error for that of all, and falls towards nought as the penalty does.
+    So a minimum with next to no degrees of freedom left yields to one at a larger penalty, if a
+    rise parts the two.
+    """
+    best = most_cautious(scores)
+    if left[best] >= _DEGREES_LEFT:
+        return best
+    lowest = len(scores) - 1
+    for i in range(lowest, best, -1):
+        if scores[i] < scores[lowest]:
+            lowest = i
+        elif scores[i] > (1 + _RISE) * scores[lowest] and left[lowest] >= _DEGREES_LEFT:
+            return lowest
+    return best
 
 
 def _refined(evidence: Callable[[float], tuple[float, float]], alphas: Array, best: int) -> float:

@@ -10,13 +10,18 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from . import _core
+from ._mapped import pieces, release
 from ._validation import Rows, csr_arrays
 
 
-def row_blocks(n: int, size: int) -> Iterator[slice]:
-    """Yield slices of at most `size` rows that cover n."""
+def row_blocks(n: int, size: int, *arrays: Any) -> Iterator[slice]:
+    """Yield slices of at most `size` rows that cover n.
+
+    After each, what was read of `arrays` that map a file is given back.
+    """
     for start in range(0, n, size):
         yield slice(start, min(start + size, n))
+        release(*arrays)
 
 
 def row_norms(X: Any, n_threads: int) -> NDArray[np.float64]:
@@ -25,7 +30,10 @@ def row_norms(X: Any, n_threads: int) -> NDArray[np.float64]:
     if sp.issparse(X):
         _core.row_norms_csr(*csr_arrays(X), X.shape[1], norms, n_threads)
     else:
-        _core.row_norms(X, norms, n_threads)
+        start = 0
+        for part in pieces(X):
+            _core.row_norms(part, norms[start : start + len(part)], n_threads)
+            start += len(part)
     # What float32 cannot invert counts as zero: the kernel there is that of zero to 1e-37.
     norms[norms < 4 * np.finfo(X.dtype).tiny] = 0
     return norms

@@ -13,6 +13,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from ._rows import row_blocks
+
 Array = NDArray[Any]
 FORMATS = (".npy", ".npz", ".csv", ".svm", ".svmlight", ".libsvm", ".parquet")
 
@@ -75,8 +77,7 @@ class _Arrays(Table):
         self.n_rows = self.X.shape[0]
 
     def blocks(self, size: int) -> Iterator[tuple[Any, Array | None]]:
-        for start in range(0, self.n_rows, size):
-            rows = slice(start, start + size)
+        for rows in row_blocks(self.n_rows, size, self.X, self.y):
             X = self.X[rows]
             if self.without is not None:
                 yield np.delete(X, self.without, axis=1), np.asarray(X[:, self.without])

@@ -15,6 +15,7 @@ from sklearn.utils.validation import validate_data
 
 from . import _core
 from ._config import get_num_threads
+from ._mapped import pieces
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 Rows: TypeAlias = Any  # a dense (n, d) array or a CSR matrix; scipy.sparse carries no usable types
@@ -44,12 +45,13 @@ def _settle(X: Any) -> Rows:
 
 def _refuse_nonfinite(X: Rows, name: str, estimator: Any = None) -> Rows:
     """Refuse NaN and infinity in scikit-learn's words; the core looks, on all its threads."""
-    values = X.data if sp.issparse(X) else X
-    values = values if values.flags.forc and values.dtype.isnative else np.ascontiguousarray(values)
-    values = values.ravel(order="K")
-    if not values.flags.aligned or not _core.all_finite(values, get_num_threads()):
-        who = None if estimator is None else type(estimator).__name__
-        assert_all_finite(X, estimator_name=who, input_name=name)
+    for values in pieces(X.data if sp.issparse(X) else X):
+        if not (values.flags.forc and values.dtype.isnative):
+            values = np.ascontiguousarray(values)
+        flat = values.ravel(order="K")
+        if not flat.flags.aligned or not _core.all_finite(flat, get_num_threads()):
+            who = None if estimator is None else type(estimator).__name__
+            assert_all_finite(values, estimator_name=who, input_name=name)
     return X
 
 

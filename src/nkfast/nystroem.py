@@ -191,7 +191,7 @@ class Nystroem(FeatureMap):
         rank = self.normalization_.shape[1]
         out = np.zeros((X.shape[0], self._n_features_out), X.dtype)
         height = max(1, _BLOCK_ENTRIES // landmarks.shape[0])
-        for rows in row_blocks(X.shape[0], height):
+        for rows in row_blocks(X.shape[0], height, X):
             kernel = self.net_.kernel(as_double(X[rows]), landmarks, get=self._get)
             out[rows, :rank] = kernel @ self.normalization_
         return out

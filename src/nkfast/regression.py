@@ -270,7 +270,7 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):  # type: ignore[misc]
         scaled = rate * np.atleast_1d(times) / system.total
         weights = np.hstack([spectrum.flow_weights(time) for time in scaled])
         out = np.empty((X.shape[0], len(scaled), self._n_targets), X.dtype)
-        for rows in row_blocks(X.shape[0], self.block_size):
+        for rows in row_blocks(X.shape[0], self.block_size, X):
             T = spectrum.coordinates(self._columns(X[rows]))
             out[rows] = (T @ weights).reshape(len(T), len(scaled), -1) + system.mean_y
         found = np.moveaxis(out, 1, 0)
