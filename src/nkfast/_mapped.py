@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 _SHARED = ("r", "r+", "w+")  # of a private map ("c") changes would be lost
-_BLOCK_BYTES = 1 << 26
+_BLOCK_BYTES = 1 << 24
 
 
 def file_map(A: Any) -> mmap.mmap | None:
