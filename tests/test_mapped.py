@@ -46,12 +46,11 @@ def test_pieces_are_the_array(path, monkeypatch):
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 def test_a_learner_does_not_hold_the_file_it_reads(tmp_path):
-    """160 MB of rows: the process grows by a fraction of them."""
+    """640 MB of rows, mostly a hole on the disk: the process grows by less than half of them."""
     X = np.lib.format.open_memmap(
-        tmp_path / "x.npy", mode="w+", dtype=np.float32, shape=(1_000_000, 40)
+        tmp_path / "x.npy", mode="w+", dtype=np.float32, shape=(800_000, 200)
     )
-    X[:] = 1.0
-    X[::7, :3] = 0.5
+    X[::10_000] = 1.0
     X.flush()
     program = """
 import numpy as np, sys
@@ -73,4 +72,4 @@ print(peak() - before)
         check=True,
         env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
     )
-    assert float(done.stdout) < 120
+    assert float(done.stdout) < 300

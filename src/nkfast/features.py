@@ -20,6 +20,7 @@ from ._feature_map import FeatureMap, relative_error
 from ._fitting import Sample
 from ._inputs import check_points
 from ._layerwise import LayerwiseMap
+from ._mapped import release
 from ._pixel_map import DEGREE, ImageSample, PixelMap, default_width
 from ._pixel_parts import MOST_DEGREE
 from ._polynomial import build_program, polynomial_steps
@@ -118,6 +119,7 @@ class _NeuralFeatures(Compiled, FeatureMap):
         else:
             sample = self._sample(net, X, m, rng)
             self._fit_width(sample, m, rng)
+        release(X)
         return self
 
     def _fit_auto(self, net: Sequential, X: Rows, rng: np.random.RandomState) -> None:
