@@ -29,7 +29,7 @@ import nkfast as nk
 FEW = 10000
 TUNED_ROWS = 1000
 WIDTHS = (1024, 2048, 4096, 8192, 16384)
-GRID = {
+GRID: dict[str, list[Any]] = {
     "activation": ["relu", "gelu", "erf", "gaussian"],
     "depth": [1, 2, 3],
     "w_std": [0.5, 0.7, 1.0, 1.4],
@@ -101,13 +101,14 @@ def tuned(name: str) -> dict[str, Any]:
 
 def learner(name: str, params: dict[str, Any], method: str, m: int) -> Any:
     net = nk.mlp(**params)
-    if name.startswith("reg"):
-        kind, alpha = nk.NTKRegressor, "evidence"
-    else:
-        kind, alpha = nk.NTKClassifier, "gcv"
+    options: dict[str, Any] = {"random_state": 0}
     if method == "oversampled":
-        return kind(features=nk.NTKFeatures(net, m, oversampling=4, random_state=0), alpha=alpha)
-    return kind(net, m, method=method, alpha=alpha, random_state=0)
+        options["features"] = nk.NTKFeatures(net, m, oversampling=4)
+    else:
+        options |= {"net": net, "n_components": m, "method": method}
+    if name.startswith("reg"):
+        return nk.NTKRegressor(**options, alpha="evidence")
+    return nk.NTKClassifier(**options)
 
 
 def memory(entry: str) -> float:

@@ -6,8 +6,9 @@ import sys
 import joblib
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.datasets import dump_svmlight_file
+from sklearn.datasets import dump_svmlight_file, load_digits
 
 import nkfast as nk
 from learners import regression
@@ -107,6 +108,78 @@ def test_features(kind, tmp_path, capsys):
     phi = nk.NTKFeatures(nk.mlp(2, b_std=0.1), 32, random_state=0).fit(X[:70])
     assert_allclose(np.load(out), phi.transform(X), rtol=1e-6, atol=1e-9)
     assert_allclose(joblib.load(map_file).transform(X), np.load(out), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("chunk", [64, 1 << 24])
+@pytest.mark.parametrize("zero_based", [True, False])
+def test_svmlight_in_parts(chunk, zero_based, tmp_path, monkeypatch):
+    monkeypatch.setattr("nkfast._svmlight._CHUNK_BYTES", chunk)
+    X, y = regression(n=201)
+    X[X < 0] = 0
+    dump_svmlight_file(X, y, str(tmp_path / "rows.svm"), zero_based=zero_based, comment="rows")
+    table = open_table(tmp_path / "rows.svm", None)
+    blocks = list(table.blocks(70))
+    assert [len(t) for _, t in blocks] == [70, 70, 61]
+    assert_allclose(np.vstack([x.toarray() for x, _ in blocks]), X, rtol=1e-14)
+    assert_allclose(np.concatenate([t for _, t in blocks]), y, rtol=1e-14)
+    (tmp_path / "rows.svm").write_text("1 1:2\n2 x:3\n")
+    with pytest.raises(ValueError, match=r"expected rows 'target column:value ...', got: "):
+        open_table(tmp_path / "rows.svm", None)
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_archives_in_parts(compressed, order, tmp_path):
+    X, y = regression(n=201)
+    save = np.savez_compressed if compressed else np.savez
+    save(tmp_path / "rows.npz", X=np.asarray(X, order=order), t=y)
+    np.save(tmp_path / "y.npy", y)
+    for target in ("t", str(tmp_path / "y.npy")):
+        blocks = list(open_table(tmp_path / "rows.npz", target).blocks(70))
+        assert_array_equal(np.vstack([x for x, _ in blocks]), X)
+        assert_array_equal(np.concatenate([t for _, t in blocks]), y)
+    assert [t for _, t in open_table(tmp_path / "rows.npz", None).blocks(500)] == [None]
+
+
+def test_sparse_archives(tmp_path):
+    X, y = regression(n=90)
+    X[X < 0] = 0
+    sp.save_npz(tmp_path / "rows.npz", sp.csr_array(X))
+    np.save(tmp_path / "y.npy", y)
+    ((rows, targets),) = open_table(tmp_path / "rows.npz", str(tmp_path / "y.npy")).blocks(100)
+    assert_array_equal(rows.toarray(), X)
+    assert_array_equal(targets, y)
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "flat"])
+def test_images(kind, tmp_path, capsys):
+    digits = load_digits()
+    X, y = digits.images[:120, :, :, None].astype(np.float32), digits.target[:120]
+    np.save(tmp_path / "y.npy", y)
+    data, shape = str(tmp_path / f"x.{kind}"), []
+    if kind == "flat":
+        data, shape = str(tmp_path / "x.npy"), ["--image-shape", "8", "8", "1"]
+    if kind == "npz":
+        np.savez_compressed(data, X=X[..., 0])
+    else:
+        np.save(data, X.reshape(120, -1) if kind == "flat" else X)
+    network = ["--network", "myrtle-5", "--activation", "gelu", *shape]
+    rows = [data, "--target", str(tmp_path / "y.npy")]
+    model_file, out = str(tmp_path / "model.joblib"), str(tmp_path / "out.npy")
+    fit = ["fit", *rows, *network, "--task", "classification", "--output", model_file]
+    assert cli.main([*fit, *SMALL]) == 0
+    assert cli.main(["predict", model_file, *rows, "--output", out, "--quiet"]) == 0
+    net = nk.myrtle(5, "gelu", 2**0.5)
+    model = nk.NTKClassifier(net, 32, random_state=0)
+    model.fit_blocks([(X[:70], y[:70]), (X[70:], y[70:])], classes=range(10))
+    assert_array_equal(np.load(out), model.predict(X))
+    assert cli.main(["features", data, *network, "--output", out, *SMALL]) == 0
+    assert np.load(out).shape == (120, 32)
+    capsys.readouterr()
+    if kind == "flat":
+        del fit[fit.index("--image-shape") : fit.index("--image-shape") + 4]
+        assert cli.main([*fit, *SMALL]) == cli.FAILED
+        assert "--image-shape: expected the shape of the rows" in capsys.readouterr().err
 
 
 def test_float32_is_kept_and_progress_is_shown(tmp_path, capsys):

@@ -18,10 +18,11 @@ from ._tables import FORMATS, Table, open_table
 
 Array = NDArray[Any]
 _TRUST = "A model file is a pickle: loading one runs code that it holds. Open only files you trust."
-_DATA = f"rows: {', '.join(FORMATS)}; .npy is mapped, .csv and .parquet are read in blocks"
+_MYRTLES = {f"myrtle-{depth}": depth for depth in (5, 7, 10)}
+_DATA = f"rows: {', '.join(FORMATS)}; all are read in blocks; .npy and .npz may hold images"
 _TARGET = (
     "name or number (from 0; -1 is the last) of the target's column; of .npz the name of an array "
-    "(y); of .npy also another .npy file; none for svmlight"
+    "(y); of .npy and .npz also a .npy file; none for svmlight"
 )
 
 
@@ -82,10 +83,23 @@ def _add_common(parser: argparse.ArgumentParser, count: Callable[[str], int]) ->
 def _add_network(
     parser: argparse.ArgumentParser, count: Callable[[str], int], seed: Callable[[str], int]
 ) -> None:
-    parser.add_argument("--depth", type=count, default=2, help="hidden layers (2)")
+    parser.add_argument(
+        "--network",
+        choices=("mlp", *_MYRTLES),
+        default="mlp",
+        help="of rows, or one of three convolutional networks of images (mlp)",
+    )
+    parser.add_argument(
+        "--image-shape",
+        type=count,
+        nargs=3,
+        metavar=("HEIGHT", "WIDTH", "CHANNELS"),
+        help="of images that come as rows; files of images (n, height, width, channels) tell it",
+    )
+    parser.add_argument("--depth", type=count, default=2, help="hidden layers of an mlp (2)")
     parser.add_argument("--activation", default="relu", help='by name (relu), such as "gelu"')
     parser.add_argument("--w-std", type=float, default=2**0.5, help="of the weights (1.41)")
-    parser.add_argument("--b-std", type=float, default=0.1, help="of the biases (0.1)")
+    parser.add_argument("--b-std", type=float, default=0.1, help="of the biases of an mlp (0.1)")
     parser.add_argument("--kernel", choices=NAMES[::-1], default="ntk")
     parser.add_argument("--components", type=count, default=2048, metavar="M", help="width (2048)")
     parser.add_argument("--seed", type=seed, default=0, help="of the features (0)")
@@ -105,8 +119,21 @@ def _alpha(text: str) -> Any:
 
 def _network(options: argparse.Namespace) -> Any:
     from ._recipes import mlp
+    from .convolution import myrtle
 
-    return mlp(options.depth, options.activation, options.w_std, options.b_std)
+    if options.network == "mlp":
+        return mlp(options.depth, options.activation, options.w_std, options.b_std)
+    return myrtle(_MYRTLES[options.network], options.activation, options.w_std)
+
+
+def _image_shape(options: argparse.Namespace, table: Table) -> Any:
+    """Return the shape of the rows as images, for a network that takes them."""
+    if options.network == "mlp":
+        return None
+    shape = table.image_shape if options.image_shape is None else tuple(options.image_shape)
+    if shape is None:
+        raise ValueError(f"--image-shape: expected the shape of the rows for {options.network}")
+    return shape
 
 
 # --- fit ---
@@ -133,6 +160,7 @@ def _fit(options: argparse.Namespace) -> int:
         kernel=options.kernel,
         method=options.method,
         alpha=options.alpha,
+        image_shape=_image_shape(options, table),
         random_state=options.seed,
     )
     scaler = StandardScaler() if options.standardize else None
@@ -270,7 +298,12 @@ def _features(options: argparse.Namespace) -> int:
         _check_folder(options.save_map)
     table = _table(options)
     kind = NTKFeatures if options.kernel == "ntk" else NNGPFeatures
-    phi = kind(_network(options), options.components, random_state=options.seed)
+    phi = kind(
+        _network(options),
+        options.components,
+        image_shape=_image_shape(options, table),
+        random_state=options.seed,
+    )
     out, done = None, 0
     with _whole_file(options.output) as path, _progress(options, "features", table) as tell:
         for X, _ in table.blocks(options.block):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -13,7 +14,10 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from ._archives import ArchivedArray
+from ._inputs import ImageShape
 from ._rows import row_blocks
+from ._svmlight import SvmlightFile
 
 Array = NDArray[Any]
 FORMATS = (".npy", ".npz", ".csv", ".svm", ".svmlight", ".libsvm", ".parquet")
@@ -25,9 +29,12 @@ class Table:
     Attributes
     ----------
     n_rows : int
+    image_shape : (int, int, int) or None
+        Height, width and channels of the rows, if the file says so.
     """
 
     n_rows: int
+    image_shape: ImageShape | None = None
 
     def blocks(self, size: int) -> Iterator[tuple[Any, Array | None]]:
         """Yield (X, y) of at most `size` rows at a time; y is None without a target."""
@@ -40,11 +47,13 @@ def open_table(path: Path, target: str | None) -> Table:
     Parameters
     ----------
     path : Path
-        .npy (mapped, not read), .npz (arrays "X" and, if there is one, "y"), .csv, .parquet (both
-        read in blocks), .svm, .svmlight, .libsvm.
+        .npy (mapped, not read), .npz (arrays "X" and, if there is one, "y"; or what
+        `scipy.sparse.save_npz` writes, which is read at once), .csv, .parquet, .svm, .svmlight,
+        .libsvm. Arrays of images, (n, height, width, channels) or (n, height, width), give flat
+        rows.
     target : str, optional
         Where the target is: the name or the number of a column, counted from 0 or, below zero, from
-        the end; for .npz the name of an array; for .npy also the name of another .npy file.
+        the end; for .npz the name of an array; for .npy and .npz also the name of a .npy file.
 
     Raises
     ------
@@ -63,7 +72,7 @@ def open_table(path: Path, target: str | None) -> Table:
     if kind == ".parquet":
         return _open_parquet(path, target)
     if kind in FORMATS:
-        return _open_svmlight(path, target)
+        return _Svmlight(path, target)
     raise ValueError(f"{path}: expected a file name ending in {', '.join(FORMATS)}")
 
 
@@ -88,41 +97,85 @@ class _Arrays(Table):
 
 def _open_npy(path: Path, target: str | None) -> Table:
     X = np.load(path, mmap_mode="r")
-    if X.ndim != 2:
-        raise ValueError(f"{path}: expected rows of columns, got an array of shape {X.shape}")
-    if target is None:
-        return _Arrays(X, None)
-    if target.endswith(".npy"):
-        y = np.load(target, mmap_mode="r")
-        _check_lengths(target, len(y), len(X))
-        return _Arrays(X, y)
-    return _Arrays(X, None, _column(path, target, [], X.shape[1]))
+    image_shape = _image_shape(path, X.shape)
+    if image_shape is not None:
+        X = X.reshape(len(X), -1)
+    if target is None or target.endswith(".npy"):
+        table = _Arrays(X, None if target is None else _target_file(target, len(X)))
+    else:
+        table = _Arrays(X, None, _column(path, target, [], X.shape[1]))
+    table.image_shape = image_shape
+    return table
+
+
+class _Npz(Table):
+    def __init__(self, path: Path, y: Array | None) -> None:
+        self._X, self._y = ArchivedArray(path, "X"), y
+        self.n_rows = self._X.shape[0]
+        self.image_shape = _image_shape(path, self._X.shape)
+
+    def blocks(self, size: int) -> Iterator[tuple[Any, Array | None]]:
+        start = 0
+        for X in self._X.blocks(size):
+            rows = slice(start, start + len(X))
+            yield X.reshape(len(X), -1), None if self._y is None else np.asarray(self._y[rows])
+            start += len(X)
 
 
 def _open_npz(path: Path, target: str | None) -> Table:
     with np.load(path) as arrays:
         names = arrays.files
-        if "X" not in names:
+        sparse = "X" not in names and "indptr" in names
+        if sparse:
+            n = int(arrays["shape"][0])
+        elif "X" not in names:
             raise ValueError(f"{path}: expected an array 'X', got {names}")
+        else:
+            n = ArchivedArray(path, "X").shape[0]
         name = target or ("y" if "y" in names else None)
-        if name is not None and name not in names:
+        if name is None:
+            y = None
+        elif name in names:
+            y = arrays[name]
+            _check_lengths(f"{path}, {name}", len(y), n)
+        elif name.endswith(".npy"):
+            y = _target_file(name, n)
+        else:
             raise ValueError(f"--target: expected one of the arrays {names}, got {name!r}")
-        X, y = arrays["X"], None if name is None else arrays[name]
-    if y is not None:
-        _check_lengths(f"{path}, {name}", len(y), len(X))
-    return _Arrays(X, y)
+    if sparse:
+        return _Arrays(sp.csr_array(sp.load_npz(path)), y)
+    return _Npz(path, y)
 
 
-def _open_svmlight(path: Path, target: str | None) -> Table:
-    from sklearn.datasets import load_svmlight_file
+class _Svmlight(Table):
+    def __init__(self, path: Path, target: str | None) -> None:
+        if target is not None:
+            raise ValueError(
+                f"--target: expected none, since svmlight begins with it, got {target!r}"
+            )
+        self._file = SvmlightFile(path)
+        self.n_rows = self._file.shape[0]
 
-    if target is not None:
-        raise ValueError(f"--target: expected none, since svmlight begins with it, got {target!r}")
-    try:
-        X, y = load_svmlight_file(str(path))
-    except ValueError as error:
-        raise ValueError(f"{path}: expected rows 'target column:value ...', got: {error}") from None
-    return _Arrays(sp.csr_array(X), y)
+    def blocks(self, size: int) -> Iterator[tuple[Any, Array | None]]:
+        yield from self._file.blocks(size)
+
+
+def _image_shape(path: Path, shape: tuple[int, ...]) -> ImageShape | None:
+    """Return the shape of images; None for rows."""
+    if len(shape) == 2:
+        return None
+    if len(shape) not in (3, 4) or math.prod(shape[1:]) == 0:
+        raise ValueError(
+            f"{path}: expected rows of columns, or images, got an array of shape {shape}"
+        )
+    height, width, channels = (*shape[1:], 1)[:3]
+    return height, width, channels
+
+
+def _target_file(target: str, n: int) -> Array:
+    y = np.load(target, mmap_mode="r")
+    _check_lengths(target, len(y), n)
+    return np.asarray(y)
 
 
 def _check_lengths(name: str, length: int, expected: int) -> None:
