@@ -49,6 +49,19 @@ def test_regression(alpha, weighted, k):
     pickle.loads(pickle.dumps(model)).partial_fit(X, y)
 
 
+@pytest.mark.parametrize("workers", [1, 4])
+def test_worker_processes(workers):
+    X, y = regression(n=500)
+    lazy = [da.from_array(a, chunks=(70, *a.shape[1:])) for a in (X, y)]
+    model = nk.NTKRegressor(None, 32, random_state=0)
+    in_memory = clone(model).fit_blocks(in_blocks(X, y))
+    with dask.config.set(scheduler="processes", num_workers=workers):
+        nk.dask.fit(model, *lazy)
+        predicted = nk.dask.predict(model, lazy[0]).compute()
+    assert_allclose(model.coef_, in_memory.coef_, rtol=1e-8, atol=1e-10)
+    assert_allclose(predicted, in_memory.predict(X), rtol=1e-8)
+
+
 def test_fit_in_memory_with_the_same_map():
     """All rows at once: where the map does not depend on which rows it saw, `fit` agrees, too."""
     X, y = regression(n=400)
