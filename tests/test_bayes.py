@@ -14,6 +14,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct
 
 import nkfast as nk
 from learners import regression
+from nkfast._posterior import CholeskyPosterior, SpectralPosterior
 
 WIDTHS = pytest.mark.parametrize("form", [16, 256, "exact"])
 FLAT_PRIOR = 1e7  # variance of the constant that stands for a flat prior in the formulas
@@ -73,6 +74,39 @@ def test_prediction_is_that_of_the_gaussian_process(form, fit_intercept, weighte
     assert_allclose(std**2, np.diag(covariance) + model.noise_variance_, atol=1e-8 * size)
     _, cov = model.predict(X_new, return_cov=True)
     assert_allclose(cov, covariance + model.noise_variance_ * np.eye(15), atol=1e-8 * size)
+
+
+@WIDTHS
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_both_factorisations_give_the_same_posterior(form, fit_intercept, weighted):
+    X, y = regression(n=40)
+    X_new = regression(n=15, seed=1)[0]
+    weight = np.random.default_rng(1).uniform(0.5, 2, 40) if weighted else None
+    model = learner(form, alpha=0.3, fit_intercept=fit_intercept).fit(X, y, weight)
+    _, cov = model.predict(X_new, return_cov=True)
+    _, std = model.predict(X_new, return_std=True)
+    noise, evidence = model.noise_variance_, model.log_marginal_likelihood()
+    assert isinstance(model._posterior(), CholeskyPosterior)
+    other = clone(model).fit(X, y, weight)
+    other._spectrum()
+    assert isinstance(other._posterior(), SpectralPosterior)
+    assert_allclose(other.predict(X_new, return_cov=True)[1], cov, rtol=1e-9, atol=1e-11)
+    assert_allclose(other.predict(X_new, return_std=True)[1], std, rtol=1e-9)
+    assert_allclose(other.noise_variance_, noise, rtol=1e-10)
+    assert_allclose(other.log_marginal_likelihood(), evidence, rtol=1e-10)
+    if form != "exact":
+        for one in (model, other):
+            draws = one.sample_y(X_new, 20_000, random_state=2)
+            assert_allclose(np.cov(draws), cov, atol=0.05 * np.abs(cov).max())
+
+
+def test_a_penalty_below_rounding_falls_back_to_the_spectrum():
+    X, y = regression(n=60)
+    X[30:] = X[:30]
+    model = learner(256, alpha=1e-18).fit(X, y)
+    assert isinstance(model._posterior(), SpectralPosterior)
+    assert np.all(np.isfinite(model.predict(X, return_std=True)[1]))
 
 
 @WIDTHS

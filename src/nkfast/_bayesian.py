@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
+from ._latent import latent_covariance, latent_deviations, latent_variances
 from ._learner import NTKLearner
-from ._posterior import latent_covariance, latent_deviations, latent_variances
-from ._spectrum import Spectrum
+from ._posterior import Posterior, SpectralPosterior
 from ._validation import check_count, check_real
 
 Array = NDArray[Any]
@@ -150,11 +151,13 @@ class BayesianRegressor(NTKLearner):
         ValueError
             On a penalty or a noise that is not above zero.
         """
-        spectrum = self._bayesian()
-        if alpha is None:
-            alpha = self.alpha_
-        alpha = check_real(alpha, "alpha", low=0, open_low=True)
-        noise = spectrum.noise_variances(alpha)
+        check_is_fitted(self)
+        own = self.alpha_
+        alpha = check_real(own if alpha is None else alpha, "alpha", low=0, open_low=True)
+        posterior = self._posterior()
+        if alpha != own:
+            posterior = SpectralPosterior(self._spectrum(), alpha)
+        noise = self._telling(posterior).noise_variances()
         if noise_variance is not None:
             given = np.asarray(noise_variance, dtype=np.float64)
             if given.shape not in ((), noise.shape) or not np.all((given > 0) & np.isfinite(given)):
@@ -163,19 +166,17 @@ class BayesianRegressor(NTKLearner):
                     f"got {noise_variance!r}"
                 )
             noise = np.broadcast_to(given, noise.shape)
-        return spectrum.log_likelihood(alpha, noise)
+        return posterior.log_likelihood(noise)
 
-    def _bayesian(self) -> Spectrum:
-        """Return the spectrum of data that tell a noise variance."""
-        spectrum = self._spectrum()
-        if spectrum.system.free < 1:
+    def _telling(self, posterior: Posterior) -> Posterior:
+        """Return a posterior of data that tell a noise variance."""
+        if posterior.system.free < 1:
             raise ValueError("X: expected at least 2 observations for a noise variance, got 1")
-        return spectrum
+        return posterior
 
     def _noise(self) -> Array:
-        spectrum, alpha = self._bayesian(), self.alpha_
-        if alpha == 0:
+        if self.alpha_ == 0:
             raise ValueError(
                 "alpha: expected a penalty above zero, the ratio of noise to weights, got 0"
             )
-        return spectrum.noise_variances(alpha)
+        return self._telling(self._posterior()).noise_variances()

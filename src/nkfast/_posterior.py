@@ -1,94 +1,188 @@
-"""Posterior of Bayesian linear regression on a learner's columns: variances, samples."""
+"""Bayesian linear regression at one penalty: y = Z w + b + e, w ~ N(0, s2 I), e ~ N(0, alpha s2).
+
+The prior of b is flat. Variances are in units of the noise variance alpha s2.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh
+from scipy.linalg import lapack, solve_triangular
 
-from ._rows import row_blocks
-from ._solved import Solved
-from ._validation import Rows, as_double, refuse_bytes
+from ._spectrum import Spectrum
+from ._system import System, without_matrix
 
 Array = NDArray[Any]
+_EPS = float(np.finfo(float).eps)
 
 
-def latent_variances(learner: Solved, X: Rows) -> Array:
-    """Return the posterior variances of z^T w + b over the noise variance, (n,)."""
-    spectrum = learner._spectrum()
-    out = np.empty(X.shape[0])
-    for rows in row_blocks(X.shape[0], learner.block_size, X):
-        F = learner._columns(X[rows])
-        norms = _squared_norms(learner, X[rows], F)
-        out[rows] = spectrum.variances(spectrum.coordinates(F), norms, learner.alpha_)
-    return out
+class Posterior(ABC):
+    """What follows from a system and a penalty above zero.
 
-
-def latent_covariance(learner: Solved, X: Rows) -> Array:
-    """Return the posterior covariance over the noise variance, (n, n)."""
-    n = X.shape[0]
-    refuse_bytes(8 * 3 * n**2, "X", f"a covariance of {n} rows")
-    spectrum = learner._spectrum()
-    F = learner._columns(X)
-    return spectrum.covariance(spectrum.coordinates(F), _gram(learner, X, F), learner.alpha_)
-
-
-def latent_deviations(learner: Solved, X: Rows, size: int, rng: np.random.RandomState) -> Array:
-    """Return `size` draws of z^T w + b less its mean, over the noise deviation, (n, size).
-
-    Jointly for all rows. With features w is drawn, so that memory and time are linear in the rows:
-    with V the directions, of w the part V V^T w shrinks and the rest is the prior's. The exact
-    kernel takes a root of the (n, n) covariance.
+    Attributes
+    ----------
+    complete : bool
+        Whether the coordinates of a row tell its variance. Else, in a dual problem, the rest of
+        its squared norm, over alpha, comes on top: what the fitted rows say nothing about.
     """
-    if learner._is_exact:
-        s, Q = eigh(latent_covariance(learner, X), overwrite_a=True)
-        drawn = np.sqrt(np.maximum(s, 0))[:, None] * rng.standard_normal((len(s), size))
-        return np.asarray(Q @ drawn)
-    spectrum, alpha = learner._spectrum(), learner.alpha_
-    system, V = spectrum.system, spectrum.directions
-    weights = rng.standard_normal((len(V), size))
-    inside = V.T @ weights
-    shrunk = inside / np.sqrt(spectrum.values + alpha)[:, None]
-    prior = (weights - V @ inside) / np.sqrt(alpha)
-    constant = np.zeros(size)
-    if system.centred:
-        constant = rng.standard_normal(size) / np.sqrt(system.total)
-    out = np.empty((X.shape[0], size))
-    weights = V @ shrunk if spectrum.complete else V @ shrunk + prior
-    for rows in row_blocks(X.shape[0], learner.block_size, X):
-        out[rows] = (learner._columns(X[rows]) - system.mean_z) @ weights + constant
-    return out
+
+    def __init__(self, system: System, alpha: float, q: Array, log_determinant: float) -> None:
+        self.system = system
+        self.alpha = alpha
+        self.complete = not system.dual
+        # The least ||y - Z w||^2 + alpha ||w||^2 of each target, and log det(I + A / alpha).
+        self._q = np.maximum(q, _EPS * system.squares)
+        self._log_determinant = log_determinant
+
+    @abstractmethod
+    def coordinates(self, columns: Array) -> Array:
+        """Return coordinates of rows with these columns, features or kernels (n, p), as (n, r)."""
+
+    @abstractmethod
+    def variances(self, T: Array, squared_norms: Array | None) -> Array:
+        """Return the variances of z^T w + b of rows with coordinates `T`, (n,).
+
+        `squared_norms` (n,) of the centred rows; not needed if `complete`.
+        """
+
+    @abstractmethod
+    def covariance(self, T: Array, gram: Array | None) -> Array:
+        """Return the covariance of z^T w + b, (n, n); `gram` unless `complete`."""
+
+    @abstractmethod
+    def deviations(self, p: int, size: int, rng: np.random.RandomState) -> Array:
+        """Return draws of w less its mean, (p, size), if columns are features."""
+
+    @property
+    def of_mean(self) -> float:
+        """The variance of b."""
+        return 1 / self.system.total if self.system.centred else 0.0
+
+    def noise_variances(self) -> Array:
+        """Return the noise variances (k,) of the largest marginal likelihood."""
+        return np.asarray(self._q / self.system.free)
+
+    def log_likelihood(self, noise: Array) -> float:
+        """Return the log marginal likelihood at noise variances (k,), summed over the targets.
+
+        -(n / 2) log(2 pi noise) - 1/2 log det(I + A / alpha) - q / (2 noise), where q is the least
+        ||y - Z w||^2 + alpha ||w||^2. A flat prior of the constant adds log(2 pi noise / W) / 2
+        with W the sum of the weights; weights that are inverse variances add sum_i log(w_i) / 2.
+        """
+        system, q = self.system, self._q
+        told = (q > 0) | (noise > 0)
+        each = -0.5 * system.free * np.log(2 * np.pi * noise[told]) - q[told] / (2 * noise[told])
+        common = system.log_precisions - self._log_determinant
+        common -= np.log(system.total) if system.centred else 0.0
+        return float(each.sum() + 0.5 * told.sum() * common)
 
 
-def _squared_norms(learner: Solved, X: Rows, F: Array) -> Array | None:
-    """Return ||z - mean||^2 of rows with columns `F`; None if their coordinates tell it."""
-    spectrum = learner._spectrum()
-    system = spectrum.system
-    if spectrum.complete:
-        return None
-    if not learner._is_exact:
-        F = F - system.mean_z
-        return np.asarray(np.einsum("ij,ij->i", F, F))
-    X = as_double(X)
-    squares: Array = getattr(learner.net_.diag(X), learner._kernel)
-    if system.share is None:
-        return squares
-    return np.asarray(squares - 2 * (F @ system.share) + system.mean_z @ system.share)
+class SpectralPosterior(Posterior):
+    """From an eigen-decomposition, at no cost for any penalty."""
+
+    def __init__(self, spectrum: Spectrum, alpha: float) -> None:
+        shrunk = alpha / (spectrum.values + alpha)
+        q = shrunk @ spectrum.targets**2 + spectrum.rest
+        super().__init__(spectrum.system, alpha, q, float(np.log1p(spectrum.values / alpha).sum()))
+        self._spectrum = spectrum
+
+    def coordinates(self, columns: Array) -> Array:
+        return self._spectrum.coordinates(columns)
+
+    def variances(self, T: Array, squared_norms: Array | None) -> Array:
+        variance = T**2 @ (1 / (self._spectrum.values + self.alpha))
+        if squared_norms is not None:
+            rest = squared_norms - np.einsum("ij,ij->i", T, T)
+            variance += np.maximum(rest, 0) / self.alpha
+        return np.asarray(variance + self.of_mean)
+
+    def covariance(self, T: Array, gram: Array | None) -> Array:
+        covariance = (T / (self._spectrum.values + self.alpha)) @ T.T
+        if gram is not None:
+            covariance += (gram - T @ T.T) / self.alpha
+        covariance += self.of_mean
+        return np.asarray((covariance + covariance.T) / 2)
+
+    def deviations(self, p: int, size: int, rng: np.random.RandomState) -> Array:
+        """With V the directions, the part V V^T w shrinks and the rest is the prior's."""
+        V = self._spectrum.directions
+        weights = rng.standard_normal((p, size))
+        inside = V.T @ weights
+        drawn = V @ (inside / np.sqrt(self._spectrum.values + self.alpha)[:, None])
+        if not self.complete:
+            drawn += (weights - V @ inside) / np.sqrt(self.alpha)
+        return np.asarray(drawn)
 
 
-def _gram(learner: Solved, X: Rows, F: Array) -> Array | None:
-    """Return the inner products of centred rows; None if their coordinates tell them."""
-    spectrum = learner._spectrum()
-    system = spectrum.system
-    if spectrum.complete:
-        return None
-    if not learner._is_exact:
-        F = F - system.mean_z
-        return np.asarray(F @ F.T)
-    K = learner.net_.kernel(as_double(X), get=learner._kernel)
-    if system.share is None:
-        return np.asarray(K)
-    means = F @ system.share
-    return np.asarray(K - means[:, None] - means + system.mean_z @ system.share)
+class CholeskyPosterior(Posterior):
+    """From A + alpha I = L L^T, at a tenth of the cost of an eigen-decomposition or less.
+
+    Coordinates are L^-1 times the centred row or, in a dual problem, times its inner products with
+    the fitted rows.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        alpha: float,
+        rows: Array | None = None,
+        weight: Array | None = None,
+    ) -> None:
+        """Raise LinAlgError if A + alpha I is not positive definite to rounding.
+
+        `rows` (n, p) are the centred, weighted features of a dual system; without them it is one of
+        a kernel, and its rows have the `weight`.
+        """
+        factor = np.array(system.A, order="F")
+        factor[np.diag_indices(len(factor))] += alpha
+        self._factor, failed = lapack.dpotrf(factor, lower=1, overwrite_a=1, clean=1)
+        diagonal = np.diagonal(self._factor)
+        if failed or diagonal.min() ** 2 <= system.floor(float(diagonal.max()) ** 2):
+            raise np.linalg.LinAlgError("A + alpha I is singular")
+        squares = np.sum(self._solved(system.B) ** 2, axis=0)
+        q = alpha * squares if system.dual else system.squares - squares
+        log_determinant = 2 * np.log(diagonal).sum() - len(diagonal) * np.log(alpha)
+        super().__init__(without_matrix(system), alpha, q, float(log_determinant))
+        self._rows = None if rows is None else self._solved(rows)
+        self._root = None if weight is None else np.sqrt(weight)
+
+    def _solved(self, B: Array, trans: int = 0) -> Array:
+        """Return L^-1 B or, if `trans`, L^-T B."""
+        return np.asarray(
+            solve_triangular(self._factor, B, lower=True, trans=trans, check_finite=False)
+        )
+
+    def coordinates(self, columns: Array) -> Array:
+        deviations = columns - self.system.mean_z
+        if self._rows is not None:
+            return np.asarray(deviations @ self._rows.T)
+        if self.system.share is not None:
+            deviations -= (deviations @ self.system.share)[:, None]
+        if self._root is not None:
+            deviations *= self._root
+        return self._solved(deviations.T).T
+
+    def variances(self, T: Array, squared_norms: Array | None) -> Array:
+        variance = np.einsum("ij,ij->i", T, T)
+        if squared_norms is not None:
+            variance = np.maximum(squared_norms - variance, 0) / self.alpha
+        return np.asarray(variance + self.of_mean)
+
+    def covariance(self, T: Array, gram: Array | None) -> Array:
+        covariance = T @ T.T
+        if gram is not None:
+            covariance = (gram - covariance) / self.alpha
+        covariance += self.of_mean
+        return np.asarray((covariance + covariance.T) / 2)
+
+    def deviations(self, p: int, size: int, rng: np.random.RandomState) -> Array:
+        """In a dual problem by Matheron's rule: what is drawn, less the mean given its data."""
+        weights = rng.standard_normal((p, size))
+        if self._rows is None:
+            return self._solved(weights, trans=1)
+        weights /= np.sqrt(self.alpha)
+        noise = self._solved(rng.standard_normal((len(self._factor), size)))
+        return np.asarray(weights - self._rows.T @ (self._rows @ weights + noise))

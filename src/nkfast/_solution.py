@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from ._interrupts import whole_steps
 from ._moments import Moments
+from ._posterior import CholeskyPosterior, Posterior, SpectralPosterior
 from ._ridge import Alpha, Ridge, solve_primal
 from ._spectrum import Spectrum, decompose
 from ._system import system_of_moments
@@ -29,6 +31,7 @@ class Stream:
     kept: SampledRows | None = None
     _ridge: Ridge | None = None
     _spectrum: Spectrum | None = None
+    _posterior: Posterior | None = None
     slope: float | None = None  # of a classifier's probabilities
 
     @property
@@ -45,13 +48,25 @@ class Stream:
             self._spectrum = decompose(system_of_moments(self.sums))
         return self._spectrum
 
+    def posterior(self) -> Posterior:
+        """Return the posterior at the penalty of the solution."""
+        if self._posterior is None:
+            alpha = self.ridge.penalty.alpha
+            if self._spectrum is None:
+                with suppress(np.linalg.LinAlgError):
+                    self._posterior = CholeskyPosterior(system_of_moments(self.sums), alpha)
+                    return self._posterior
+            self._posterior = SpectralPosterior(self.spectrum, alpha)
+        return self._posterior
+
     def add(self, X: Rows, Z: Array, Y: Array, weight: Array | None, alpha: Alpha) -> None:
         """Add rows `X` with features `Z`; all of them or, if interrupted, none."""
         with whole_steps():
             self.sums.add(Z, Y, weight)
             if self.kept is not None:
                 self.kept.add(X, Y, weight)
-            self.alpha, self._ridge, self._spectrum, self.slope = alpha, None, None, None
+            self.alpha = alpha
+            self._forget()
 
     def merge(self, other: Stream) -> None:
         """Add all that another stream has seen."""
@@ -59,7 +74,10 @@ class Stream:
             self.sums.merge(other.sums)
             if self.kept is not None and other.kept is not None:
                 self.kept.merge(other.kept)
-            self._ridge = self._spectrum = self.slope = None
+            self._forget()
+
+    def _forget(self) -> None:
+        self._ridge = self._spectrum = self._posterior = self.slope = None
 
     def sample(self, most: int) -> tuple[Rows, Array, Array | None]:  # noqa: ARG002
         """Return the rows that were kept, their targets and weights."""
@@ -68,7 +86,7 @@ class Stream:
         return self.kept.X, self.kept.Y, self.kept.weight
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_spectrum": None}  # large, and soon found again
+        return vars(self) | {"_spectrum": None, "_posterior": None}  # large, and soon found again
 
 
 @dataclass
@@ -80,6 +98,7 @@ class Batch:
     Y: Array
     weight: Array | None
     spectrum: Spectrum | None = None
+    posterior: Posterior | None = None
     slope: float | None = None
 
     def sample(self, most: int) -> tuple[Rows, Array, Array | None]:
@@ -89,7 +108,7 @@ class Batch:
         return self.X[chosen], self.Y[chosen], weight
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"spectrum": None}
+        return vars(self) | {"spectrum": None, "posterior": None}
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, cast
 
 import numpy as np
@@ -9,9 +10,11 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from ._posterior import CholeskyPosterior, Posterior, SpectralPosterior
 from ._ridge import CRITERIA, Criterion, Ridge
 from ._solution import Batch, Stream
 from ._spectrum import Spectrum, decompose_rows
+from ._system import system_of_kernel, system_of_rows
 from ._validation import Rows, as_double
 from .layers import Sequential
 
@@ -117,6 +120,29 @@ class Solved(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
                 kernel=self._is_exact,
             )
         return cast(Spectrum, fitted.spectrum)
+
+    def _posterior(self) -> Posterior:
+        """Return the posterior at the penalty in use, which is above zero."""
+        check_is_fitted(self)
+        fitted = self._fitted
+        if isinstance(fitted, Stream):
+            return fitted.posterior()
+        if fitted.posterior is None:
+            alpha = self.alpha_
+            if fitted.spectrum is None:
+                with suppress(np.linalg.LinAlgError):
+                    fitted.posterior = self._dual_posterior(fitted, alpha)
+                    return fitted.posterior
+            fitted.posterior = SpectralPosterior(self._spectrum(), alpha)
+        return fitted.posterior
+
+    def _dual_posterior(self, fitted: Batch, alpha: float) -> CholeskyPosterior:
+        columns, centred = self._columns(fitted.X), fitted.ridge.centred
+        if self._is_exact:
+            system = system_of_kernel(columns, fitted.Y, fitted.weight, centred=centred)
+            return CholeskyPosterior(system, alpha, weight=fitted.weight)
+        system = system_of_rows(columns, fitted.Y, fitted.weight, centred=centred)
+        return CholeskyPosterior(system, alpha, columns)
 
     def _columns(self, X: Rows) -> Array:
         """Return what the solution weighs, in float64: features, or kernels with `X_fit_`."""

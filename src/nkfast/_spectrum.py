@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 
 from ._ridge import Penalty, Ridge, balanced, most_cautious, path
-from ._system import System, system_of_kernel, system_of_rows
+from ._system import System, system_of_kernel, system_of_rows, without_matrix
 
 Array = NDArray[Any]
 _EPS = float(np.finfo(float).eps)
@@ -43,11 +43,6 @@ class Spectrum:
     targets: Array
     rest: Array
     directions: Array
-
-    @property
-    def complete(self) -> bool:
-        """Whether the coordinates of any row hold all of it."""
-        return not self.system.dual
 
     def coordinates(self, columns: Array) -> Array:
         """Return t of rows with these columns, (n, p), as (n, r)."""
@@ -107,53 +102,6 @@ class Spectrum:
         scores /= self.system.total
         return Penalty(float(alphas[most_cautious(scores)]), alphas, scores, "loo")
 
-    # --- Bayes: y = Z w + b + e, w ~ N(0, s2 I), b flat, e ~ N(0, alpha s2) ---
-
-    def noise_variances(self, alpha: float) -> Array:
-        """Return the noise variances (k,) of the largest marginal likelihood at this penalty."""
-        return np.asarray(self._penalised(alpha) / self.system.free)
-
-    def log_likelihood(self, alpha: float, noise: Array) -> float:
-        """Return the log marginal likelihood, summed over the targets.
-
-        -(n / 2) log(2 pi noise) - 1/2 log det(I + A / alpha) - q / (2 noise), where q is the least
-        ||y - Z w||^2 + alpha ||w||^2. A flat prior of the constant adds log(2 pi noise / W) / 2
-        with W the sum of the weights; weights that are inverse variances add sum_i log(w_i) / 2.
-        """
-        system, q = self.system, self._penalised(alpha)
-        told = (q > 0) | (noise > 0)
-        each = -0.5 * system.free * np.log(2 * np.pi * noise[told]) - q[told] / (2 * noise[told])
-        common = system.log_precisions - np.log1p(self.values / alpha).sum()
-        common -= np.log(system.total) if system.centred else 0.0
-        return float(each.sum() + 0.5 * told.sum() * common)
-
-    def _penalised(self, alpha: float) -> Array:
-        shrunk = alpha / (self.values + alpha)
-        q = shrunk @ self.targets**2 + self.rest
-        return np.asarray(np.maximum(q, _EPS * self.system.squares))
-
-    def variances(self, T: Array, squared_norms: Array | None, alpha: float) -> Array:
-        """Return the posterior variances of z^T w + b over the noise variance, (n,).
-
-        `squared_norms` (n,) of the centred rows; not needed if `complete`.
-        """
-        variance = T**2 @ (1 / (self.values + alpha))
-        if squared_norms is not None:
-            variance += np.maximum(squared_norms - np.einsum("ij,ij->i", T, T), 0) / alpha
-        return np.asarray(variance + self._of_mean)
-
-    def covariance(self, T: Array, gram: Array | None, alpha: float) -> Array:
-        """Return the posterior covariance over the noise variance, (n, n); see `variances`."""
-        covariance = (T / (self.values + alpha)) @ T.T
-        if gram is not None:
-            covariance += (gram - T @ T.T) / alpha
-        covariance += self._of_mean
-        return np.asarray((covariance + covariance.T) / 2)
-
-    @property
-    def _of_mean(self) -> float:
-        return 1 / self.system.total if self.system.centred else 0.0
-
 
 def decompose_rows(
     F: Array, Y: Array, weight: Array | None, *, centred: bool, kernel: bool
@@ -179,7 +127,7 @@ def decompose(system: System, rows: Array | None = None, weight: Array | None = 
     """
     s, U = eigh(system.A, lower=True, check_finite=False)
     known = s > system.floor(s[-1])
-    bare = _without_matrix(system)
+    bare = without_matrix(system)
     if not system.dual:
         s = np.where(known, s, 0.0)
         root = np.sqrt(s)[:, None]
@@ -197,9 +145,3 @@ def decompose(system: System, rows: Array | None = None, weight: Array | None = 
         directions = scaled if weight is None else scaled * np.sqrt(weight)[:, None]
         directions = balanced(directions, system.share)
     return Spectrum(bare, s, targets, rest, np.asarray(directions))
-
-
-def _without_matrix(system: System) -> System:
-    facts = dict(vars(system))
-    facts["A"] = facts["B"] = np.empty((0, 0))
-    return System(**facts)

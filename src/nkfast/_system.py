@@ -61,6 +61,13 @@ class System:
         return self.observations - self.centred
 
 
+def without_matrix(system: System) -> System:
+    """Return the same without A and B, which are large."""
+    facts = dict(vars(system))
+    facts["A"] = facts["B"] = np.empty((0, 0))
+    return System(**facts)
+
+
 def system_of_moments(sums: Moments) -> System:
     """Return the primal system; the sums stay as they are."""
     return System(

@@ -13,13 +13,15 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from ._calibration import best_slope, probabilities
 from ._feature_map import FeatureMap
+from ._latent import latent_variances
 from ._learner import Method, NTKLearner, streaming
-from ._ridge import Alpha
+from ._ridge import Alpha, Ridge
 from ._solution import Batch, Stream
-from ._validation import check_labels, check_weights
+from ._validation import Rows, check_labels, check_weights
 from .layers import Sequential
 
 Array = NDArray[Any]
+_EPS = float(np.finfo(float).eps)
 _CALIBRATING = 2048  # rows whose leave-one-out scores calibrate probabilities
 
 
@@ -298,9 +300,9 @@ n_features_in_, feature_names_in_
 
         They are softmax(slope * scores), for two classes sigmoid(2 slope * score), so that the most
         probable class is the one that `predict` gives. The slope makes the leave-one-out scores
-        of fitted rows most probable: those scores come exactly, without refitting, from an
-        eigen-decomposition that the first call makes. At most 2048 rows, taken at random, are
-        looked at; of a stream so many are kept for that.
+        of fitted rows most probable: those scores come exactly, without refitting, from a
+        factorisation of the matrix that the first call makes. At most 2048 rows, taken at random,
+        are looked at; of a stream so many are kept for that.
 
         Parameters
         ----------
@@ -325,12 +327,25 @@ n_features_in_, feature_names_in_
         fitted: Stream | Batch = self._fitted
         if fitted.slope is None:
             X, Y, weight = fitted.sample(_CALIBRATING)
-            spectrum = self._spectrum()
-            T = spectrum.coordinates(self._columns(X))
-            alphas = np.array([ridge.penalty.alpha])
-            scores = Y - spectrum.left_out(T, Y, weight, alphas)[0]
+            scores = self._left_out(X, Y, weight, ridge)
             fitted.slope = best_slope(scores, Y, weight)
         return fitted.slope
+
+    def _left_out(self, X: Rows, Y: Array, weight: Array | None, ridge: Ridge) -> Array:
+        """Return the scores of fitted rows by the solution without them.
+
+        Of whole weights one repetition is left out, of others the row.
+        """
+        F, alpha = self._columns(X), np.array([ridge.penalty.alpha])
+        if isinstance(self._fitted, Batch) or alpha == 0:
+            spectrum = self._spectrum()
+            left_out = spectrum.left_out(spectrum.coordinates(F), Y, weight, alpha)[0]
+            return np.asarray(Y - left_out)
+        leverage = latent_variances(self, X)
+        if weight is not None and not self._posterior().system.whole:
+            leverage *= weight
+        residual = Y - (F @ ridge.coef + ridge.intercept)
+        return np.asarray(Y - residual / np.maximum(1 - leverage, 64 * _EPS)[:, None])
 
 
 def _signs(codes: Array, n_classes: int) -> Array:
