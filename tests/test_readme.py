@@ -3,7 +3,9 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import scipy.sparse as sp
 
 GUIDES = Path(__file__).parents[1] / "docs"
 README = Path(__file__).parents[1] / "README.md"
@@ -26,10 +28,29 @@ def test_first_python_block_runs(capsys):
         assert float(value) > float(low[1]) if low else float(value) < float(high[1])
 
 
+def houses(return_X_y):
+    """Rows in place of scikit-learn's, which come from the network."""
+    assert return_X_y
+    X = np.random.default_rng(0).lognormal(size=(1500, 8))
+    return X, np.log(X[:, 0]) + X[:, 1] / (1 + X[:, 2])
+
+
+def posts(subset, remove, normalize, return_X_y):
+    assert remove
+    assert not normalize
+    assert return_X_y
+    rng = np.random.default_rng(subset == "train")
+    y = np.arange(200 if subset == "train" else 40) % 20
+    words = rng.poisson(0.02 + 0.3 * (np.arange(400) % 20 == y[:, None]))
+    return sp.csr_matrix(words), y
+
+
 @pytest.mark.parametrize("guide", sorted(p.name for p in GUIDES.glob("*.md")))
 def test_code_of_the_guides_runs(guide, tmp_path, monkeypatch):
     """In one namespace, as a reader who follows along has it."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sklearn.datasets.fetch_california_housing", houses)
+    monkeypatch.setattr("sklearn.datasets.fetch_20newsgroups_vectorized", posts)
     text = (GUIDES / guide).read_text(encoding="utf-8")
     namespace = {"__name__": "__guide__"}
     for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):

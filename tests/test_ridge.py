@@ -38,6 +38,18 @@ def whole(sums):
 # --- moments ---
 
 
+def test_a_pickle_holds_half_of_the_matrix():
+    Z, Y, w = problem(n=300, p=200)
+    sums = moments(Z, Y, w)
+    size = len(pickle.dumps(sums))
+    assert size < 1.1 * 8 * 200 * 201 / 2
+    again = pickle.loads(pickle.dumps(sums))
+    assert_array_equal(np.tril(again.zz), np.tril(sums.zz))
+    again.add(Z, Y, w)
+    sums.add(Z, Y, w)
+    assert_array_equal(whole(again), whole(sums))
+
+
 @settings(max_examples=40)
 @given(
     cuts=st.lists(st.integers(0, 60), max_size=6),

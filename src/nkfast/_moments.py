@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.blas import dsyrk
+from scipy.linalg.lapack import dtpttr, dtrttp
 
 Array = NDArray[Any]
 
@@ -116,6 +117,14 @@ class Moments:
         self.log_weights += other.log_weights
         self._rows += other._rows
         self._whole = self._whole and other._whole
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Keep the lower triangle only: half of the file."""
+        return vars(self) | {"zz": dtrttp(self.zz, uplo="L")[0]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        full, _ = dtpttr(len(state["mean_z"]), state["zz"], uplo="L")
+        vars(self).update(state | {"zz": np.asfortranarray(full)})
 
     def _standardised(self, A: Array, weight: Array | None, mean: Array) -> tuple[Array, Array]:
         """Return float64 rows whose plain products are the block's new moments, and the new mean.
