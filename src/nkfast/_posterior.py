@@ -6,6 +6,8 @@ The prior of b is flat. Variances are in units of the noise variance alpha s2.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -78,6 +80,20 @@ class Posterior(ABC):
         common = system.log_precisions - self._log_determinant
         common -= np.log(system.total) if system.centred else 0.0
         return float(each.sum() + 0.5 * told.sum() * common)
+
+
+def cheapest(
+    factorise: Callable[[], Posterior],
+    spectrum: Callable[[], Spectrum],
+    alpha: float,
+    *,
+    known: bool,
+) -> Posterior:
+    """Return the posterior from the spectrum if that is `known`, else by Cholesky where it can."""
+    if not known:
+        with suppress(np.linalg.LinAlgError):
+            return factorise()
+    return SpectralPosterior(spectrum(), alpha)
 
 
 class SpectralPosterior(Posterior):

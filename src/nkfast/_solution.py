@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from ._interrupts import whole_steps
 from ._moments import Moments
-from ._posterior import CholeskyPosterior, Posterior, SpectralPosterior
+from ._posterior import CholeskyPosterior, Posterior, cheapest
 from ._ridge import Alpha, Ridge, solve_primal
 from ._spectrum import Spectrum, decompose
 from ._system import system_of_moments
@@ -52,11 +51,12 @@ class Stream:
         """Return the posterior at the penalty of the solution."""
         if self._posterior is None:
             alpha = self.ridge.penalty.alpha
-            if self._spectrum is None:
-                with suppress(np.linalg.LinAlgError):
-                    self._posterior = CholeskyPosterior(system_of_moments(self.sums), alpha)
-                    return self._posterior
-            self._posterior = SpectralPosterior(self.spectrum, alpha)
+            self._posterior = cheapest(
+                lambda: CholeskyPosterior(system_of_moments(self.sums), alpha),
+                lambda: self.spectrum,
+                alpha,
+                known=self._spectrum is not None,
+            )
         return self._posterior
 
     def add(self, X: Rows, Z: Array, Y: Array, weight: Array | None, alpha: Alpha) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any, cast
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from ._posterior import CholeskyPosterior, Posterior, SpectralPosterior
+from ._posterior import CholeskyPosterior, Posterior, cheapest
 from ._ridge import CRITERIA, Criterion, Ridge
 from ._solution import Batch, Stream
 from ._spectrum import Spectrum, decompose_rows
@@ -129,11 +128,12 @@ class Solved(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
             return fitted.posterior()
         if fitted.posterior is None:
             alpha = self.alpha_
-            if fitted.spectrum is None:
-                with suppress(np.linalg.LinAlgError):
-                    fitted.posterior = self._dual_posterior(fitted, alpha)
-                    return fitted.posterior
-            fitted.posterior = SpectralPosterior(self._spectrum(), alpha)
+            fitted.posterior = cheapest(
+                lambda: self._dual_posterior(fitted, alpha),
+                self._spectrum,
+                alpha,
+                known=fitted.spectrum is not None,
+            )
         return fitted.posterior
 
     def _dual_posterior(self, fitted: Batch, alpha: float) -> CholeskyPosterior:
