@@ -11,8 +11,16 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import reference
 from nkfast._moments import Moments, observations, weighted_mean
-from nkfast._ridge import GCV_STEPS, least_credible, solve_dual, solve_kernel, solve_primal
+from nkfast._ridge import (
+    GCV_STEPS,
+    gcv_minima,
+    left_out_error,
+    solve_dual,
+    solve_kernel,
+    solve_primal,
+)
 from nkfast._solution import Stream
+from nkfast._system import system_of_rows
 
 
 def problem(n=60, p=7, k=2, seed=0, offset=0.0):
@@ -240,11 +248,12 @@ def test_scale_of_features_and_targets(form):
     assert_allclose(moved, 1e-3 * intercept, rtol=1e-8)
 
 
-def test_gcv_is_not_misled_by_a_few_repeated_rows():
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+def test_gcv_is_not_misled_by_a_few_repeated_rows(noise):
     """Real tables have some; fitting them costs nothing once everything is fitted."""
     rng = np.random.default_rng(0)
     X, points = rng.uniform(-1, 1, (400, 3)), rng.uniform(-1, 1, (200, 3))
-    y = np.sin(3 * X[:, :1]) + rng.standard_normal((400, 1))
+    y = np.sin(3 * X[:, :1]) + noise * rng.standard_normal((400, 1))
     X[:8], y[:8] = X[8:16], y[8:16]
 
     def kernel(A, B):
@@ -256,18 +265,40 @@ def test_gcv_is_not_misled_by_a_few_repeated_rows():
         return np.sqrt(np.mean((fitted - np.sin(3 * points[:, :1])) ** 2)), found.penalty
 
     chosen, penalty = error("gcv")
-    assert penalty.gcv[0] < 0.5 * penalty.gcv.max()  # the false minimum is there
-    errors = [error(alpha)[0] for alpha in penalty.alphas]
-    assert chosen < 1.2 * min(errors)
-    assert chosen < 0.6 * errors[0]
+    assert penalty.gcv[0] < 0.01 * penalty.gcv[-15]  # the false minimum is there
+    interpolated = error(float(penalty.alphas[0]))[0]
+    if noise:
+        assert chosen < 0.97 * interpolated
+        assert penalty.alpha > 1000 * penalty.alphas[0]
+    else:  # and here it is the best there is
+        assert chosen < 1.0001 * interpolated
+        assert penalty.alpha == penalty.alphas[0]
 
 
-def test_least_credible_gcv():
+def test_gcv_minima():
     left = np.array([0.01, 0.02, 0.05, 0.2, 0.5, 0.9])
-    assert least_credible(np.array([0.1, 0.5, 3.0, 2.0, 1.0, 4.0]), left) == 4
-    assert least_credible(np.array([0.1, 0.5, 0.7, 0.8, 0.9, 4.0]), left) == 0  # no rise between
-    assert least_credible(np.array([3.0, 2.0, 1.0, 0.5, 1.0, 4.0]), left) == 3
-    assert least_credible(np.array([0.1, 3.0, 2.0]), np.array([0.0, 0.01, 0.02])) == 0
+    assert gcv_minima(np.array([0.1, 0.5, 3.0, 2.0, 1.0, 4.0]), left) == (0, 4)
+    assert gcv_minima(np.array([0.1, 0.5, 0.7, 0.8, 0.9, 4.0]), left) == (0, 3)
+    assert gcv_minima(np.array([0.7, 0.7, 0.7, 0.8, 0.9, 4.0]), left) == (2, 2)  # hardly falls
+    assert gcv_minima(np.array([3.0, 2.0, 1.0, 0.5, 1.0, 4.0]), left) == (3, 3)
+    assert gcv_minima(np.array([0.1, 3.0, 2.0]), np.array([0.0, 0.01, 0.02])) == (0, 0)
+
+
+@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize("weights", [None, "whole", "inverse variances"])
+def test_left_out_error_is_its_definition(centred, weights):
+    Z, Y, w = problem(n=20, p=30)
+    weight = {None: None, "whole": np.arange(20) % 3 + 1.0, "inverse variances": w}[weights]
+    system = system_of_rows(Z.copy(), Y, weight, centred=centred)
+    expected = 0.0
+    for i in range(20):
+        rest = np.ones(20) if weight is None else weight.copy()
+        of_this = rest[i]
+        rest[i] = of_this - 1 if weights == "whole" else 0
+        some = rest > 0
+        found = solve_dual(Z[some], Y[some], rest[some], 0.3, centred=centred)
+        expected += of_this * np.sum((Y[i] - Z[i] @ found.coef - found.intercept) ** 2)
+    assert_allclose(left_out_error(system, 0.3), expected, rtol=1e-9)
 
 
 # --- what is degenerate ---

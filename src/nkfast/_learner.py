@@ -35,7 +35,7 @@ Array = NDArray[Any]
 Method = Literal["sketch", "nystroem", "exact"]
 METHODS = ("sketch", "nystroem", "exact")
 
-# The exact method holds two (n, n) matrices in float64: 6.4 GB at this many rows.
+# The exact method holds two or three (n, n) matrices in float64: up to 9.6 GB at this many rows.
 EXACT_LIMIT = 20_000
 
 _SMALL = 2048  # rows; of as many or fewer the feature map sees distinct ones, see _distinct

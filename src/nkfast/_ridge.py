@@ -28,8 +28,8 @@ GCV_STEPS = 45
 LEAST_NOISE = 1e-6
 LOWEST, HIGHEST = 1e-10, 10.0
 
-# Of GCV's minima; see `least_credible`.
-_DEGREES_LEFT, _RISE = 0.1, 1e-3
+# Of GCV's minima; see `gcv_minima`.
+_DEGREES_LEFT, _FALL = 0.1, 0.5
 
 _EPS = float(np.finfo(float).eps)
 
@@ -158,7 +158,10 @@ def _search(system: System, criterion: Criterion) -> tuple[Array, Penalty]:
 
     if criterion == "gcv":
         scores, left = np.array([gcv(a) for a in alphas]).T
-        chosen = float(alphas[least_credible(scores, left / n)])
+        best, other = gcv_minima(scores, left / n)
+        chosen = float(alphas[other])
+        if other != best and system.dual:
+            chosen = min(chosen, float(alphas[best]), key=lambda a: left_out_error(system, a))
     else:
         scores = np.array([evidence(a)[0] for a in alphas])
         chosen = _refined(evidence, alphas, most_cautious(scores))
@@ -188,24 +191,49 @@ def most_cautious(scores: Array) -> int:
     return int(np.flatnonzero(scores <= least + 1e-12 * abs(least))[-1])
 
 
-def least_credible(scores: Array, left: Array) -> int:
-    """Return where the least credible GCV score is; `left` is 1 - degrees of freedom / n.
+def gcv_minima(scores: Array, left: Array) -> tuple[int, int]:
+    """Return where GCV is least, and where it is among scores that can be believed.
 
-    Rows that repeat others, as real tables have them, are fitted at no cost by a model that fits
-    all rows. GCV takes their error for that of all, and falls towards nought as the penalty does.
-    So a minimum with next to no degrees of freedom left yields to one at a larger penalty, if a
-    rise parts the two.
+    `left` is 1 - degrees of freedom / n. Rows that repeat others, as real tables have them, are
+    fitted at no cost by a model that fits all rows. GCV takes their error for that of all, and
+    falls towards nought as the penalty does. Of other rows it hardly changes any more where next
+    to no degrees of freedom are left; so a fall there is not believed.
     """
     best = most_cautious(scores)
-    if left[best] >= _DEGREES_LEFT:
-        return best
-    lowest = len(scores) - 1
-    for i in range(lowest, best, -1):
-        if scores[i] < scores[lowest]:
-            lowest = i
-        elif scores[i] > (1 + _RISE) * scores[lowest] and left[lowest] >= _DEGREES_LEFT:
-            return lowest
-    return best
+    credible = np.flatnonzero(left >= _DEGREES_LEFT)
+    if left[best] >= _DEGREES_LEFT or len(credible) == 0:
+        return best, best
+    other = int(credible[most_cautious(scores[credible])])
+    return best, other if scores[best] < _FALL * scores[other] else best
+
+
+def left_out_error(system: System, alpha: float) -> float:
+    """Return the sum of the squared leave-one-out errors of a dual system's rows.
+
+    y_i minus its prediction without row i is its residual, alpha x_i, over 1 - h_i, and the
+    leverages h are those of I - alpha (A + alpha I)^{-1}, with the mean's on top.
+    """
+    factor, failed = _factor(system.A, alpha)
+    if failed:
+        return np.inf
+    residuals = alpha * lapack.dpotrs(factor, system.B, lower=1)[0]
+    inverse, _ = lapack.dpotri(factor, lower=1, overwrite_c=1)
+    left = alpha * np.diagonal(inverse)
+    weight = system.weight
+    if system.centred:
+        left = left - (1.0 if weight is None else weight) / system.total
+    if weight is not None and system.whole:  # one of the repetitions
+        left = 1 - (1 - left) / weight
+    left = np.maximum(left, 64 * _EPS)
+    return float(np.sum((residuals / left[:, None]) ** 2))
+
+
+def _factor(A: Array, alpha: float) -> tuple[Array, int]:
+    """Return the Cholesky factor of A + alpha I, lower triangle, and LAPACK's info."""
+    factor = np.array(A, order="F")
+    factor[np.diag_indices(len(A))] += alpha
+    factor, failed = lapack.dpotrf(factor, lower=1, overwrite_a=1, clean=0)
+    return factor, int(failed)
 
 
 def _refined(evidence: Callable[[float], tuple[float, float]], alphas: Array, best: int) -> float:
@@ -231,9 +259,7 @@ def _penalised(system: System, alpha: float) -> Array:
     A, B = system.A, system.B
     # The trace bounds the norm of a positive semi-definite matrix.
     if alpha > system.floor(np.trace(A)):
-        factor = np.array(A, order="F")
-        factor[np.diag_indices(len(A))] += alpha
-        factor, failed = lapack.dpotrf(factor, lower=1, overwrite_a=1, clean=0)
+        factor, failed = _factor(A, alpha)
         if not failed:
             return np.asarray(lapack.dpotrs(factor, B, lower=1)[0])
     s, Q = eigh(A, lower=True, check_finite=False)

@@ -33,6 +33,8 @@ class System:
         As in `Moments`.
     noise : float
         If the rows were `centred`, eigenvalues below it are what rounding left of zero.
+    weight : ndarray of shape (n,) or None
+        Of a dual system's rows.
     share : ndarray of shape (n,) or None
         Of a kernel's system: the weights, scaled to the sum 1, that centre it.
     """
@@ -49,6 +51,7 @@ class System:
     centred: bool
     noise: float
     dual: bool
+    weight: Array | None = None
     share: Array | None = None
 
     def floor(self, top: float) -> float:
@@ -148,5 +151,6 @@ def _dual(
         centred,
         noise,
         dual=True,
+        weight=weight,
         share=share,
     )
