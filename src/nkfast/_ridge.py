@@ -30,6 +30,7 @@ LOWEST, HIGHEST = 1e-10, 10.0
 
 # Of GCV's minima; see `gcv_minima`.
 _DEGREES_LEFT, _FALL = 0.1, 0.5
+_STRIDE = 3  # in steps between penalties, of the search by leave-one-out that follows
 
 _EPS = float(np.finfo(float).eps)
 
@@ -159,9 +160,9 @@ def _search(system: System, criterion: Criterion) -> tuple[Array, Penalty]:
     if criterion == "gcv":
         scores, left = np.array([gcv(a) for a in alphas]).T
         best, other = gcv_minima(scores, left / n)
-        chosen = float(alphas[other])
         if other != best and system.dual:
-            chosen = min(chosen, float(alphas[best]), key=lambda a: left_out_error(system, a))
+            other = _by_left_out(system, alphas, best, other)
+        chosen = float(alphas[other])
     else:
         scores = np.array([evidence(a)[0] for a in alphas])
         chosen = _refined(evidence, alphas, most_cautious(scores))
@@ -205,6 +206,20 @@ def gcv_minima(scores: Array, left: Array) -> tuple[int, int]:
         return best, best
     other = int(credible[most_cautious(scores[credible])])
     return best, other if scores[best] < _FALL * scores[other] else best
+
+
+def _by_left_out(system: System, alphas: Array, best: int, other: int) -> int:
+    """Return where the leave-one-out error is least: at `best`, or at `other` or above.
+
+    Each penalty costs a Cholesky decomposition and an inverse, so they are few.
+    """
+    least = left_out_error(system, float(alphas[other]))
+    for i in range(other + _STRIDE, len(alphas), _STRIDE):
+        error = left_out_error(system, float(alphas[i]))
+        if error >= least:
+            break
+        other, least = i, error
+    return best if left_out_error(system, float(alphas[best])) < least else other
 
 
 def left_out_error(system: System, alpha: float) -> float:
