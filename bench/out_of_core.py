@@ -40,6 +40,7 @@ def write(path: Path, n: int, d: int = COLUMNS) -> None:
         block[:, -1] = np.abs(block[:, 0]) + block[:, 1] * block[:, 2] + 0.1 * block[:, -1]
         X[start : start + len(block)] = block
     X.flush()
+    np.save(path.with_suffix(".y.npy"), X[:, -1])
 
 
 def in_a_process(*arguments: str) -> None:
@@ -52,10 +53,8 @@ def peak() -> float:
 
 
 def fit(path: Path, width: int) -> None:
+    y = np.load(path.with_suffix(".y.npy"))
     X = np.load(path, mmap_mode="r")
-    y = np.empty(len(X))
-    for start in range(0, len(X), 100_000):
-        y[start : start + 100_000] = X[start : start + 100_000, -1]
     start_time = time.perf_counter()
     model = nk.NTKRegressor(nk.mlp(2), width, random_state=0).fit(X, y)
     seconds = time.perf_counter() - start_time
