@@ -1,14 +1,15 @@
 """Memory of fits that stream: `python bench/out_of_core.py [fit | file | dask ...]`.
 
-Each part writes rows of 64 float32 columns to a temporary folder and fits in a process of its own,
-whose peak memory (everything, pages of mapped files included) it prints.
+Each part writes float32 rows to a temporary folder and fits in a process of its own, whose peak
+memory (everything, pages of mapped files included) it prints.
 
-fit   `NTKRegressor(n_components=2048).fit` on memory-mapped rows: 500,000 and 2,000,000 of them.
-file  `nkfast fit` on a .npy file of 2 GB (8,000,000 rows) with the target in its last column, and
-      how far the predictions are from those of the same fit in Python.
-dask  `nkfast.dask.fit` with 1024 features on 600,000 rows in blocks of 20,000 and of 60,000, by one
-      and by four worker processes: largest difference of the coefficients to the fit in memory,
-      relative to the largest coefficient, and the peak memory of the largest worker.
+fit   `NTKRegressor(n_components=2048).fit` on memory-mapped rows of 64 columns: 500,000 and
+      2,000,000 of them.
+file  `nkfast fit` on a .npy file of 2 GB (2,000,000 rows of 256 columns, the target in the last),
+      and how far the predictions are from those of the same fit in Python.
+dask  `nkfast.dask.fit` with 1024 features on 600,000 rows of 64 columns in blocks of 20,000 and of
+      60,000, by one and by four worker processes: largest difference of the coefficients to the
+      fit in memory, relative to the largest coefficient, and the peak memory of the largest worker.
 """
 
 from __future__ import annotations
@@ -26,19 +27,20 @@ import numpy as np
 
 import nkfast as nk
 
-COLUMNS = 64
+COLUMNS, WIDE = 64, 256
 PARTS = ("fit", "file", "dask")
 
 
-def write(path: Path, n: int) -> None:
+def write(path: Path, n: int, d: int = COLUMNS) -> None:
     """Write rows; the last column is a function of the others, with noise."""
     rng = np.random.default_rng(0)
-    X = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(n, COLUMNS))
+    X = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(n, d))
     for start in range(0, n, 100_000):
-        block = rng.standard_normal((min(100_000, n - start), COLUMNS), dtype=np.float32)
+        block = rng.standard_normal((min(100_000, n - start), d), dtype=np.float32)
         block[:, -1] = np.abs(block[:, 0]) + block[:, 1] * block[:, 2] + 0.1 * block[:, -1]
         X[start : start + len(block)] = block
     X.flush()
+    np.save(path.with_suffix(".y.npy"), X[:, -1])
 
 
 def in_a_process(*arguments: str) -> None:
@@ -51,10 +53,8 @@ def peak() -> float:
 
 
 def fit(path: Path, width: int) -> None:
+    y = np.load(path.with_suffix(".y.npy"))
     X = np.load(path, mmap_mode="r")
-    y = np.empty(len(X))
-    for start in range(0, len(X), 100_000):
-        y[start : start + 100_000] = X[start : start + 100_000, -1]
     start_time = time.perf_counter()
     model = nk.NTKRegressor(nk.mlp(2), width, random_state=0).fit(X, y)
     seconds = time.perf_counter() - start_time
@@ -143,7 +143,7 @@ def main() -> None:
                     write(path, n)
                     in_a_process("fit", str(path), "2048")
             elif part == "file":
-                write(path, 8_000_000)
+                write(path, 2_000_000, WIDE)
                 in_a_process("file", str(path))
             elif part == "dask":
                 write(path, 600_000)
