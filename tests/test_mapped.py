@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from nkfast._mapped import file_map, pieces, release
+from nkfast._mapped import file_map, pieces, release, take
 
 
 @pytest.fixture
@@ -33,6 +33,15 @@ def test_what_is_given_back_can_be_read_again_and_keeps_changes(path):
     release(X, None, np.ones(3))
     before[7] = -1.0
     assert_array_equal(X, before)
+
+
+def test_rows_of_a_map(path):
+    X = np.load(path, mmap_mode="r")
+    rows = np.random.default_rng(0).permutation(len(X))[:100]
+    taken = take(X, rows)
+    assert_array_equal(taken, np.array(X)[rows])
+    assert file_map(taken) is None
+    assert_array_equal(take(np.array(X), rows), taken)
 
 
 def test_pieces_are_the_array(path, monkeypatch):

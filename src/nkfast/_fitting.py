@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from ._config import get_num_threads
+from ._mapped import take
 from ._rows import row_norms
 from ._validation import Rows
 from .allocation import Allocation, Pairs, fit_factors
@@ -56,7 +57,7 @@ class Sample:
 
     @cached_property
     def _pairs(self) -> Pairs:
-        sample, a = self.X[self._rows].astype(np.float64), self.norms[self._rows]
+        sample, a = take(self.X, self._rows).astype(np.float64), self.norms[self._rows]
         unit = np.divide(1, a, out=np.zeros_like(a), where=a > 0)
         unit = sp.diags_array(unit) @ sample if sp.issparse(sample) else unit[:, None] * sample
         rho = unit @ unit.T

@@ -10,6 +10,7 @@ import numpy as np
 
 _SHARED = ("r", "r+", "w+")  # of a private map ("c") changes would be lost
 _BLOCK_BYTES = 1 << 24
+_ROWS = 32
 
 
 def file_map(A: Any) -> mmap.mmap | None:
@@ -43,3 +44,19 @@ def pieces(A: Any) -> Iterator[Any]:
     for start in range(0, len(A), rows):
         yield A[start : start + rows]
         release(A)
+
+
+def take(A: Any, rows: Any) -> Any:
+    """Return A[rows]; of a mapped file little is held meanwhile.
+
+    The system maps whole stretches around what is read, so that a few hundred rows here and there
+    can bring in all of the file.
+    """
+    if file_map(A) is None:
+        return A[rows]
+    out = np.empty((len(rows), *A.shape[1:]), A.dtype)
+    for start in range(0, len(rows), _ROWS):
+        some = slice(start, start + _ROWS)
+        out[some] = A[rows[some]]
+        release(A)
+    return out

@@ -20,7 +20,7 @@ from ._feature_map import FeatureMap, relative_error
 from ._fitting import Sample
 from ._inputs import check_points
 from ._layerwise import LayerwiseMap
-from ._mapped import release
+from ._mapped import release, take
 from ._pixel_map import DEGREE, ImageSample, PixelMap, default_width
 from ._pixel_parts import MOST_DEGREE
 from ._polynomial import build_program, polynomial_steps
@@ -128,8 +128,8 @@ class _NeuralFeatures(Compiled, FeatureMap):
         order = rng.permutation(n)
         most = _HELD_OUT_IMAGES if takes_images(net) else _HELD_OUT
         n_held = 0 if n < _FEW else min(most, n // 4)
-        sample = self._sample(net, X[np.sort(order[n_held:])], self.max_components, rng)
-        held = X[np.sort(order[:n_held])] if n_held else X
+        sample = self._sample(net, take(X, np.sort(order[n_held:])), self.max_components, rng)
+        held = take(X, np.sort(order[:n_held])) if n_held else X
         exact = net.kernel(held.astype(np.float64, copy=False), get=self._kernel)
         m = min(_FIRST_WIDTH, self.max_components)
         while True:
@@ -212,7 +212,7 @@ class _NeuralFeatures(Compiled, FeatureMap):
         """Return the matrix from all sketched features to those that are kept."""
         n, m = sample.X.shape[0], self.n_components_
         rows = np.sort(rng.permutation(n)[: max(_DIRECTION_ROWS, 2 * m)])
-        X = sample.X[rows].astype(np.float64, copy=False)
+        X = take(sample.X, rows).astype(np.float64, copy=False)
         directions = principal_directions(self._sketch, X, width, m)
         if isinstance(sample, ImageSample):  # their exact kernels take too long to fit to
             return directions

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._compression import oriented
 from ._feature_map import FeatureMap
 from ._inputs import check_points
+from ._mapped import take
 from ._recipes import own_network
 from ._results import NAMES
 from ._rows import row_blocks
@@ -161,7 +162,7 @@ class Nystroem(FeatureMap):
             chosen = _spread(net, get, as_double(X), m, rng)
         self.net_ = net
         self.component_indices_ = chosen
-        self.components_ = X[chosen]
+        self.components_ = take(X, chosen)
         self.normalization_ = _normalization(net.kernel(as_double(self.components_), get=get))
         self.n_components_ = self._n_features_out = m
         self._get = get
