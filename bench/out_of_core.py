@@ -14,14 +14,15 @@ dask  `nkfast.dask.fit` with 1024 features on 600,000 rows of 64 columns in bloc
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -47,9 +48,44 @@ def in_a_process(*arguments: str) -> None:
     subprocess.run([sys.executable, __file__, "--", *arguments], check=True)
 
 
-def peak() -> float:
-    """Return the peak memory of this process in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def peak(process: str = "self") -> float:
+    """Return the peak memory of a process in MB, 0 if it has ended.
+
+    Not that of `getrusage`, which begins with the memory of the process that started it.
+    """
+    try:
+        status = Path(f"/proc/{process}/status").read_text(encoding="ascii")
+        return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    except (OSError, IndexError):
+        return 0.0
+
+
+class Children:
+    """A context in which the processes that this one starts are watched.
+
+    Attributes
+    ----------
+    peak : float
+        Of the largest, in MB.
+    """
+
+    def __enter__(self) -> Self:
+        self.peak = 0.0
+        self._done = threading.Event()
+        self._watch = threading.Thread(target=self._look)
+        self._watch.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._watch.join()
+
+    def _look(self) -> None:
+        while not self._done.wait(0.02):
+            for thread in Path("/proc/self/task").iterdir():
+                with suppress(OSError):
+                    for child in (thread / "children").read_text(encoding="ascii").split():
+                        self.peak = max(self.peak, peak(child))
 
 
 def fit(path: Path, width: int) -> None:
@@ -72,10 +108,12 @@ def fit_file(path: Path) -> None:
     run = [sys.executable, "-m", "nkfast"]
     target = ["--target", "-1", "--quiet"]
     start = time.perf_counter()
-    subprocess.run([*run, "fit", path, *target, "--output", model_file], check=True)
+    with Children() as children:
+        subprocess.run([*run, "fit", path, *target, "--output", model_file], check=True)
     print(
         f"nkfast fit, {path.stat().st_size / 1e9:.2f} GB: {time.perf_counter() - start:.0f} s, "
-        f"peak {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:.0f} MB"
+        f"peak {children.peak:.0f} MB",
+        flush=True,
     )
     subprocess.run([*run, "predict", model_file, some, *target, "--output", found], check=True)
     model = nk.NTKRegressor(nk.mlp(2, b_std=0.1), 2048, random_state=0)
@@ -117,15 +155,14 @@ def fit_by_workers(path: Path, size: int, workers: int) -> None:
 
     expected = model.fit_blocks(blocks()).coef_.copy()
     rows = lazy(path, size)
-    with dask.config.set(scheduler="processes", num_workers=workers):
+    with dask.config.set(scheduler="processes", num_workers=workers), Children() as children:
         start = time.perf_counter()
         fit_dask(model, rows[:, :-1], rows[:, -1])
         seconds = time.perf_counter() - start
     difference = np.abs(model.coef_ - expected).max() / np.abs(expected).max()
-    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(
         f"dask, {len(X):,} rows in blocks of {size:,}, {workers} processes: {seconds:.0f} s, "
-        f"largest worker {largest:.0f} MB, coefficients differ by {difference:.1e}"
+        f"largest worker {children.peak:.0f} MB, coefficients differ by {difference:.1e}"
     )
 
 
