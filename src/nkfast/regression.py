@@ -93,9 +93,13 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):  # type: ignore[misc]
     they are for. A row of sample weight w counts as w rows. For "gcv" whole weights are numbers of
     observations; other weights are taken as inverse variances, each row being one observation.
 
-    Uncertainty (`return_std`, `sample_y`, `log_marginal_likelihood`) and `predict_flow` need an
-    eigen-decomposition of the (n_components, n_components) or (n, n) matrix. The first call makes
-    it, and it is not pickled.
+    Rows that repeat others can mislead "gcv" into fitting everything. A minimum that leaves less
+    than a tenth of the degrees of freedom, and is far below all others, is not believed; the
+    leave-one-out errors of a few penalties decide then, or in a stream the next best minimum.
+
+    Uncertainty (`return_std`, `sample_y`, `log_marginal_likelihood`) needs a Cholesky factor of the
+    (n_components, n_components) or (n, n) matrix, `predict_flow` and the likelihood at other
+    penalties an eigen-decomposition. The first call makes it, and it is not pickled.
 
     References
     ----------
