@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import lapack, solve_triangular
+from scipy.linalg import solve_triangular
 
+from ._ridge import cholesky_factor
 from ._spectrum import Spectrum
 from ._system import System, without_matrix
 
@@ -140,21 +141,13 @@ class CholeskyPosterior(Posterior):
     the fitted rows.
     """
 
-    def __init__(
-        self,
-        system: System,
-        alpha: float,
-        rows: Array | None = None,
-        weight: Array | None = None,
-    ) -> None:
+    def __init__(self, system: System, alpha: float, rows: Array | None = None) -> None:
         """Raise LinAlgError if A + alpha I is not positive definite to rounding.
 
         `rows` (n, p) are the centred, weighted features of a dual system; without them it is one of
-        a kernel, and its rows have the `weight`.
+        a kernel.
         """
-        factor = np.array(system.A, order="F")
-        factor[np.diag_indices(len(factor))] += alpha
-        self._factor, failed = lapack.dpotrf(factor, lower=1, overwrite_a=1, clean=1)
+        self._factor, failed = cholesky_factor(system.A, alpha)
         diagonal = np.diagonal(self._factor)
         if failed or diagonal.min() ** 2 <= system.floor(float(diagonal.max()) ** 2):
             raise np.linalg.LinAlgError("A + alpha I is singular")
@@ -163,7 +156,7 @@ class CholeskyPosterior(Posterior):
         log_determinant = 2 * np.log(diagonal).sum() - len(diagonal) * np.log(alpha)
         super().__init__(without_matrix(system), alpha, q, float(log_determinant))
         self._rows = None if rows is None else self._solved(rows)
-        self._root = None if weight is None else np.sqrt(weight)
+        self._root = None if system.weight is None else np.sqrt(system.weight)
 
     def _solved(self, B: Array, trans: int = 0) -> Array:
         """Return L^-1 B or, if `trans`, L^-T B."""

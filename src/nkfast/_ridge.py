@@ -228,7 +228,7 @@ def left_out_error(system: System, alpha: float) -> float:
     y_i minus its prediction without row i is its residual, alpha x_i, over 1 - h_i, and the
     leverages h are those of I - alpha (A + alpha I)^{-1}, with the mean's on top.
     """
-    factor, failed = _factor(system.A, alpha)
+    factor, failed = cholesky_factor(system.A, alpha)
     if failed:
         return np.inf
     residuals = alpha * lapack.dpotrs(factor, system.B, lower=1)[0]
@@ -243,7 +243,7 @@ def left_out_error(system: System, alpha: float) -> float:
     return float(np.sum((residuals / left[:, None]) ** 2))
 
 
-def _factor(A: Array, alpha: float) -> tuple[Array, int]:
+def cholesky_factor(A: Array, alpha: float) -> tuple[Array, int]:
     """Return the Cholesky factor of A + alpha I, lower triangle, and LAPACK's info."""
     factor = np.array(A, order="F")
     factor[np.diag_indices(len(A))] += alpha
@@ -274,7 +274,7 @@ def _penalised(system: System, alpha: float) -> Array:
     A, B = system.A, system.B
     # The trace bounds the norm of a positive semi-definite matrix.
     if alpha > system.floor(np.trace(A)):
-        factor, failed = _factor(A, alpha)
+        factor, failed = cholesky_factor(A, alpha)
         if not failed:
             return np.asarray(lapack.dpotrs(factor, B, lower=1)[0])
     s, Q = eigh(A, lower=True, check_finite=False)

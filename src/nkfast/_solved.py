@@ -140,7 +140,7 @@ class Solved(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         columns, centred = self._columns(fitted.X), fitted.ridge.centred
         if self._is_exact:
             system = system_of_kernel(columns, fitted.Y, fitted.weight, centred=centred)
-            return CholeskyPosterior(system, alpha, weight=fitted.weight)
+            return CholeskyPosterior(system, alpha)
         system = system_of_rows(columns, fitted.Y, fitted.weight, centred=centred)
         return CholeskyPosterior(system, alpha, columns)
 
