@@ -203,7 +203,7 @@ def test_factors_of_a_single_row_and_of_zero_rows():
 
 def test_a_ladder_takes_as_few_products_in_a_row_as_can_be():
     assert ladder(1, [5]) == {2: 1, 3: 2, 4: 3, 5: 4}
-    assert ladder(0, [3]) == {1: 0, 2: 1, 3: 2}
+    assert ladder(1, [1]) == {}
     assert ladder(2, [4, 7]) == {4: 2, 6: 4, 7: 6}
     assert ladder(5, [3, 6, 10, 11, 23]) == {6: 5, 10: 5, 11: 10, 15: 10, 20: 15, 23: 20}
     assert ladder(3, [1, 2, 3]) == {}

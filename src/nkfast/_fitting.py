@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from ._columns import Columns
 from ._config import get_num_threads
 from ._mapped import take
 from ._rows import row_norms
@@ -21,6 +22,8 @@ from .layers import Sequential
 Array = NDArray[Any]
 
 _ROWS = 500  # on whose exact kernel the factors are fitted
+_WIDE = 8  # columns are told apart if there are more than that share of the features
+_COLUMN_ROWS = 20000  # on which the columns' energies are measured
 _GAIN = 0.1  # share of the expected error that twice the degree must save
 
 
@@ -44,7 +47,9 @@ class Sample:
         self.kernel: Kernel = kernel
         self.degree = degree
         self.norms = row_norms(X, get_num_threads())
-        self._rows = np.sort(rng.permutation(X.shape[0])[:_ROWS])
+        order = rng.permutation(X.shape[0])
+        self._rows = np.sort(order[:_ROWS])
+        self._column_rows = np.sort(order[:_COLUMN_ROWS])
 
     @cached_property
     def expansion(self) -> Expansion:
@@ -54,6 +59,19 @@ class Sample:
     @cached_property
     def _weights(self) -> Array:
         return self.expansion.weights(self.norms[self._rows])
+
+    @cached_property
+    def columns(self) -> Columns:
+        """The energies of the input's columns in the leading term of degree 1."""
+        some = self._column_rows
+        norms, linear = self.norms[some], np.flatnonzero(self.expansion.degrees == 1)[:1]
+        counts = self.expansion.weights(norms)[:, linear].sum(axis=1) ** 2
+        return Columns(take(self.X, some), norms, counts)
+
+    def hashes_columns(self, width: int) -> bool:
+        """Return whether not all columns may be worth a feature, and degree 1 is there at all."""
+        many = self.X.shape[1] > width // _WIDE
+        return many and bool(np.any(self.expansion.degrees == 1))
 
     @cached_property
     def _pairs(self) -> Pairs:
@@ -78,7 +96,8 @@ class Sample:
         kept = degrees <= degree
         energies = np.mean(self._weights[:, kept] ** 2, axis=0)
         shape = (degrees[kept], ranks[kept], energies, self.X.shape[1], width)
-        return Fit(*fit_factors(self._pairs, *shape))
+        tails = self.columns.tails if self.hashes_columns(width) else None
+        return Fit(*fit_factors(self._pairs, *shape, tails))
 
     def best(self, degrees: list[int], width: int) -> Fit:
         """Return the fit of the degree at which the error, and the costs a little, are least."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,7 +13,7 @@ from .allocation import Allocation, ladder, n_monomials, next_power_of_two, sket
 
 Steps: TypeAlias = list[tuple[Any, ...]]
 Ints: TypeAlias = NDArray[np.int32]
-Factors: TypeAlias = list[tuple[int, int]]  # buffers and their numbers of features
+Factor: TypeAlias = tuple[int, int]  # a buffer and its number of features
 
 # Buffers of the program. Degrees that feed others go back and forth between _EVEN and _ODD; exact
 # degree l is kept in buffer _EXACT + l.
@@ -73,19 +74,21 @@ def polynomial_steps(
     n_components: int,
     rng: np.random.RandomState,
     sketch: str = "tensorsrht",
+    hashes: Callable[[np.random.RandomState, int, int], Ints] | None = None,
 ) -> Steps:
     """Return the steps of a map whose part for term c has plan.widths[c] columns and weight c.
 
-    Degrees 0..L0 come as monomials P_l. The others climb a `ladder`, S_(a+k) = T(S_a, P_k), T a
-    sketch of the tensor product, by name: see `_tensor_srht` and `_tensor_sketch`. From CSR rows of
-    which no power is exact each degree costs O(nnz + N log N). E <S_l(x), S_l(y)> = <x, y>^l (Ahle
-    et al., SODA 2020, section 4).
+    Degrees 0..L0 come as monomials P_l. Degree 1, where it does not fit, is the input, hashed by
+    `hashes(rng, plan.columns, width)`. The others climb a `ladder`, S_(a+k) = T(S_a, P_k), T a
+    sketch of the tensor product, by name: see `_tensor_srht` and `_tensor_sketch`; S_1 is the input
+    itself. From CSR rows each degree then costs O(nnz + N log N). E <S_l(x), S_l(y)> = <x, y>^l
+    (Ahle et al., SODA 2020, section 4).
     """
     multiply = _tensor_sketch if sketch == "tensorsketch" else _tensor_srht
     steps: Steps = []
     used = np.flatnonzero(plan.widths > 0)
     q = int(degrees[used].max(initial=0))
-    top = max(plan.top, 0)
+    top = plan.base
     sketched = np.where(plan.exact, 0, plan.widths)
     parents = ladder(top, (int(l) for l in np.unique(degrees[sketched > 0])))
     widths = sketch_widths(parents, degrees, sketched, n_components)
@@ -94,12 +97,16 @@ def polynomial_steps(
         for c in used[degrees[used] == l]:
             if plan.exact[c]:
                 steps.append(("emit", buffer, size, 1.0, int(c), False))
-            elif l > plan.top:
+            elif l > top:
                 steps.append(("emit", buffer, int(plan.widths[c]), 1.0, int(c), True))
-            else:  # a further rank of an exact degree
+            else:  # the input, or a further rank of an exact degree
                 m = int(plan.widths[c])
-                hashes, signs = injective_hash(rng, size, m), random_signs(rng, size)
-                steps.append(("count_sketch", buffer, _SPARE, m, hashes, signs))
+                leading = l == 1 > plan.top and c == np.flatnonzero(degrees == 1)[0]
+                if leading and hashes is not None:
+                    places = hashes(rng, plan.columns, m)
+                else:
+                    places = injective_hash(rng, size, m)
+                steps.append(("count_sketch", buffer, _SPARE, m, places, random_signs(rng, size)))
                 steps.append(("emit", _SPARE, m, 1.0, int(c), True))
 
     steps.append(("one", _SPARE))
@@ -120,10 +127,8 @@ def polynomial_steps(
         feeds = l in parents.values()
         target = _LAST if not feeds else _ODD if buffers.get(parent) == _EVEN else _EVEN
         k = l - parent
-        pair = [(buffers[k] if k > 1 else _INPUT, n_monomials(n_features, k))]
-        if parent > 0:
-            pair.append((buffers[parent], sizes[parent]))
-        multiply(steps, rng, pair, target, width)
+        left, right = (buffers[k], n_monomials(n_features, k)), (buffers[parent], sizes[parent])
+        multiply(steps, rng, left, right, target, width)
         # |x^(l)| = 1 is known: without the drift of the norm the next product varies less.
         steps.append(("normalise", target))
         if feeds:
@@ -137,25 +142,24 @@ def polynomial_steps(
 
 
 def _tensor_srht(
-    steps: Steps, rng: np.random.RandomState, factors: Factors, target: int, width: int
+    steps: Steps, rng: np.random.RandomState, left: Factor, right: Factor, target: int, width: int
 ) -> None:
-    """Append target = T(s, p) for two factors (buffer, size), or T(p) for one.
+    """Append target = T(s, p) for two factors.
 
     T(s, p)_t = (H D C s)_{i_t} (H D' C' p)_{j_t} / sqrt(N) with fresh signs D, D', fresh samples
     i, j and, where s or p do not fit, fresh CountSketches C, C'.
     """
     taken = []
-    for (src, size), dst in zip(factors, (_LEAF, _LEFT), strict=False):
+    for (src, size), dst in ((left, _LEAF), (right, _LEFT)):
         buckets = hadamard_leaf(steps, rng, src, size, dst, width)
         taken += [dst, balanced_sample(rng, buckets, width)]
-    method = "product" if len(factors) > 1 else "gather"
-    steps.append((method, *taken, 1 / np.sqrt(width), target))
+    steps.append(("product", *taken, 1 / np.sqrt(width), target))
 
 
 def _tensor_sketch(
-    steps: Steps, rng: np.random.RandomState, factors: Factors, target: int, width: int
+    steps: Steps, rng: np.random.RandomState, left: Factor, right: Factor, target: int, width: int
 ) -> None:
-    """Append target = the spectrum of the TensorSketch of two factors, or that of one.
+    """Append target = the spectrum of the TensorSketch of two factors.
 
     The product of the Fourier transforms of fresh CountSketches (Pham & Pagh, KDD 2013), left as
     it is: the transform is orthogonal up to a factor. Of each conjugate pair one number is kept, as
@@ -163,12 +167,11 @@ def _tensor_sketch(
     entries will do, and that the two real numbers of the spectrum stand for one and not for two
     changes the variance by O(1 / N) only.
     """
-    for (src, size), dst in zip(factors, (target, _LEAF), strict=False):
+    for (src, size), dst in ((left, target), (right, _LEAF)):
         hashes = injective_hash(rng, size, width)
         steps.append(("count_sketch", src, dst, width, hashes, random_signs(rng, size)))
         steps.append(("fourier", dst))
-    if len(factors) > 1:
-        steps.append(("multiply_spectra", target, _LEAF))
+    steps.append(("multiply_spectra", target, _LEAF))
 
 
 def hadamard_leaf(

@@ -2,7 +2,9 @@
 
 A term (degree l, rank r) adds u(x) u(y) <x, y>^l / (|x| |y|)^l to the kernel. It is either *exact*,
 by the C(d + l - 1, l) monomials of degree l, or *sketched* to m features, which adds noise of
-variance about e^2 / m to every entry, e = mean u^2 over the data.
+variance about e^2 / m to every entry, e = mean u^2 over the data. Where degree 1 does not fit, the
+heaviest h of the input's columns may have features of their own; then the variance of its leading
+term is (t e)^2 / (m - h), t the share of the energy in all other columns.
 """
 
 from __future__ import annotations
@@ -23,19 +25,29 @@ _MIN_WIDTH = 2  # a narrower sketch is mostly noise: the term is dropped
 _MIN_SKETCH = 32  # features of a sketch, of which fewer may be taken: hashing to few collides
 _FEED_SHARE = 16  # of a sketch that feeds others, at least: its share of all features
 _NOISE_PAIRS = 2500  # on which the noise is estimated
+_OTHERS = 8  # features at least for the columns that have none of their own
+_STEP = 1.5  # ratio of the numbers of own columns that are tried
 
 
 @dataclass
 class Allocation:
     """Features for each term: `widths`, and which terms are `exact`; `top` is L0.
 
-    Degrees 0..L0 have their leading term exact.
+    Degrees 0..L0 have their leading term exact. If L0 = 0, `columns` is the number h of columns
+    with a feature of their own in the leading term of degree 1, and `tail` is t.
     """
 
     widths: NDArray[np.int64]
     exact: NDArray[np.bool_]
     top: int
     noise: float  # expected squared error of an entry of the kernel
+    columns: int = 0
+    tail: float = 1.0
+
+    @property
+    def base(self) -> int:
+        """The highest degree at hand without noise: the input itself is degree 1."""
+        return max(self.top, 1)
 
 
 def n_monomials(n_features: int, degree: int) -> int:
@@ -54,12 +66,14 @@ def allocate(
     energies: Array,
     n_features: int,
     n_components: int,
+    tails: Array | None = None,
 ) -> Allocation:
     """Share `n_components` features among the terms so that the expected error is least.
 
     For a given L0 the rest is shared in proportion to the energies, which minimises
     sum e^2 / m at a given sum of m; terms whose share would reach their number of monomials become
-    exact and the rest is shared again. L0 is chosen by the error that remains.
+    exact and the rest is shared again. L0 is chosen by the error that remains, and so is the number
+    h of columns with features of their own, if their `tails` t(0), t(1), ... are given.
     """
     sizes = np.array([min(n_monomials(n_features, int(l)), n_components + 1) for l in degrees])
     best: Allocation | None = None
@@ -74,6 +88,39 @@ def allocate(
     if best is None:  # no term of degree 0: nothing is exact
         none = np.zeros(len(degrees), bool)
         best = _share(energies, sizes, none, none, n_components)
+    if tails is not None:
+        best = _own_columns(best, degrees, ranks, energies, sizes, n_components, tails)
+    return best
+
+
+def _own_columns(
+    best: Allocation,
+    degrees: NDArray[np.int64],
+    ranks: NDArray[np.int64],
+    energies: Array,
+    sizes: NDArray[np.int64],
+    n_components: int,
+    tails: Array,
+) -> Allocation:
+    """Return the plan with the number of own columns at which the error is least.
+
+    Degree 1 is then not exact. With h own columns its leading term is like one of energy t(h) e
+    that shares the features that these columns leave.
+    """
+    linear = (degrees == 1) & (ranks == 0)
+    if not np.any(best.widths[linear] > 0):
+        return best
+    own = best.exact & (degrees == 0)
+    most = min(n_components - int(sizes[own].sum()) - _OTHERS, len(tails) - 2)
+    n = 1.0
+    while n <= most:
+        h, n = int(n), n * _STEP
+        tail = float(f"{tails[h]:.6g}")
+        rest = n_components - h - _OTHERS
+        found = _share(np.where(linear, tail * energies, energies), sizes, own, own, rest)
+        if found.noise < best.noise:
+            found.widths[linear] += h + _OTHERS
+            best = Allocation(found.widths, found.exact, 0, found.noise, h, tail)
     return best
 
 
@@ -122,13 +169,12 @@ def ladder(top: int, needed: Iterable[int]) -> dict[int, int]:
 
     Degree l is the product of its parent, a multiple of `top`, with the exact degree l - parent <=
     top. So there are as few sketched products in a row as can be, and as little noise. Parents
-    that are not needed themselves are included; degree 1 alone, where it is not exact, has none.
+    that are not needed themselves are included. `top` is 1 or more: the input is degree 1.
     """
-    stride = max(top, 1)
     parents: dict[int, int] = {}
     for l in needed:
         while l > top and l not in parents:
-            parents[l] = stride * ((l - 1) // stride)
+            parents[l] = top * ((l - 1) // top)
             l = parents[l]
     return dict(sorted(parents.items()))
 
@@ -156,6 +202,7 @@ def noise_covariance(
     rho: Array,
     plan: Allocation,
     degrees: NDArray[np.int64],
+    ranks: NDArray[np.int64],
     energies: Array,
     n_components: int,
 ) -> Array:
@@ -171,7 +218,7 @@ def noise_covariance(
         g_l(|x|, |y|) of the pairs.
     rho : ndarray of shape (n_pairs,)
         Their cosines.
-    plan, degrees, energies, n_components
+    plan, degrees, ranks, energies, n_components
         As for `allocate`.
 
     Returns
@@ -183,7 +230,7 @@ def noise_covariance(
     if len(rho) == 0:
         return noise
     sketched = np.where(plan.exact, 0, plan.widths)
-    parents = ladder(max(plan.top, 0), (int(l) for l in np.unique(degrees[sketched > 0])))
+    parents = ladder(plan.base, (int(l) for l in np.unique(degrees[sketched > 0])))
     widths = sketch_widths(parents, degrees, sketched, n_components)
     power = powers(rho, 2 * q)
     own = np.square(1 - power[::2])
@@ -206,6 +253,8 @@ def noise_covariance(
     for c in np.flatnonzero(sketched):
         l = degrees[c]
         shown = 1 / sketched[c] - 1 / widths.get(int(l), np.inf)
+        if plan.columns > 0 and l == 1 and ranks[c] == 0:
+            shown = plan.tail**2 / (sketched[c] - plan.columns)
         noise[l, l] += energies[c] ** 2 * shown * np.mean(own[l])
     return noise
 
@@ -264,6 +313,7 @@ def fit_factors(
     energies: Array,
     n_features: int,
     n_components: int,
+    tails: Array | None = None,
 ) -> tuple[Array, Allocation, float]:
     """Return factors f_l >= 0 on the degrees that minimise the expected error of Z Z^T.
 
@@ -280,7 +330,7 @@ def fit_factors(
     ----------
     pairs : Pairs
         Of at least degree q.
-    degrees, ranks, energies, n_features, n_components
+    degrees, ranks, energies, n_features, n_components, tails
         As for `allocate`.
 
     Returns
@@ -315,8 +365,9 @@ def fit_factors(
     spread = energies * noise_levels(rho, q)[degrees]
     factors = np.ones(q + 1)
     for _ in range(4):  # the factors are those of the plan that is returned
-        plan = allocate(degrees, ranks, spread * factors[degrees], n_features, n_components)
-        noise = noise_covariance(g, rho, plan, degrees, energies, n_components)
+        weighted = spread * factors[degrees]
+        plan = allocate(degrees, ranks, weighted, n_features, n_components, tails)
+        noise = noise_covariance(g, rho, plan, degrees, ranks, energies, n_components)
         lost = np.array([not np.any(plan.widths[degrees == l] > 0) for l in range(q + 1)])
         factors = _nnls(gram + prior + noise, right + np.diagonal(prior), ~lost)
     error = float(factors @ (gram + noise) @ factors - 2 * factors @ right) + whole

@@ -186,7 +186,8 @@ class _NeuralFeatures(Compiled, FeatureMap):
         self.allocation_ = plan = found.plan
         used = self.expansion_.degrees
         self.degree_ = int(used[plan.widths > 0].max(initial=0))
-        self.steps_ = polynomial_steps(used, plan, d, width, rng, self.sketch)
+        hashes = sample.columns.hashes if sample.hashes_columns(width) else None
+        self.steps_ = polynomial_steps(used, plan, d, width, rng, self.sketch, hashes)
         self._compiled = build_program(d, self.steps_)
 
     def _fit_pixels(
