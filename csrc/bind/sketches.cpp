@@ -219,7 +219,10 @@ void bind_sketches(py::module_& m) {
       .def("gather", &Program::gather, "src"_a, "i"_a, "scale"_a, "dst"_a)
       .def("one", &Program::one, "dst"_a)
       .def("normalise", &Program::normalise, "buffer"_a)
-      .def("emit", &Program::emit, "buffer"_a, "n"_a, "scale"_a, "weight"_a, "unit"_a);
+      .def("linear", &Program::linear, "src"_a, "matrix"_a, "dst"_a)
+      .def("emit", &Program::emit, "buffer"_a, "n"_a, "scale"_a, "weight"_a, "unit"_a)
+      .def("emit_part", &Program::emit_part, "buffer"_a, "n"_a, "scale"_a, "weight"_a, "first"_a,
+           "i"_a, "second"_a, "j"_a);
 
   bind_dense<float>(m, program);
   bind_dense<double>(m, program);

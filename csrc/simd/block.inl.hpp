@@ -109,6 +109,35 @@ void gather(const T* src, const std::int32_t* i, std::size_t n, T scale, T* dst)
   }
 }
 
+// dst[t] = sum over j < n of matrix[t * n + j] src[j], for t < m.
+template <class T>
+void linear(const T* src, std::size_t n, const T* matrix, std::size_t m, T* dst) {
+  constexpr std::size_t kOut = 8; // at once, each in a register
+  const Vec<T>* x = reinterpret_cast<const Vec<T>*>(src);
+  Vec<T>* z = reinterpret_cast<Vec<T>*>(dst);
+  std::size_t t = 0;
+  for (; t + kOut <= m; t += kOut) {
+    Vec<T> sum[kOut] = {};
+    for (std::size_t j = 0; j < n; ++j) {
+#pragma GCC unroll 8
+      for (std::size_t k = 0; k < kOut; ++k) {
+        sum[k] += x[j] * matrix[(t + k) * n + j];
+      }
+    }
+#pragma GCC unroll 8
+    for (std::size_t k = 0; k < kOut; ++k) {
+      z[t + k] = sum[k];
+    }
+  }
+  for (; t < m; ++t) {
+    Vec<T> sum{};
+    for (std::size_t j = 0; j < n; ++j) {
+      sum += x[j] * matrix[t * n + j];
+    }
+    z[t] = sum;
+  }
+}
+
 template <class T> void square_sums(const T* block, std::size_t n, T* out) {
   const Vec<T>* x = reinterpret_cast<const Vec<T>*>(block);
   Vec<T> sum[4] = {};

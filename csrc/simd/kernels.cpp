@@ -43,6 +43,7 @@ template <class T> constexpr Table<T> table() {
       .product = product<T>,
       .weighted_product = weighted_product<T>,
       .gather = gather<T>,
+      .linear = linear<T>,
       .square_sums = square_sums<T>,
       .scale_lanes = scale_lanes<T>,
       .collect = collect<T>,

@@ -61,7 +61,8 @@ std::vector<double> make_twiddles(std::size_t n) {
 
 // --- building ---
 
-constexpr std::size_t kFold = 8; // buckets per feature from which on folding pays
+constexpr std::size_t kFold = 8;       // buckets per feature from which on folding pays
+constexpr std::size_t kMostPower = 64; // of norms
 
 Program::Program(std::size_t n_features) : n_features_(n_features) { define(0, n_features); }
 
@@ -276,6 +277,22 @@ void Program::gather(std::size_t src, Ints i, double scale, std::size_t dst) {
   push({.op = Op::Gather, .a = src, .dst = dst, .n = n, .i = std::move(i), .scale = scale});
 }
 
+void Program::linear(std::size_t src, Reals matrix, std::size_t dst) {
+  const std::size_t n = size_of(src, "src");
+  if (n == 0 || matrix.empty() || matrix.size() % n != 0) {
+    fail("matrix: expected rows of " + std::to_string(n) + " entries, got " +
+         std::to_string(matrix.size()) + " entries");
+  }
+  if (dst == src || dst == 0) {
+    fail("dst: expected a buffer other than src and the input");
+  }
+  const std::size_t m = matrix.size() / n;
+  dense_input_ = dense_input_ || src == 0;
+  define(dst, m);
+  work_ += n * m;
+  push({.op = Op::Linear, .a = src, .dst = dst, .n = n, .reals64 = std::move(matrix), .width = m});
+}
+
 void Program::one(std::size_t dst) {
   if (dst == 0) {
     fail("dst: expected a buffer other than the input");
@@ -311,6 +328,28 @@ void Program::emit(std::size_t buffer, std::size_t n, double scale, std::int64_t
   if (weight >= 0) {
     n_weights_ = std::max(n_weights_, static_cast<std::size_t>(weight) + 1);
   }
+}
+
+void Program::emit_part(std::size_t buffer, std::size_t n, double scale, std::int64_t weight,
+                        std::size_t first, std::size_t i, std::size_t second, std::size_t j) {
+  const std::size_t first_size = size_of(first, "first");
+  const std::size_t second_size = size_of(second, "second");
+  if (i > kMostPower || j > kMostPower) {
+    fail("i, j: expected at most " + std::to_string(kMostPower) + ", got " + std::to_string(i) +
+         " and " + std::to_string(j));
+  }
+  if (first == 0 || second == 0) {
+    fail("first, second: expected buffers other than the input");
+  }
+  emit(buffer, n, scale, weight, true);
+  Step& step = steps_.back();
+  step.op = Op::EmitPart;
+  step.b = first;
+  step.dst = second;
+  step.first_size = first_size;
+  step.second_size = second_size;
+  step.first_power = i;
+  step.second_power = j;
 }
 
 // --- running ---

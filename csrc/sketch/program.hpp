@@ -51,6 +51,9 @@ public:
   // dst[t] = src[i[t]] * scale
   void gather(std::size_t src, Ints i, double scale, std::size_t dst);
 
+  // dst = matrix src, matrix row by row
+  void linear(std::size_t src, Reals matrix, std::size_t dst);
+
   // dst = the constant 1
   void one(std::size_t dst);
 
@@ -60,6 +63,10 @@ public:
   // Appends the first n features of the buffer to the output, times `scale`, times the row's
   // weight number `weight` (none if negative), over their norm if `unit`.
   void emit(std::size_t buffer, std::size_t n, double scale, std::int64_t weight, bool unit);
+
+  // The same over their norm and times |first|^i |second|^j, two other buffers, i and j up to 64.
+  void emit_part(std::size_t buffer, std::size_t n, double scale, std::int64_t weight,
+                 std::size_t first, std::size_t i, std::size_t second, std::size_t j);
 
   // Writes (n_rows, n_outputs) features. `scales`: one number per row that multiplies the input, or
   // null. `weights`: (n_rows, n_weights), may be null if n_weights is 0.
@@ -78,9 +85,11 @@ private:
     Product,
     WeightedProduct,
     Gather,
+    Linear,
     One,
     Normalise,
-    Emit
+    Emit,
+    EmitPart
   };
   struct Step {
     Op op;
@@ -96,7 +105,9 @@ private:
     double scale = 1;
     std::int64_t weight = -1;
     bool unit = false;
-    std::size_t column = 0; // of the output
+    std::size_t column = 0;                        // of the output
+    std::size_t first_size = 0, second_size = 0;   // EmitPart: features of buffers b and dst,
+    std::size_t first_power = 0, second_power = 0; // and to which powers their norms are taken
   };
   template <class T> class Runner;
   static constexpr std::size_t kNone = static_cast<std::size_t>(-1);

@@ -122,6 +122,10 @@ private:
     } else {
       std::fill(factor, factor + lanes_, T{1});
     }
+    if (step.op == Op::EmitPart) {
+      multiply_norms(buffer(step.b), step.first_size, step.first_power, factor);
+      multiply_norms(buffer(step.dst), step.second_size, step.second_power, factor);
+    }
     T* pointers[kMaxLanes];
     for (std::size_t r = 0; r < lanes_; ++r) {
       const std::size_t row = first_ + std::min(r, count_ - 1);
@@ -133,6 +137,21 @@ private:
       pointers[r] = r < count_ ? out_ + row * program_.n_outputs_ + step.column : spare_.data();
     }
     loops_.store(buffer(step.a), step.n, factor, pointers);
+  }
+
+  // out *= |block|^power
+  void multiply_norms(const T* block, std::size_t n, std::size_t power, T* out) {
+    if (power == 0) {
+      return;
+    }
+    alignas(kAlignment) T norm[kMaxLanes];
+    loops_.square_sums(block, n, norm);
+    for (std::size_t r = 0; r < lanes_; ++r) {
+      const T base = std::sqrt(norm[r]);
+      for (std::size_t k = 0; k < power; ++k) {
+        out[r] *= base;
+      }
+    }
   }
 
   void inverse_norms(const T* block, std::size_t n, T* out) {
@@ -189,6 +208,9 @@ private:
     case Op::Gather:
       loops_.gather(buffer(step.a), step.i.data(), step.n, static_cast<T>(step.scale), dst);
       break;
+    case Op::Linear:
+      loops_.linear(buffer(step.a), step.n, reals(step), step.width, dst);
+      break;
     case Op::One:
       std::fill(dst, dst + lanes_, T{1});
       break;
@@ -199,6 +221,7 @@ private:
       break;
     }
     case Op::Emit:
+    case Op::EmitPart:
       emit(step);
       break;
     }

@@ -89,7 +89,19 @@ class Program:
     def gather(self, src: int, i: _Ints, scale: float, dst: int) -> None: ...
     def one(self, dst: int) -> None: ...
     def normalise(self, buffer: int) -> None: ...
+    def linear(self, src: int, matrix: NDArray[np.float64], dst: int) -> None: ...
     def emit(self, buffer: int, n: int, scale: float, weight: int, unit: bool) -> None: ...
+    def emit_part(
+        self,
+        buffer: int,
+        n: int,
+        scale: float,
+        weight: int,
+        first: int,
+        i: int,
+        second: int,
+        j: int,
+    ) -> None: ...
     def run(
         self,
         X: NDArray[Any],

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from ._columns import Columns
 from ._config import get_num_threads
 from ._mapped import take
-from ._rows import row_norms
+from ._rows import inverse, row_norms
+from ._split import Directions, Split
 from ._validation import Rows
-from .allocation import Allocation, Pairs, fit_factors
+from .allocation import Allocation, FactorProblem, Pairs, fit_factors, noise_levels
 from .expansion import Expansion, Kernel, expand
 from .layers import Sequential
 
@@ -24,6 +25,10 @@ Array = NDArray[Any]
 _ROWS = 500  # on whose exact kernel the factors are fitted
 _WIDE = 8  # columns are told apart if there are more than that share of the features
 _COLUMN_ROWS = 20000  # on which the columns' energies are measured
+_SPLIT_ROWS = 20000  # in whose directions, and on which, powers are split
+_MOST_DIMENSIONS = 256  # that are turned: d^2 operations for each row
+_ROWS_A_DIMENSION = 4  # rows at least
+_SPLIT_GAIN = 0.05  # by which the error must fall: a split takes a little more time
 _GAIN = 0.1  # share of the expected error that twice the degree must save
 
 
@@ -34,6 +39,7 @@ class Fit:
     factors: Array
     plan: Allocation
     error: float
+    split: Split | None = None
 
 
 class Sample:
@@ -50,6 +56,7 @@ class Sample:
         order = rng.permutation(X.shape[0])
         self._rows = np.sort(order[:_ROWS])
         self._column_rows = np.sort(order[:_COLUMN_ROWS])
+        self._split_rows = order[:_SPLIT_ROWS]
 
     @cached_property
     def expansion(self) -> Expansion:
@@ -99,8 +106,56 @@ class Sample:
         tails = self.columns.tails if self.hashes_columns(width) else None
         return Fit(*fit_factors(self._pairs, *shape, tails))
 
+    @cached_property
+    def _directions(self) -> Directions | None:
+        """The leading directions of the rows, if there are enough of them in few dimensions."""
+        n, d = self.X.shape
+        if not 2 <= d <= _MOST_DIMENSIONS or n < _ROWS_A_DIMENSION * d:
+            return None
+        degrees = self.expansion.degrees
+        if not np.any(degrees == 1):
+            return None
+        rows, norms = take(self.X, self._split_rows), self.norms[self._split_rows]
+        rows = rows.toarray() if sp.issparse(rows) else rows
+        unit = rows.astype(np.float64) * inverse(norms)[:, None]
+        return Directions(unit, self.expansion.weights(norms), degrees, n)
+
+    def fit_split(self, whole: Fit, width: int) -> Fit | None:
+        """Return the fit of the same degrees, split between leading directions and the others."""
+        if self._directions is None:
+            return None
+        q = len(whole.factors) - 1
+        degrees = self.expansion.degrees[self.expansion.degrees <= q]
+        energies = np.mean(self._weights[:, : len(degrees)] ** 2, axis=0)
+        problem = FactorProblem(
+            self._pairs, np.bincount(degrees, energies, q + 1).astype(np.float64)
+        )
+        levels = noise_levels(self._pairs.some(q)[1], q)
+        best: tuple[float, Array, Split] | None = None
+        for k in self._directions.numbers:
+            factors = np.ones(q + 1)
+            for _ in range(3):
+                split = self._directions.split(k, width, factors, levels)
+                noise = np.diag(split.noise)
+                lost = np.bincount(split.leading + split.others, minlength=q + 1) == 0
+                factors = problem.solve(noise, lost)
+            error = problem.error(factors, noise)
+            if best is None or error < best[0]:
+                best = error, factors, split
+        assert best is not None
+        error, factors, split = best
+        widths = np.bincount(split.terms, split.widths, len(degrees)).astype(np.int64)
+        exact = np.bincount(split.terms, ~split.exact, len(degrees)) == 0
+        plan = Allocation(widths, exact & (widths > 0), -1, float(np.sum(split.noise)))
+        return Fit(factors, plan, error, split)
+
     def best(self, degrees: list[int], width: int) -> Fit:
         """Return the fit of the degree at which the error, and the costs a little, are least."""
-        fits = [self.fit(degree, width) for degree in degrees]
-        doublings = np.log2(np.maximum(degrees, 1))
-        return fits[int(np.argmin([f.error for f in fits] * (1 + _GAIN) ** doublings))]
+        found: list[tuple[float, Fit]] = []
+        for degree in degrees:
+            cost = (1 + _GAIN) ** np.log2(max(degree, 1))
+            fit = self.fit(degree, width)
+            found.append((cost * fit.error, fit))
+            if (split := self.fit_split(fit, width)) is not None:
+                found.append((cost * (1 + _SPLIT_GAIN) * split.error, split))
+        return min(found, key=lambda pair: pair[0])[1]

@@ -84,7 +84,7 @@ def polynomial_steps(
     itself. From CSR rows each degree then costs O(nnz + N log N). E <S_l(x), S_l(y)> = <x, y>^l
     (Ahle et al., SODA 2020, section 4).
     """
-    multiply = _tensor_sketch if sketch == "tensorsketch" else _tensor_srht
+    multiply = multiplier(sketch)
     steps: Steps = []
     used = np.flatnonzero(plan.widths > 0)
     q = int(degrees[used].max(initial=0))
@@ -139,6 +139,11 @@ def polynomial_steps(
         steps.append(("gather", _INPUT, np.zeros(spare, np.int32), 0.0, _SPARE))
         steps.append(("emit", _SPARE, spare, 0.0, -1, False))
     return steps
+
+
+def multiplier(sketch: str) -> Callable[..., None]:
+    """Return the function that appends a sketch of tensor products of that name."""
+    return _tensor_sketch if sketch == "tensorsketch" else _tensor_srht
 
 
 def _tensor_srht(

@@ -305,6 +305,12 @@ class Pairs:
     diagonal: Array
     n_rows: int
 
+    def some(self, degree: int) -> tuple[Array, Array]:
+        """Return coefficients and cosines of some pairs: the same in whatever order rows are."""
+        found = np.lexsort((self.kernel, np.round(self.rho, 12)))
+        found = found[:: -(-len(found) // _NOISE_PAIRS) or 1]
+        return self.coefficients[: degree + 1, found], self.rho[found]
+
 
 def fit_factors(
     pairs: Pairs,
@@ -341,27 +347,10 @@ def fit_factors(
     error : float
         The expected error, as a share of the root mean square of the kernel.
     """
-    q, s = int(degrees.max(initial=0)), len(pairs.diagonal)
+    q = int(degrees.max(initial=0))
     size = np.array([np.sum(energies[degrees == l]) for l in range(q + 1)])
-    near, g = pairs.diagonal_coefficients[: q + 1], pairs.coefficients[: q + 1]
-    share = 1 / (s * pairs.n_rows)
-    gram = share * (near @ near.T)
-    right = share * (near @ pairs.diagonal)
-    whole = share * float(np.sum(pairs.diagonal**2))
-    if s > 1:
-        far = g * powers(pairs.rho, q)
-        share = (1 - 1 / pairs.n_rows) / far.shape[1]
-        gram += share * (far @ far.T)
-        right += share * (far @ pairs.kernel)
-        whole += share * float(np.sum(pairs.kernel**2))
-    # The same pairs in whatever order the rows are.
-    some = np.lexsort((pairs.kernel, np.round(pairs.rho, 12)))
-    some = some[:: -(-len(some) // _NOISE_PAIRS) or 1]
-    g, rho = g[:, some], pairs.rho[some]
-    # Neighbouring powers are nearly collinear: stay near 1 where the data do not care. On held-out
-    # rows this costs nothing; with few rows, which say little, the pull is stronger.
-    prior = np.diag(size**2 * max(_PRIOR, 1 / s**2))
-
+    problem = FactorProblem(pairs, size)
+    g, rho = pairs.some(q)
     spread = energies * noise_levels(rho, q)[degrees]
     factors = np.ones(q + 1)
     for _ in range(4):  # the factors are those of the plan that is returned
@@ -369,9 +358,41 @@ def fit_factors(
         plan = allocate(degrees, ranks, weighted, n_features, n_components, tails)
         noise = noise_covariance(g, rho, plan, degrees, ranks, energies, n_components)
         lost = np.array([not np.any(plan.widths[degrees == l] > 0) for l in range(q + 1)])
-        factors = _nnls(gram + prior + noise, right + np.diagonal(prior), ~lost)
-    error = float(factors @ (gram + noise) @ factors - 2 * factors @ right) + whole
-    return factors, plan, float(np.sqrt(max(error, 0.0) / whole)) if whole > 0 else 0.0
+        factors = problem.solve(noise, lost)
+    return factors, plan, problem.error(factors, noise)
+
+
+class FactorProblem:
+    """The expected squared error as a function of the factors: quadratic."""
+
+    def __init__(self, pairs: Pairs, size: Array) -> None:
+        """Sum over pairs of rows; `size` tells how much of the kernel each degree is."""
+        q, s = len(size) - 1, len(pairs.diagonal)
+        near, g = pairs.diagonal_coefficients[: q + 1], pairs.coefficients[: q + 1]
+        share = 1 / (s * pairs.n_rows)
+        self._gram = share * (near @ near.T)
+        self._right = share * (near @ pairs.diagonal)
+        self._whole = share * float(np.sum(pairs.diagonal**2))
+        if s > 1:
+            far = g * powers(pairs.rho, q)
+            share = (1 - 1 / pairs.n_rows) / far.shape[1]
+            self._gram += share * (far @ far.T)
+            self._right += share * (far @ pairs.kernel)
+            self._whole += share * float(np.sum(pairs.kernel**2))
+        # Neighbouring powers are nearly collinear: stay near 1 where the data do not care. On
+        # held-out rows this costs nothing; with few rows, which say little, the pull is stronger.
+        self._prior = np.diag(size**2 * max(_PRIOR, 1 / s**2))
+
+    def solve(self, noise: Array, lost: NDArray[np.bool_]) -> Array:
+        """Return the best factors; those of `lost` degrees, which have no features, are 0."""
+        gram = self._gram + self._prior + noise
+        return _nnls(gram, self._right + np.diagonal(self._prior), ~lost)
+
+    def error(self, factors: Array, noise: Array) -> float:
+        """Return the expected error, as a share of the root mean square of the kernel."""
+        square = factors @ (self._gram + noise) @ factors - 2 * factors @ self._right
+        share = (float(square) + self._whole) / self._whole if self._whole > 0 else 0.0
+        return float(np.sqrt(max(share, 0.0)))
 
 
 def _nnls(gram: Array, right: Array, used: NDArray[np.bool_]) -> Array:

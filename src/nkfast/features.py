@@ -26,6 +26,7 @@ from ._pixel_parts import MOST_DEGREE
 from ._polynomial import build_program, polynomial_steps
 from ._recipes import own_network
 from ._rows import row_norms
+from ._split_steps import split_steps
 from ._validation import (
     Rows,
     check_choice,
@@ -48,7 +49,7 @@ _FIRST_WIDTH = 64  # that n_components="auto" tries
 _HELD_OUT = 400  # rows on whose pairs it measures the error, or a quarter of the rows
 _HELD_OUT_IMAGES = 40  # whose exact kernels take milliseconds a pair
 _FEW = 20  # with fewer rows none are held out
-_FITTED = ("error_", "compression_", "expansion_", "allocation_", "factors_", "steps_")
+_FITTED = ("error_", "compression_", "expansion_", "allocation_", "factors_", "steps_", "split_")
 
 
 class _NeuralFeatures(Compiled, FeatureMap):
@@ -186,8 +187,12 @@ class _NeuralFeatures(Compiled, FeatureMap):
         self.allocation_ = plan = found.plan
         used = self.expansion_.degrees
         self.degree_ = int(used[plan.widths > 0].max(initial=0))
-        hashes = sample.columns.hashes if sample.hashes_columns(width) else None
-        self.steps_ = polynomial_steps(used, plan, d, width, rng, self.sketch, hashes)
+        self.split_ = found.split
+        if found.split is not None:
+            self.steps_ = split_steps(found.split, width, rng, self.sketch)
+        else:
+            hashes = sample.columns.hashes if sample.hashes_columns(width) else None
+            self.steps_ = polynomial_steps(used, plan, d, width, rng, self.sketch, hashes)
         self._compiled = build_program(d, self.steps_)
 
     def _fit_pixels(

@@ -1,0 +1,179 @@
+"""Rows near few directions: the power of a cosine, split between these directions and the others.
+
+In an orthonormal basis whose first k axes are the leading directions of the rows, a unit row is
+(a, b), and
+
+    <x, y>^l = sum_j C(l, j) <a, a'>^(l - j) <b, b'>^j.
+
+Where the rows hardly leave the leading directions, |b| is small: parts with few factors of b carry
+nearly all of the energy, and they have far fewer monomials than the whole power. Parts are exact or
+sketched, as the terms of `allocation` are, each where it pays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import comb
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._compression import oriented
+from .allocation import n_monomials
+
+Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_LEADING = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # numbers k that are tried
+_LEAST = 4  # features of a sketched part at least, or
+_SHARE = 256  # of all features; each part takes time
+_MANY = 1 << 40  # monomials, more than any width
+_OTHER = 1e-2  # of the squared norm, taken to lie in b at least: the rows of the fit are but some
+
+
+@dataclass
+class Split:
+    """Leading directions and what each part gets.
+
+    Attributes
+    ----------
+    axes : ndarray of shape (d, d)
+        Orthonormal rows, by falling energy.
+    n_leading : int
+        k.
+    terms, leading, others : ndarray of shape (n_parts,)
+        Of each part: its term (degree, rank) of the expansion, and how many factors of a and b it
+        has.
+    widths : ndarray of shape (n_parts,)
+        Features.
+    exact : ndarray of shape (n_parts,)
+        Whether these are all monomials of the part.
+    noise : ndarray of shape (q + 1,)
+        Expected squared error of an entry of the kernel through each degree.
+    """
+
+    axes: Array
+    n_leading: int
+    terms: Ints
+    leading: Ints
+    others: Ints
+    widths: Ints
+    exact: NDArray[np.bool_]
+    noise: Array
+
+
+class Directions:
+    """The leading directions of half of some rows, and how far the other half leaves them."""
+
+    def __init__(self, unit: Array, weights: Array, degrees: Ints, n_rows: int) -> None:
+        """Look at some of `n_rows` rows, of norm 1 or 0, and their weights u_c in all terms c."""
+        linear = np.flatnonzero(degrees == 1)[:1]
+        counts = np.square(weights[::2, linear].sum(axis=1, keepdims=True))
+        _, vectors = np.linalg.eigh((unit[::2] * counts).T @ unit[::2])
+        self.axes = np.ascontiguousarray(oriented(vectors[:, ::-1]).T)
+        self._squares = np.square(weights[1::2])
+        self._inside = np.cumsum(np.square(unit[1::2] @ self.axes.T), axis=1)
+        self._degrees = degrees
+        self._n_rows = n_rows
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of leading directions to be tried."""
+        return [k for k in _LEADING if k < len(self.axes)]
+
+    def split(self, k: int, n_components: int, factors: Array, levels: Array) -> Split:
+        """Return the split at k leading directions, if degree l has factors[l], noise levels[l]."""
+        q = len(factors) - 1
+        terms, i, j, sizes, energies, diagonal = self._parts(k, np.flatnonzero(factors > 0))
+        degree = i + j
+        levels = np.where(np.arange(q + 1) == 0, 1.0, levels)[degree]  # a feature for each rank
+        sizes = np.minimum(sizes, n_components + 1)
+        spread, scale = energies * levels, factors[degree]
+        widths, exact = _share(spread * scale, diagonal * scale**2, sizes, n_components)
+        sketched = np.square(spread) / np.maximum(widths, 1)
+        lost = np.where(widths > 0, sketched, energies**2 + diagonal)
+        noise = np.bincount(degree, np.where(exact, 0.0, lost), q + 1).astype(np.float64)
+        used = widths > 0
+        return Split(self.axes, k, terms[used], i[used], j[used], widths[used], exact[used], noise)
+
+    def _parts(self, k: int, degrees: Ints) -> tuple[Ints, Ints, Ints, Ints, Array, Array]:
+        """Return term, degrees in a and b, monomials and energy of all parts of these degrees.
+
+        The last is what the error of an entry gains if the part is missing on the diagonal.
+        """
+        d, q = len(self.axes), int(degrees.max(initial=0))
+        a = np.clip(self._inside[:, k - 1], 0, 1)
+        in_a = a ** np.arange(q + 1)[:, None]
+        in_b = np.maximum(1 - a, _OTHER) ** np.arange(q + 1)[:, None]
+        columns: list[list[Array]] = [[] for _ in range(6)]
+        for l in degrees:
+            ranks = np.flatnonzero(self._degrees == l)
+            j = np.arange(l + 1)
+            ways = np.array([comb(l, int(t)) for t in j], float)[:, None]
+            inside = in_a[l - j] * in_b[j]
+            means = inside @ self._squares[:, ranks] / len(a) * ways
+            squares = inside**2 @ self._squares[:, ranks] ** 2 / len(a) * ways**2 / self._n_rows
+            monomials = [
+                min(n_monomials(k, int(l - t)) * n_monomials(d - k, int(t)), _MANY) for t in j
+            ]
+            shape = (l + 1, len(ranks))
+            for column, values in zip(
+                columns,
+                (ranks, (l - j)[:, None], j[:, None], np.array(monomials)[:, None], means, squares),
+                strict=True,
+            ):
+                column.append(np.broadcast_to(values, shape).ravel())
+        found = [np.concatenate(c) if c else np.zeros(0) for c in columns]
+        terms, i, j, sizes = (c.astype(np.int64) for c in found[:4])
+        return terms, i, j, sizes, found[4], found[5]
+
+
+def _share(
+    energies: Array, diagonal: Array, sizes: Ints, n_components: int
+) -> tuple[Ints, NDArray[np.bool_]]:
+    """Share the features among parts so that the noise of those that are sketched is least.
+
+    Parts become exact in the order of their energy per feature, as long as that lowers
+    (sum of the others' energies)^2 / (features left). These get shares as their energies; of the
+    smallest those remain that are needed for the diagonal.
+    """
+    least = max(_LEAST, n_components // _SHARE)
+    rounded = np.array([float(f"{e:.6g}") for e in energies])
+    exact = np.zeros(len(sizes), bool)
+    taken: list[int] = []
+    left, rest = n_components, float(rounded.sum())
+    best, n_best = rest**2 / max(left, 1), 0
+    for t in np.lexsort((sizes, -rounded / sizes)):
+        if sizes[t] > left:
+            continue
+        taken.append(int(t))
+        left -= int(sizes[t])
+        rest = max(rest - rounded[t], 0.0)
+        noise = rest**2 / left if left > 0 else rest**2
+        if noise < best or rest == 0:
+            best, n_best = noise, len(taken)
+    exact[taken[:n_best]] = True
+    widths = np.where(exact, sizes, 0)
+    left = n_components - int(widths.sum())
+    active = ~exact & (rounded > 0)
+    while active.any() and left >= least:
+        each = rounded[active].sum() / left  # energy of a feature
+        small = active & (rounded < least * each)
+        if not small.any():
+            break
+        # The smallest half of them: what they leave makes others large enough.
+        few = np.flatnonzero(small)
+        few = few[np.argsort(rounded[few], kind="stable")[: -(-len(few) // 2)]]
+        active[few] = False
+        gain = np.square(rounded[few]) * (1 - 1 / least) + diagonal[few]
+        kept = few[gain > least * each**2]
+        kept = kept[np.argsort(-gain[gain > least * each**2], kind="stable")][: left // least]
+        widths[kept] = least
+        left -= least * len(kept)
+    if active.any() and left > 0:
+        share = left * rounded / rounded[active].sum()
+        widths[active] = np.minimum(np.floor(share[active]), sizes[active]).astype(np.int64)
+        spare = left - int(widths[active].sum())
+        largest = np.flatnonzero(active)[np.argsort(-share[active], kind="stable")]
+        widths[largest[: max(min(spare, len(largest)), 0)]] += 1
+    return widths.astype(np.int64), exact
