@@ -106,6 +106,27 @@ def test_threads_and_chunks_give_the_same_bits():
         assert np.array_equal(np.vstack(parts)[:100], whole[:100])
 
 
+@pytest.mark.simd
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("m", [1, 7, 8, 21])
+def test_linear_maps_and_parts(dtype, m):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((37, 11)).astype(dtype)
+    X[3] = 0
+    M = rng.standard_normal((m, 11))
+    program = _core.Program(11)
+    program.linear(0, M.ravel(), 1)
+    program.linear(0, M[:1].ravel(), 2)
+    program.emit(1, m, 1.0, -1, False)
+    program.emit_part(1, m, 0.5, -1, 1, 3, 2, 2)
+    found = run(program, X)
+    Y = X @ M.T.astype(dtype)
+    norms = np.linalg.norm(Y, axis=1, keepdims=True)
+    part = 0.5 * Y * norms**2 * Y[:, :1] ** 2
+    tolerance = 1e-4 if dtype == np.float32 else 1e-12
+    assert np.allclose(found, np.hstack([Y, part]), tolerance, tolerance)
+
+
 def test_bad_steps_are_refused():
     program = _core.Program(4)
     ones = np.ones(4)
@@ -121,6 +142,12 @@ def test_bad_steps_are_refused():
         (lambda: program.product(0, [0], 0, [0, 1], 1.0, 1), "j: expected 1 entries"),
         (lambda: program.product(0, [0], 0, [0], 1.0, 0), "dst"),
         (lambda: program.weighted_product(0, [0], 0, [0], [1.0, 2.0], 1), "factors"),
+        (lambda: program.linear(0, np.ones(5), 1), "matrix: expected rows of 4"),
+        (lambda: program.linear(0, np.ones(0), 1), "matrix"),
+        (lambda: program.linear(0, np.ones(8), 0), "dst"),
+        (lambda: program.emit_part(0, 1, 1.0, -1, 9, 1, 9, 1), "first: buffer 9 holds nothing"),
+        (lambda: program.emit_part(0, 1, 1.0, -1, 0, 1, 0, 1), "expected buffers other than"),
+        (lambda: program.emit_part(0, 1, 1.0, -1, 0, 65, 0, 1), "i, j: expected at most 64"),
         (lambda: program.emit(0, 5, 1.0, -1, False), "n: expected at most 4"),
         (lambda: program.hadamard(2), "holds nothing"),
         (lambda: program.one(0), "dst"),
