@@ -81,6 +81,13 @@ class Sample:
         return many and bool(np.any(self.expansion.degrees == 1))
 
     @cached_property
+    def _unit(self) -> Array:
+        """Some rows, of norm 1 or 0."""
+        rows = take(self.X, self._rows)
+        rows = rows.toarray() if sp.issparse(rows) else rows
+        return np.asarray(rows, np.float64) * inverse(self.norms[self._rows])[:, None]
+
+    @cached_property
     def _pairs(self) -> Pairs:
         sample, a = take(self.X, self._rows).astype(np.float64), self.norms[self._rows]
         unit = np.divide(1, a, out=np.zeros_like(a), where=a > 0)
@@ -120,6 +127,14 @@ class Sample:
         unit = rows.astype(np.float64) * inverse(norms)[:, None]
         return Directions(unit, self.expansion.weights(norms), degrees, n)
 
+    def _without_noise(self, problem: FactorProblem, split: Split, q: int) -> FactorProblem:
+        """Return the problem of the factors for the parts that a split has."""
+        at = [rows[self._pairs.nearest[0]] for rows in np.triu_indices(len(self._rows), 1)]
+        turned, u = self._unit @ split.axes.T, self._weights
+        near = split.kernel(turned**2, u**2, q)
+        far = split.kernel(turned[at[0]] * turned[at[1]], u[at[0]] * u[at[1]], q)
+        return problem.with_parts(near, far)
+
     def fit_split(self, whole: Fit, width: int) -> Fit | None:
         """Return the fit of the same degrees, split between leading directions and the others."""
         if self._directions is None:
@@ -130,23 +145,23 @@ class Sample:
         problem = FactorProblem(
             self._pairs, np.bincount(degrees, energies, q + 1).astype(np.float64)
         )
-        levels = noise_levels(self._pairs.some(q)[1], q)
+        levels = noise_levels(self._pairs.rho[self._pairs.some], q)
         best: tuple[float, Array, Split] | None = None
         for k in self._directions.numbers:
             factors = np.ones(q + 1)
-            for _ in range(3):
+            for last in (False, False, True):
                 split = self._directions.split(k, width, factors, levels)
-                noise = np.diag(split.noise)
                 lost = np.bincount(split.leading + split.others, minlength=q + 1) == 0
-                factors = problem.solve(noise, lost)
-            error = problem.error(factors, noise)
+                found = self._without_noise(problem, split, q) if last else problem
+                factors = found.solve(split.noise, lost)
+            error = found.error(factors, split.noise)
             if best is None or error < best[0]:
                 best = error, factors, split
         assert best is not None
         error, factors, split = best
         widths = np.bincount(split.terms, split.widths, len(degrees)).astype(np.int64)
         exact = np.bincount(split.terms, ~split.exact, len(degrees)) == 0
-        plan = Allocation(widths, exact & (widths > 0), -1, float(np.sum(split.noise)))
+        plan = Allocation(widths, exact & (widths > 0), -1, float(np.trace(split.noise)))
         return Fit(factors, plan, error, split)
 
     def best(self, degrees: list[int], width: int) -> Fit:

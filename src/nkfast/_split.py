@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._compression import oriented
-from .allocation import n_monomials
+from .allocation import descends, ladder, n_monomials, next_power_of_two, powers
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -27,6 +27,8 @@ Ints = NDArray[np.int64]
 _LEADING = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # numbers k that are tried
 _LEAST = 4  # features of a sketched part at least, or
 _SHARE = 256  # of all features; each part takes time
+_MIN_SKETCH = 32  # features of a sketch, of which fewer may be taken
+_ANGLES = 300  # rows whose angles tell what the noise of shared powers adds up to
 _MANY = 1 << 40  # monomials, more than any width
 _OTHER = 1e-2  # of the squared norm, taken to lie in b at least: the rows of the fit are but some
 
@@ -48,8 +50,8 @@ class Split:
         Features.
     exact : ndarray of shape (n_parts,)
         Whether these are all monomials of the part.
-    noise : ndarray of shape (q + 1,)
-        Expected squared error of an entry of the kernel through each degree.
+    noise : ndarray of shape (q + 1, q + 1)
+        Expected products of the errors that the sketches of the degrees add to an entry.
     """
 
     axes: Array
@@ -60,6 +62,52 @@ class Split:
     widths: Ints
     exact: NDArray[np.bool_]
     noise: Array
+
+    def kernel(self, axis_products: Array, weights: Array, degree: int) -> Array:
+        """Return what the parts add up to without noise, for each degree and pair of rows.
+
+        Parameters
+        ----------
+        axis_products : ndarray of shape (n, d)
+            Products of the coordinates of both rows of a pair, which have norm 1 or 0.
+        weights : ndarray of shape (n, n_terms)
+            Products of their weights u_c.
+        degree : int
+
+        Returns
+        -------
+        ndarray of shape (degree + 1, n)
+        """
+        k = self.n_leading
+        a = powers(axis_products[:, :k].sum(axis=1), degree)
+        b = powers(axis_products[:, k:].sum(axis=1), degree)
+        out = np.zeros_like(a)
+        for c in np.unique(self.terms):
+            some = self.terms == c
+            i, j = self.leading[some], self.others[some]
+            ways = np.array([comb(int(s + t), int(t)) for s, t in zip(i, j, strict=True)], float)
+            out[i[0] + j[0]] += weights[:, c] * (ways @ (a[i] * b[j]))
+        return out
+
+    def ladders(self) -> list[tuple[dict[int, int], dict[int, int], int]]:
+        """Return, for a and for b, the parents and widths of sketched powers, and the last exact.
+
+        A power that many parts share is as wide as all of them: its noise is theirs together.
+        """
+        found = []
+        for power in (self.leading, self.others):
+            top = max(1, int(power[self.exact].max(initial=0)))
+            needed: dict[int, int] = {}
+            for l in np.unique(power[~self.exact & (power > top)]):
+                some = ~self.exact & (power == l)
+                needed[int(l)] = next_power_of_two(max(_MIN_SKETCH, int(self.widths[some].sum())))
+            parents = ladder(top, needed)
+            for l in reversed(parents):
+                needed.setdefault(l, _MIN_SKETCH)
+                if parents[l] in parents:
+                    needed[parents[l]] = max(needed[l], needed.get(parents[l], 0))
+            found.append((parents, needed, top))
+        return found
 
 
 class Directions:
@@ -72,7 +120,9 @@ class Directions:
         _, vectors = np.linalg.eigh((unit[::2] * counts).T @ unit[::2])
         self.axes = np.ascontiguousarray(oriented(vectors[:, ::-1]).T)
         self._squares = np.square(weights[1::2])
-        self._inside = np.cumsum(np.square(unit[1::2] @ self.axes.T), axis=1)
+        turned = unit[1::2] @ self.axes.T
+        self._inside = np.cumsum(np.square(turned), axis=1)
+        self._some = turned[:_ANGLES]
         self._degrees = degrees
         self._n_rows = n_rows
 
@@ -90,11 +140,28 @@ class Directions:
         sizes = np.minimum(sizes, n_components + 1)
         spread, scale = energies * levels, factors[degree]
         widths, exact = _share(spread * scale, diagonal * scale**2, sizes, n_components)
-        sketched = np.square(spread) / np.maximum(widths, 1)
-        lost = np.where(widths > 0, sketched, energies**2 + diagonal)
-        noise = np.bincount(degree, np.where(exact, 0.0, lost), q + 1).astype(np.float64)
         used = widths > 0
-        return Split(self.axes, k, terms[used], i[used], j[used], widths[used], exact[used], noise)
+        none = np.zeros((q + 1, q + 1))
+        found = Split(self.axes, k, terms[used], i[used], j[used], widths[used], exact[used], none)
+        some = used & ~exact
+        own = np.bincount(degree[some], np.square(spread[some]) / widths[some], q + 1)
+        found.noise = np.diag(own)
+        # The noise of a power that parts share adds up over them.
+        blocks = slice(0, k), slice(k, None)
+        for power, block, (parents, needed, _) in zip((i, j), blocks, found.ladders(), strict=True):
+            shared = np.zeros((q + 1, q + 1))
+            np.add.at(shared, (power[some], degree[some]), spread[some])
+            covariance = _covariance(parents, needed, self._means(block, 2 * q))
+            found.noise = found.noise + shared.T @ covariance @ shared
+        return found
+
+    def _means(self, block: slice, degree: int) -> Array:
+        """Return the means of the powers of the cosines between the rows' parts in a block."""
+        part = self._some[:, block]
+        norms = np.linalg.norm(part, axis=1)
+        part = part[norms > 0] / norms[norms > 0, None]
+        cosines = (part @ part.T)[np.triu_indices(len(part), 1)]
+        return powers(cosines, degree).mean(axis=1) if len(cosines) else np.ones(degree + 1)
 
     def _parts(self, k: int, degrees: Ints) -> tuple[Ints, Ints, Ints, Ints, Array, Array]:
         """Return term, degrees in a and b, monomials and energy of all parts of these degrees.
@@ -126,6 +193,21 @@ class Directions:
         found = [np.concatenate(c) if c else np.zeros(0) for c in columns]
         terms, i, j, sizes = (c.astype(np.int64) for c in found[:4])
         return terms, i, j, sizes, found[4], found[5]
+
+
+def _covariance(parents: dict[int, int], widths: dict[int, int], means: Array) -> Array:
+    """Return the covariances of the errors of a ladder's powers, as `noise_covariance` does."""
+    q = (len(means) - 1) // 2
+    found = np.zeros((q + 1, q + 1))
+    for l, parent in parents.items():
+        found[l, l] = 1 / widths[l] + means[2 * (l - parent)] * found[parent, parent]
+        for other in parents:
+            if other >= l:
+                break
+            shared = other if descends(l, other, parents) else parents[other]
+            found[l, other] = means[l + other - 2 * shared] * found[shared, shared]
+            found[other, l] = found[l, other]
+    return found
 
 
 def _share(

@@ -9,7 +9,7 @@ import numpy as np
 
 from ._polynomial import _INPUT, _LAST, _SPARE, Steps, monomials, multiplier
 from ._split import Split
-from .allocation import ladder, n_monomials, next_power_of_two
+from .allocation import n_monomials, next_power_of_two
 
 _ONE, _FIRST = 1, 8  # buffers of a constant, and from which on they are free for powers
 _MIN_SKETCH = 32
@@ -23,7 +23,7 @@ class _Powers:
         """Set up degrees 1..top of n directions, exactly, in buffers from `buffer` on."""
         self.n = n
         self.first = buffer
-        self.top = max(top, 1)
+        self.top = top
         self.sources: dict[int, Source] = {0: (_ONE, 1)}
         for l in range(1, self.top + 1):
             self.sources[l] = (buffer + l - 1, n_monomials(n, l))
@@ -54,9 +54,9 @@ def split_steps(
     """
     k, d = split.n_leading, len(split.axes)
     multiply = multiplier(sketch)
-    tops = [int(of[split.exact].max(initial=0)) for of in (split.leading, split.others)]
-    a = _Powers(k, _FIRST, tops[0])
-    b = _Powers(d - k, _FIRST + a.top, tops[1])
+    ladders = split.ladders()
+    a = _Powers(k, _FIRST, ladders[0][2])
+    b = _Powers(d - k, _FIRST + a.top, ladders[1][2])
     steps: Steps = [
         ("one", _ONE),
         ("linear", _INPUT, split.axes[:k].ravel(), a.first),
@@ -73,16 +73,7 @@ def split_steps(
         if len(sketched := [p for p in some if not split.exact[p]])
     }
     free = _FIRST + a.top + b.top
-    for block, side in ((a, 0), (b, 1)):
-        needed: dict[int, int] = {}
-        for which, width in wanted.items():
-            if which[side] > block.top:
-                needed[which[side]] = max(width, needed.get(which[side], 0))
-        parents = ladder(block.top, needed)
-        for l in reversed(parents):
-            needed.setdefault(l, _MIN_SKETCH)
-            if parents[l] in parents:
-                needed[parents[l]] = max(needed[l], needed.get(parents[l], 0))
+    for block, (parents, needed, _) in zip((a, b), ladders, strict=True):
         for l, parent in parents.items():
             left, right = block.sources[l - parent], block.sources[parent]
             multiply(steps, rng, left, right, free, needed[l])

@@ -10,7 +10,9 @@ term is (t e)^2 / (m - h), t the share of the energy in all other columns.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 from math import comb
 from typing import TypeAlias
 
@@ -25,6 +27,7 @@ _MIN_WIDTH = 2  # a narrower sketch is mostly noise: the term is dropped
 _MIN_SKETCH = 32  # features of a sketch, of which fewer may be taken: hashing to few collides
 _FEED_SHARE = 16  # of a sketch that feeds others, at least: its share of all features
 _NOISE_PAIRS = 2500  # on which the noise is estimated
+_NEAREST = 4000  # pairs on which parts of powers are summed, and as many others
 _OTHERS = 8  # features at least for the columns that have none of their own
 _STEP = 1.5  # ratio of the numbers of own columns that are tried
 
@@ -244,7 +247,7 @@ def noise_covariance(
             if other >= l:
                 break
             # What l and the lower degree have in common: that degree itself, or its parent.
-            shared = other if _descends(l, other, parents) else parents[other]
+            shared = other if descends(l, other, parents) else parents[other]
             if shared in variance:
                 joint = power[l + other - 2 * shared] * variance[shared]
                 both = (coefficients[l] * joint) @ coefficients[other] / len(rho)
@@ -274,7 +277,8 @@ def powers(x: Array, degree: int) -> Array:
     return out
 
 
-def _descends(l: int, ancestor: int, parents: dict[int, int]) -> bool:
+def descends(l: int, ancestor: int, parents: dict[int, int]) -> bool:
+    """Return whether a degree of a ladder comes from another, or is it."""
     while l > ancestor:
         l = parents.get(l, 0)
     return l == ancestor
@@ -305,11 +309,24 @@ class Pairs:
     diagonal: Array
     n_rows: int
 
-    def some(self, degree: int) -> tuple[Array, Array]:
-        """Return coefficients and cosines of some pairs: the same in whatever order rows are."""
+    @cached_property
+    def nearest(self) -> tuple[NDArray[np.int64], Array]:
+        """Numbers of the pairs at the smallest angles, and some others; how many each stands for.
+
+        Where not all of a power is there, it is missed by pairs at small angles.
+        """
+        order = np.lexsort((self.kernel, np.round(self.rho, 12)))
+        rest, first = order[:-_NEAREST], order[-_NEAREST:]
+        rest = rest[:: -(-len(rest) // _NEAREST) or 1]
+        counts = np.ones(len(rest) + len(first))
+        counts[: len(rest)] = (len(order) - len(first)) / max(len(rest), 1)
+        return np.concatenate([rest, first]), counts
+
+    @cached_property
+    def some(self) -> NDArray[np.int64]:
+        """Numbers of some pairs: the same in whatever order rows are."""
         found = np.lexsort((self.kernel, np.round(self.rho, 12)))
-        found = found[:: -(-len(found) // _NOISE_PAIRS) or 1]
-        return self.coefficients[: degree + 1, found], self.rho[found]
+        return found[:: -(-len(found) // _NOISE_PAIRS) or 1]
 
 
 def fit_factors(
@@ -350,7 +367,7 @@ def fit_factors(
     q = int(degrees.max(initial=0))
     size = np.array([np.sum(energies[degrees == l]) for l in range(q + 1)])
     problem = FactorProblem(pairs, size)
-    g, rho = pairs.some(q)
+    g, rho = pairs.coefficients[: q + 1, pairs.some], pairs.rho[pairs.some]
     spread = energies * noise_levels(rho, q)[degrees]
     factors = np.ones(q + 1)
     for _ in range(4):  # the factors are those of the plan that is returned
@@ -367,6 +384,7 @@ class FactorProblem:
 
     def __init__(self, pairs: Pairs, size: Array) -> None:
         """Sum over pairs of rows; `size` tells how much of the kernel each degree is."""
+        self._pairs = pairs
         q, s = len(size) - 1, len(pairs.diagonal)
         near, g = pairs.diagonal_coefficients[: q + 1], pairs.coefficients[: q + 1]
         share = 1 / (s * pairs.n_rows)
@@ -382,6 +400,31 @@ class FactorProblem:
         # Neighbouring powers are nearly collinear: stay near 1 where the data do not care. On
         # held-out rows this costs nothing; with few rows, which say little, the pull is stronger.
         self._prior = np.diag(size**2 * max(_PRIOR, 1 / s**2))
+
+    def with_parts(self, near: Array, far: Array) -> FactorProblem:
+        """Return the problem if the degrees are not whole.
+
+        Parameters
+        ----------
+        near : ndarray of shape (q + 1, s)
+            What there is of each degree on the diagonal.
+        far : ndarray of shape (q + 1, n)
+            And of the pairs ``pairs.nearest``.
+        """
+        found, pairs = copy(self), self._pairs
+        found._gram, found._right = np.zeros((len(near), len(near))), np.zeros(len(near))
+        found._whole = 0.0
+        s = len(pairs.diagonal)
+        sets = [(near, pairs.diagonal, np.full(s, 1 / (s * pairs.n_rows)))]
+        if far.size:
+            some, counts = pairs.nearest
+            shares = counts / counts.sum() * (1 - 1 / pairs.n_rows)
+            sets.append((far, pairs.kernel[some], shares))
+        for part, kernel, shares in sets:
+            found._gram += (part * shares) @ part.T
+            found._right += part @ (shares * kernel)
+            found._whole += float(shares @ kernel**2)
+        return found
 
     def solve(self, noise: Array, lost: NDArray[np.bool_]) -> Array:
         """Return the best factors; those of `lost` degrees, which have no features, are 0."""

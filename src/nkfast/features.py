@@ -318,7 +318,9 @@ _DOC = """Feature map of the {name} of a network: Z Z^T approximates the kernel.
     sum_l g_l(|x|, |y|) cos(x, y)^l. Low degrees are taken exactly, as monomials, wherever they
     fit; the others are sketched by products of lower ones, as TensorSRHTs or TensorSketches. The
     width is shared among the degrees, and their coefficients are adjusted, so that the expected
-    squared error of Z Z^T on rows like those of `fit` is least.
+    squared error of Z Z^T on rows like those of `fit` is least. Where that helps, powers are split
+    between the leading principal directions of these rows and all others, and where not all
+    columns fit, those with most energy are kept apart.
 
     Parameters
     ----------
@@ -371,12 +373,14 @@ _DOC = """Feature map of the {name} of a network: Z Z^T approximates the kernel.
     compression_ : ndarray of shape (oversampling * n_components_, n_components_) or None
         From the sketched features to those that are kept, in float64; None if ``oversampling=1``.
     expansion_ : Expansion
-        The radial weights of all terms (degree, rank), factors included. This and the next three
+        The radial weights of all terms (degree, rank), factors included. This and the next four
         only with ``construction="collapsed"``.
     allocation_ : Allocation
         Features of each term, and which terms are exact.
     factors_ : ndarray of shape (q + 1,)
         What each degree was multiplied by.
+    split_ : Split or None
+        The leading directions, and the features of each part of the powers, if powers are split.
     steps_ : list
         The drawn sketch, as steps of the compiled core.
     degree_ : int
