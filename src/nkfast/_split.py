@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import comb
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,6 +126,7 @@ class Directions:
         self._some = turned[:_ANGLES]
         self._degrees = degrees
         self._n_rows = n_rows
+        self._known: dict[int, tuple[Any, ...]] = {}  # parts of each k
 
     @property
     def numbers(self) -> list[int]:
@@ -134,7 +136,11 @@ class Directions:
     def split(self, k: int, n_components: int, factors: Array, levels: Array) -> Split:
         """Return the split at k leading directions, if degree l has factors[l], noise levels[l]."""
         q = len(factors) - 1
-        terms, i, j, sizes, energies, diagonal = self._parts(k, np.flatnonzero(factors > 0))
+        if k not in self._known:
+            self._known[k] = self._parts(k)
+        parts, means = self._known[k][:6], self._known[k][6:]
+        kept = np.append(factors, np.zeros(len(means[0])))[parts[1] + parts[2]] > 0
+        terms, i, j, sizes, energies, diagonal = (part[kept] for part in parts)
         degree = i + j
         levels = np.where(np.arange(q + 1) == 0, 1.0, levels)[degree]  # a feature for each rank
         sizes = np.minimum(sizes, n_components + 1)
@@ -147,11 +153,10 @@ class Directions:
         own = np.bincount(degree[some], np.square(spread[some]) / widths[some], q + 1)
         found.noise = np.diag(own)
         # The noise of a power that parts share adds up over them.
-        blocks = slice(0, k), slice(k, None)
-        for power, block, (parents, needed, _) in zip((i, j), blocks, found.ladders(), strict=True):
+        for power, mean, (parents, needed, _) in zip((i, j), means, found.ladders(), strict=True):
             shared = np.zeros((q + 1, q + 1))
             np.add.at(shared, (power[some], degree[some]), spread[some])
-            covariance = _covariance(parents, needed, self._means(block, 2 * q))
+            covariance = _covariance(parents, needed, mean[: 2 * q + 1])
             found.noise = found.noise + shared.T @ covariance @ shared
         return found
 
@@ -163,17 +168,18 @@ class Directions:
         cosines = (part @ part.T)[np.triu_indices(len(part), 1)]
         return powers(cosines, degree).mean(axis=1) if len(cosines) else np.ones(degree + 1)
 
-    def _parts(self, k: int, degrees: Ints) -> tuple[Ints, Ints, Ints, Ints, Array, Array]:
-        """Return term, degrees in a and b, monomials and energy of all parts of these degrees.
+    def _parts(self, k: int) -> tuple[Any, ...]:
+        """Return term, degrees in a and b, monomials and energy of all parts.
 
-        The last is what the error of an entry gains if the part is missing on the diagonal.
+        And what the error of an entry gains if the part is missing on the diagonal, then `_means`
+        of both blocks.
         """
-        d, q = len(self.axes), int(degrees.max(initial=0))
+        d, q = len(self.axes), int(self._degrees.max(initial=0))
         a = np.clip(self._inside[:, k - 1], 0, 1)
         in_a = a ** np.arange(q + 1)[:, None]
         in_b = np.maximum(1 - a, _OTHER) ** np.arange(q + 1)[:, None]
         columns: list[list[Array]] = [[] for _ in range(6)]
-        for l in degrees:
+        for l in np.unique(self._degrees):
             ranks = np.flatnonzero(self._degrees == l)
             j = np.arange(l + 1)
             ways = np.array([comb(l, int(t)) for t in j], float)[:, None]
@@ -192,7 +198,8 @@ class Directions:
                 column.append(np.broadcast_to(values, shape).ravel())
         found = [np.concatenate(c) if c else np.zeros(0) for c in columns]
         terms, i, j, sizes = (c.astype(np.int64) for c in found[:4])
-        return terms, i, j, sizes, found[4], found[5]
+        means = [self._means(block, 2 * q) for block in (slice(0, k), slice(k, None))]
+        return terms, i, j, sizes, found[4], found[5], *means
 
 
 def _covariance(parents: dict[int, int], widths: dict[int, int], means: Array) -> Array:
