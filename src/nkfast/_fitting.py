@@ -28,7 +28,7 @@ _COLUMN_ROWS = 20000  # on which the columns' energies are measured
 _SPLIT_ROWS = 8000  # in whose directions, and on which, powers are split
 _MOST_DIMENSIONS = 256  # that are turned: d^2 operations for each row
 _ROWS_A_DIMENSION = 4  # rows at least
-_SPLIT_GAIN = 0.05  # by which the error must fall: a split takes a little more time
+_SPLIT_GAIN = 0.15  # by which the error must fall: other rows than the fitted ones may lose by it
 _GAIN = 0.1  # share of the expected error that twice the degree must save
 
 
