@@ -137,7 +137,7 @@ class Sample:
 
     def fit_split(self, whole: Fit, width: int) -> Fit | None:
         """Return the fit of the same degrees, split between leading directions and the others."""
-        if self._directions is None:
+        if self.X.shape[1] > width // 2 or self._directions is None:
             return None
         q = len(whole.factors) - 1
         degrees = self.expansion.degrees[self.expansion.degrees <= q]

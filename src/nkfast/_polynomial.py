@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from .allocation import Allocation, ladder, n_monomials, next_power_of_two, sketch_widths
+from .allocation import (
+    _MIN_SKETCH,
+    Allocation,
+    ladder,
+    n_monomials,
+    next_power_of_two,
+    sketch_widths,
+)
 
 Steps: TypeAlias = list[tuple[Any, ...]]
 Ints: TypeAlias = NDArray[np.int32]
@@ -101,12 +108,11 @@ def polynomial_steps(
                 steps.append(("emit", buffer, int(plan.widths[c]), 1.0, int(c), True))
             else:  # the input, or a further rank of an exact degree
                 m = int(plan.widths[c])
-                leading = l == 1 > plan.top and c == np.flatnonzero(degrees == 1)[0]
-                if leading and hashes is not None:
-                    places = hashes(rng, plan.columns, m)
+                if l == 1 > plan.top and c == np.flatnonzero(degrees == 1)[0]:
+                    linear_steps(steps, rng, size, m, plan.columns, hashes)
                 else:
-                    places = injective_hash(rng, size, m)
-                steps.append(("count_sketch", buffer, _SPARE, m, places, random_signs(rng, size)))
+                    places, signs = injective_hash(rng, size, m), random_signs(rng, size)
+                    steps.append(("count_sketch", buffer, _SPARE, m, places, signs))
                 steps.append(("emit", _SPARE, m, 1.0, int(c), True))
 
     steps.append(("one", _SPARE))
@@ -139,6 +145,31 @@ def polynomial_steps(
         steps.append(("gather", _INPUT, np.zeros(spare, np.int32), 0.0, _SPARE))
         steps.append(("emit", _SPARE, spare, 0.0, -1, False))
     return steps
+
+
+def linear_steps(
+    steps: Steps,
+    rng: np.random.RandomState,
+    size: int,
+    width: int,
+    n_own: int,
+    hashes: Callable[[np.random.RandomState, int, int], Ints] | None,
+) -> None:
+    """Append _SPARE = a sketch of the input, with a feature for each of `n_own` columns.
+
+    If no column has one, a Hadamard transform mixes all: none is lost to another alone.
+    """
+    mixed = min(next_power_of_two(size), next_power_of_two(max(width, _MIN_SKETCH)))
+    buckets = width if n_own > 0 else mixed
+    if hashes is None or size <= buckets:
+        places = injective_hash(rng, size, buckets)
+    else:
+        places = hashes(rng, n_own, buckets)
+    target = _SPARE if n_own > 0 else _LEAF
+    steps.append(("count_sketch", _INPUT, target, buckets, places, random_signs(rng, size)))
+    if n_own == 0:
+        steps.append(("hadamard", _LEAF))
+        steps.append(("gather", _LEAF, balanced_sample(rng, buckets, width), 1.0, _SPARE))
 
 
 def multiplier(sketch: str) -> Callable[..., None]:

@@ -145,7 +145,9 @@ class Directions:
         levels = np.where(np.arange(q + 1) == 0, 1.0, levels)[degree]  # a feature for each rank
         sizes = np.minimum(sizes, n_components + 1)
         spread, scale = energies * levels, factors[degree]
-        widths, exact = _share(spread * scale, diagonal * scale**2, sizes, n_components)
+        # Linear functions of the rows stay linear functions of the features.
+        whole = (degree == 1) & (terms == terms[degree == 1].min(initial=len(self._degrees)))
+        widths, exact = _share(spread * scale, diagonal * scale**2, sizes, whole, n_components)
         used = widths > 0
         none = np.zeros((q + 1, q + 1))
         found = Split(self.axes, k, terms[used], i[used], j[used], widths[used], exact[used], none)
@@ -218,22 +220,22 @@ def _covariance(parents: dict[int, int], widths: dict[int, int], means: Array) -
 
 
 def _share(
-    energies: Array, diagonal: Array, sizes: Ints, n_components: int
+    energies: Array, diagonal: Array, sizes: Ints, whole: NDArray[np.bool_], n_components: int
 ) -> tuple[Ints, NDArray[np.bool_]]:
     """Share the features among parts so that the noise of those that are sketched is least.
 
-    Parts become exact in the order of their energy per feature, as long as that lowers
-    (sum of the others' energies)^2 / (features left). These get shares as their energies; of the
-    smallest those remain that are needed for the diagonal.
+    Those that have to be `whole` are exact. Others become exact in the order of their energy per
+    feature, as long as that lowers (sum of the rest's energies)^2 / (features left). The rest gets
+    shares as its energies; of the smallest those remain that are needed for the diagonal.
     """
     least = max(_LEAST, n_components // _SHARE)
     rounded = np.array([float(f"{e:.6g}") for e in energies])
     exact = np.zeros(len(sizes), bool)
-    taken: list[int] = []
-    left, rest = n_components, float(rounded.sum())
-    best, n_best = rest**2 / max(left, 1), 0
+    taken = np.flatnonzero(whole).tolist()
+    left, rest = n_components - int(sizes[whole].sum()), float(rounded[~whole].sum())
+    best, n_best = rest**2 / max(left, 1), len(taken)
     for t in np.lexsort((sizes, -rounded / sizes)):
-        if sizes[t] > left:
+        if whole[t] or sizes[t] > left:
             continue
         taken.append(int(t))
         left -= int(sizes[t])
