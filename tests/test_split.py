@@ -196,3 +196,9 @@ def test_few_features(m):
     assert np.all(np.isfinite(Z))
     if m >= 8:
         assert phi.kernel_error(X)["frobenius"] < 0.4
+
+
+@pytest.mark.parametrize("m", [200, 3000])
+def test_the_highest_degree(m):
+    phi = nk.NTKFeatures(NET, m, degree=64, random_state=0).fit(near_a_plane(600, d=6))
+    assert phi.kernel_error(near_a_plane(200, d=6, seed=1))["frobenius"] < 0.05

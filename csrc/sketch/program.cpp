@@ -63,6 +63,7 @@ std::vector<double> make_twiddles(std::size_t n) {
 
 constexpr std::size_t kFold = 8;       // buckets per feature from which on folding pays
 constexpr std::size_t kMostPower = 64; // of norms
+constexpr std::size_t kMostBuffers = 512;
 
 Program::Program(std::size_t n_features) : n_features_(n_features) { define(0, n_features); }
 
@@ -74,8 +75,9 @@ std::size_t Program::size_of(std::size_t buffer, const char* name) const {
 }
 
 void Program::define(std::size_t buffer, std::size_t n) {
-  if (buffer > 128) {
-    fail("dst: expected a buffer in [0, 128], got " + std::to_string(buffer));
+  if (buffer > kMostBuffers) {
+    fail("dst: expected a buffer in [0, " + std::to_string(kMostBuffers) + "], got " +
+         std::to_string(buffer));
   }
   if (n > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
     fail("width: expected at most 2^31 - 1, got " + std::to_string(n));

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._compression import oriented
-from .allocation import descends, ladder, n_monomials, next_power_of_two, powers
+from .allocation import _MIN_SKETCH, descends, ladder, n_monomials, next_power_of_two, powers
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -28,7 +28,6 @@ Ints = NDArray[np.int64]
 _LEADING = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # numbers k that are tried
 _LEAST = 4  # features of a sketched part at least, or
 _SHARE = 256  # of all features; each part takes time
-_MIN_SKETCH = 32  # features of a sketch, of which fewer may be taken
 _ANGLES = 300  # rows whose angles tell what the noise of shared powers adds up to
 _MANY = 1 << 40  # monomials, more than any width
 _OTHER = 1e-2  # of the squared norm, taken to lie in b at least: the rows of the fit are but some

@@ -9,10 +9,9 @@ import numpy as np
 
 from ._polynomial import _INPUT, _LAST, _SPARE, Steps, monomials, multiplier
 from ._split import Split
-from .allocation import n_monomials, next_power_of_two
+from .allocation import _MIN_SKETCH, n_monomials, next_power_of_two
 
 _ONE, _FIRST = 1, 8  # buffers of a constant, and from which on they are free for powers
-_MIN_SKETCH = 32
 Source = tuple[int, int]  # a buffer and its number of features
 
 
