@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 import nkfast as nk
+from nkfast._factors import Pairs, fit_factors
 from nkfast._fitting import Sample
 from nkfast._polynomial import balanced_sample, injective_hash, monomials
 from nkfast.allocation import (
-    Pairs,
     allocate,
-    fit_factors,
     ladder,
     n_monomials,
     next_power_of_two,

@@ -59,8 +59,10 @@ template <class T> struct Table {
   // dst[t] = src[i[t]] * scale for t < n.
   void (*gather)(const T* src, const std::int32_t* i, std::size_t n, T scale, T* dst);
 
-  // out[r] = sum over j < n of block[j * W + r]^2.
+  // dst[t] = sum over j < n of matrix[t * n + j] src[j], for t < m.
   void (*linear)(const T* src, std::size_t n, const T* matrix, std::size_t m, T* dst);
+
+  // out[r] = sum over j < n of block[j * W + r]^2.
   void (*square_sums)(const T* block, std::size_t n, T* out);
 
   // block[j * W + r] *= scale[r] for j < n.

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from ._columns import Columns
 from ._config import get_num_threads
+from ._factors import FactorProblem, Pairs, fit_factors
 from ._mapped import take
 from ._rows import inverse, row_norms
 from ._split import Directions, Split
 from ._validation import Rows
-from .allocation import Allocation, FactorProblem, Pairs, fit_factors, noise_levels
+from .allocation import Allocation, noise_levels
 from .expansion import Expansion, Kernel, expand
 from .layers import Sequential
 

@@ -140,11 +140,15 @@ def polynomial_steps(
         if feeds:
             buffers[l] = target
         write(l, target, width)
-    spare = n_components - int(plan.widths.sum())
-    if spare > 0:  # the kernel needs fewer features than were asked for
-        steps.append(("gather", _INPUT, np.zeros(spare, np.int32), 0.0, _SPARE))
-        steps.append(("emit", _SPARE, spare, 0.0, -1, False))
-    return steps
+    return steps + zero_steps(n_components - int(plan.widths.sum()))
+
+
+def zero_steps(n: int) -> Steps:
+    """Return steps of n features that are 0: the kernel needs fewer than were asked for."""
+    if n <= 0:
+        return []
+    zeros = ("gather", _INPUT, np.zeros(n, np.int32), 0.0, _SPARE)
+    return [zeros, ("emit", _SPARE, n, 0.0, -1, False)]
 
 
 def linear_steps(

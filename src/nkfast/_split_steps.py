@@ -7,7 +7,7 @@ from math import comb
 
 import numpy as np
 
-from ._polynomial import _INPUT, _LAST, _SPARE, Steps, monomials, multiplier
+from ._polynomial import _INPUT, _LAST, _SPARE, Steps, monomials, multiplier, zero_steps
 from ._split import Split
 from .allocation import _MIN_SKETCH, n_monomials, next_power_of_two
 
@@ -108,8 +108,4 @@ def split_steps(
             if not split.exact[p]:
                 size, term = int(split.widths[p]), int(split.terms[p])
                 steps.append(("emit_part", buffer, size, root, term, a.first, i, b.first, j))
-    spare = n_components - int(split.widths.sum())
-    if spare > 0:  # the kernel needs fewer features than were asked for
-        steps.append(("gather", _INPUT, np.zeros(spare, np.int32), 0.0, _SPARE))
-        steps.append(("emit", _SPARE, spare, 0.0, -1, False))
-    return steps
+    return steps + zero_steps(n_components - int(split.widths.sum()))
