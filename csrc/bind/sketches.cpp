@@ -220,6 +220,7 @@ void bind_sketches(py::module_& m) {
       .def("one", &Program::one, "dst"_a)
       .def("normalise", &Program::normalise, "buffer"_a)
       .def("linear", &Program::linear, "src"_a, "matrix"_a, "dst"_a)
+      .def("recurrence", &Program::recurrence, "src"_a, "n"_a, "a"_a, "b"_a, "c"_a, "dst"_a)
       .def("emit", &Program::emit, "buffer"_a, "n"_a, "scale"_a, "weight"_a, "unit"_a)
       .def("emit_part", &Program::emit_part, "buffer"_a, "n"_a, "scale"_a, "weight"_a, "first"_a,
            "i"_a, "second"_a, "j"_a);

@@ -138,6 +138,28 @@ void linear(const T* src, std::size_t n, const T* matrix, std::size_t m, T* dst)
   }
 }
 
+// dst[t] = a[t] x dst[t - 1] - b[t] r^2 dst[t - 2] + c[t], where x is the last of n features and r
+// their norm; where dst has no such entry, a[t] or b[t] is 0. a, b and c follow each other.
+template <class T>
+void recurrence(const T* src, std::size_t n, const T* a, std::size_t m, T* dst) {
+  const Vec<T>* x = reinterpret_cast<const Vec<T>*>(src);
+  Vec<T>* z = reinterpret_cast<Vec<T>*>(dst);
+  const T* b = a + m;
+  const T* c = b + m;
+  const Vec<T> last = x[n - 1];
+  Vec<T> square{};
+  for (std::size_t j = 0; j < n; ++j) {
+    square += x[j] * x[j];
+  }
+  Vec<T> before{};
+  Vec<T> now{};
+  for (std::size_t t = 0; t < m; ++t) {
+    const Vec<T> next = (last * a[t]) * now - (square * b[t]) * before + c[t];
+    before = now;
+    z[t] = now = next;
+  }
+}
+
 template <class T> void square_sums(const T* block, std::size_t n, T* out) {
   const Vec<T>* x = reinterpret_cast<const Vec<T>*>(block);
   Vec<T> sum[4] = {};

@@ -44,6 +44,7 @@ template <class T> constexpr Table<T> table() {
       .weighted_product = weighted_product<T>,
       .gather = gather<T>,
       .linear = linear<T>,
+      .recurrence = recurrence<T>,
       .square_sums = square_sums<T>,
       .scale_lanes = scale_lanes<T>,
       .collect = collect<T>,

@@ -62,6 +62,10 @@ template <class T> struct Table {
   // dst[t] = sum over j < n of matrix[t * n + j] src[j], for t < m.
   void (*linear)(const T* src, std::size_t n, const T* matrix, std::size_t m, T* dst);
 
+  // dst[t] = a[t] x dst[t - 1] - b[t] r^2 dst[t - 2] + c[t] for t < m, where x is the last of the n
+  // features of src and r their norm; b = a + m, c = b + m.
+  void (*recurrence)(const T* src, std::size_t n, const T* a, std::size_t m, T* dst);
+
   // out[r] = sum over j < n of block[j * W + r]^2.
   void (*square_sums)(const T* block, std::size_t n, T* out);
 

@@ -295,6 +295,26 @@ void Program::linear(std::size_t src, Reals matrix, std::size_t dst) {
   push({.op = Op::Linear, .a = src, .dst = dst, .n = n, .reals64 = std::move(matrix), .width = m});
 }
 
+void Program::recurrence(std::size_t src, std::size_t n, Reals a, const Reals& b, const Reals& c,
+                         std::size_t dst) {
+  if (n == 0 || n > size_of(src, "src")) {
+    fail("n: expected an integer in [1, " + std::to_string(size_of(src, "src")) + "], got " +
+         std::to_string(n));
+  }
+  check_size(b.size(), a.size(), "b");
+  check_size(c.size(), a.size(), "c");
+  if (dst == src || dst == 0) {
+    fail("dst: expected a buffer other than src and the input");
+  }
+  const std::size_t m = a.size();
+  dense_input_ = dense_input_ || src == 0;
+  define(dst, m);
+  work_ += m;
+  a.insert(a.end(), b.begin(), b.end());
+  a.insert(a.end(), c.begin(), c.end());
+  push({.op = Op::Recurrence, .a = src, .dst = dst, .n = n, .reals64 = std::move(a), .width = m});
+}
+
 void Program::one(std::size_t dst) {
   if (dst == 0) {
     fail("dst: expected a buffer other than the input");

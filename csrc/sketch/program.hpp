@@ -54,6 +54,11 @@ public:
   // dst = matrix src, matrix row by row
   void linear(std::size_t src, Reals matrix, std::size_t dst);
 
+  // dst[t] = a[t] x dst[t - 1] - b[t] r^2 dst[t - 2] + c[t], where x is feature n - 1 of src and r
+  // the norm of its first n: polynomials orthogonal on a sphere, by their three-term recurrence.
+  void recurrence(std::size_t src, std::size_t n, Reals a, const Reals& b, const Reals& c,
+                  std::size_t dst);
+
   // dst = the constant 1
   void one(std::size_t dst);
 
@@ -86,6 +91,7 @@ private:
     WeightedProduct,
     Gather,
     Linear,
+    Recurrence,
     One,
     Normalise,
     Emit,
@@ -98,7 +104,7 @@ private:
     Ints i{}, j{};
     std::vector<float> reals32{};
     Reals reals64{};
-    std::size_t width = 0;    // features of dst, for CountSketch
+    std::size_t width = 0;    // features of dst, where they are not n
     std::size_t repeats = 1;  // places that CountSketch adds each feature to, n after n
     bool folded = false;      // Fourier: CountSketch has done the first two levels
     std::size_t code = kNone; // CountSketch: its column in codes_, kNone if it has none

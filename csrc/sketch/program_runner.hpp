@@ -211,6 +211,9 @@ private:
     case Op::Linear:
       loops_.linear(buffer(step.a), step.n, reals(step), step.width, dst);
       break;
+    case Op::Recurrence:
+      loops_.recurrence(buffer(step.a), step.n, reals(step), step.width, dst);
+      break;
     case Op::One:
       std::fill(dst, dst + lanes_, T{1});
       break;

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -119,49 +118,36 @@ def fit_factors(
 class FactorProblem:
     """The expected squared error as a function of the factors: quadratic."""
 
-    def __init__(self, pairs: Pairs, size: Array) -> None:
-        """Sum over pairs of rows; `size` tells how much of the kernel each degree is."""
-        self._pairs = pairs
-        q, s = len(size) - 1, len(pairs.diagonal)
-        near, g = pairs.diagonal_coefficients[: q + 1], pairs.coefficients[: q + 1]
-        share = 1 / (s * pairs.n_rows)
-        self._gram = share * (near @ near.T)
-        self._right = share * (near @ pairs.diagonal)
-        self._whole = share * float(np.sum(pairs.diagonal**2))
-        if s > 1:
-            far = g * powers(pairs.rho, q)
-            share = (1 - 1 / pairs.n_rows) / far.shape[1]
-            self._gram += share * (far @ far.T)
-            self._right += share * (far @ pairs.kernel)
-            self._whole += share * float(np.sum(pairs.kernel**2))
-        # Neighbouring powers are nearly collinear: stay near 1 where the data do not care. On
-        # held-out rows this costs nothing; with few rows, which say little, the pull is stronger.
-        self._prior = np.diag(size**2 * max(_PRIOR, 1 / s**2))
-
-    def with_parts(self, near: Array, far: Array) -> FactorProblem:
-        """Return the problem if the degrees are not whole.
+    def __init__(self, pairs: Pairs, size: Array, parts: tuple[Array, Array] | None = None) -> None:
+        """Sum over pairs of rows.
 
         Parameters
         ----------
-        near : ndarray of shape (q + 1, s)
-            What there is of each degree on the diagonal.
-        far : ndarray of shape (q + 1, n)
-            And of the pairs ``pairs.nearest``.
+        pairs : Pairs
+        size : ndarray of shape (q + 1,)
+            How much of the kernel each degree is.
+        parts : tuple of ndarray, of shapes (q + 1, s) and (q + 1, n), optional
+            Of what the factors are, if not of powers of the cosine: for each degree its part of
+            the diagonal, and of the kernel of the pairs ``pairs.nearest``.
         """
-        found, pairs = copy(self), self._pairs
-        found._gram, found._right = np.zeros((len(near), len(near))), np.zeros(len(near))
-        found._whole = 0.0
         s = len(pairs.diagonal)
-        sets = [(near, pairs.diagonal, np.full(s, 1 / (s * pairs.n_rows)))]
-        if far.size:
+        if parts is None:
+            n, q = len(pairs.kernel), len(size) - 1
+            near, far = pairs.diagonal_coefficients[: q + 1], pairs.coefficients[: q + 1]
+            far = far * powers(pairs.rho, q)
+            kernel, counts = pairs.kernel, np.ones(n)
+        else:
+            near, far = parts
             some, counts = pairs.nearest
-            shares = counts / counts.sum() * (1 - 1 / pairs.n_rows)
-            sets.append((far, pairs.kernel[some], shares))
-        for part, kernel, shares in sets:
-            found._gram += (part * shares) @ part.T
-            found._right += part @ (shares * kernel)
-            found._whole += float(shares @ kernel**2)
-        return found
+            kernel = pairs.kernel[some]
+        shares = counts / max(counts.sum(), 1) * (1 - 1 / pairs.n_rows)
+        share = 1 / (s * pairs.n_rows)
+        self._gram = share * (near @ near.T) + (far * shares) @ far.T
+        self._right = share * (near @ pairs.diagonal) + far @ (shares * kernel)
+        self._whole = share * float(np.sum(pairs.diagonal**2)) + float(shares @ kernel**2)
+        # Neighbouring powers are nearly collinear: stay near 1 where the data do not care. On
+        # held-out rows this costs nothing; with few rows, which say little, the pull is stronger.
+        self._prior = np.diag(size**2 * max(_PRIOR, 1 / s**2))
 
     def solve(self, noise: Array, lost: NDArray[np.bool_]) -> Array:
         """Return the best factors; those of `lost` degrees, which have no features, are 0."""

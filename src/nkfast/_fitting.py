@@ -11,9 +11,18 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from ._columns import Columns
+from ._compression import blocks
 from ._config import get_num_threads
 from ._factors import FactorProblem, Pairs, fit_factors
+from ._harmonics import (
+    MOST_DEGREE,
+    Harmonics,
+    harmonic_basis,
+    harmonic_steps,
+    highest_degree,
+)
 from ._mapped import take
+from ._polynomial import build_program
 from ._rows import inverse, row_norms
 from ._split import Directions, Split
 from ._validation import Rows
@@ -30,6 +39,9 @@ _SPLIT_ROWS = 8000  # in whose directions, and on which, powers are split
 _MOST_DIMENSIONS = 256  # that are turned: d^2 operations for each row
 _ROWS_A_DIMENSION = 4  # rows at least
 _SPLIT_GAIN = 0.15  # by which the error must fall: other rows than the fitted ones may lose by it
+_HARMONIC_ROWS = 2000  # on which the energies of harmonics are measured
+_ROUNDS = 3  # of choosing harmonics and fitting their factors
+_HARMONIC_GAIN = 0.02  # by which harmonics must be better
 _GAIN = 0.1  # share of the expected error that twice the degree must save
 
 
@@ -37,10 +49,12 @@ _GAIN = 0.1  # share of the expected error that twice the degree must save
 class Fit:
     """Factors of the degrees up to some degree, the plan with them, and the expected error."""
 
+    expansion: Expansion  # without the factors
     factors: Array
     plan: Allocation
     error: float
     split: Split | None = None
+    harmonics: Harmonics | None = None
 
 
 class Sample:
@@ -112,7 +126,14 @@ class Sample:
         energies = np.mean(self._weights[:, kept] ** 2, axis=0)
         shape = (degrees[kept], ranks[kept], energies, self.X.shape[1], width)
         tails = self.columns.tails if self.hashes_columns(width) else None
-        return Fit(*fit_factors(self._pairs, *shape, tails))
+        return Fit(self.expansion, *fit_factors(self._pairs, *shape, tails))
+
+    @cached_property
+    def _many(self) -> tuple[Array, Array]:
+        """Many rows, of norm 1 or 0, and their norms."""
+        rows, norms = take(self.X, self._split_rows), self.norms[self._split_rows]
+        rows = rows.toarray() if sp.issparse(rows) else rows
+        return rows.astype(np.float64) * inverse(norms)[:, None], norms
 
     @cached_property
     def _directions(self) -> Directions | None:
@@ -120,32 +141,34 @@ class Sample:
         n, d = self.X.shape
         if not 2 <= d <= _MOST_DIMENSIONS or n < _ROWS_A_DIMENSION * d:
             return None
-        degrees = self.expansion.degrees
-        if not np.any(degrees == 1):
-            return None
-        rows, norms = take(self.X, self._split_rows), self.norms[self._split_rows]
-        rows = rows.toarray() if sp.issparse(rows) else rows
-        unit = rows.astype(np.float64) * inverse(norms)[:, None]
-        return Directions(unit, self.expansion.weights(norms), degrees, n)
+        unit, norms = self._many
+        return Directions(unit, self.expansion.weights(norms), self.expansion.degrees, n)
 
-    def _without_noise(self, problem: FactorProblem, split: Split, q: int) -> FactorProblem:
-        """Return the problem of the factors for the parts that a split has."""
-        at = [rows[self._pairs.nearest[0]] for rows in np.triu_indices(len(self._rows), 1)]
+    @cached_property
+    def _nearest(self) -> tuple[Array, Array]:
+        """The two rows of each of the nearest pairs."""
+        i, j = np.triu_indices(len(self._rows), 1)
+        some, _ = self._pairs.nearest
+        return i[some], j[some]
+
+    def _parts(self, split: Split, q: int) -> tuple[Array, Array]:
+        """Return what a split has of each degree, on the diagonal and of the nearest pairs."""
+        i, j = self._nearest
         turned, u = self._unit @ split.axes.T, self._weights
         near = split.kernel(turned**2, u**2, q)
-        far = split.kernel(turned[at[0]] * turned[at[1]], u[at[0]] * u[at[1]], q)
-        return problem.with_parts(near, far)
+        return near, split.kernel(turned[i] * turned[j], u[i] * u[j], q)
 
     def fit_split(self, whole: Fit, width: int) -> Fit | None:
         """Return the fit of the same degrees, split between leading directions and the others."""
         if self.X.shape[1] > width // 2 or self._directions is None:
             return None
+        if not np.any(self.expansion.degrees == 1):
+            return None
         q = len(whole.factors) - 1
         degrees = self.expansion.degrees[self.expansion.degrees <= q]
         energies = np.mean(self._weights[:, : len(degrees)] ** 2, axis=0)
-        problem = FactorProblem(
-            self._pairs, np.bincount(degrees, energies, q + 1).astype(np.float64)
-        )
+        size = np.bincount(degrees, energies, q + 1).astype(np.float64)
+        problem = FactorProblem(self._pairs, size)
         levels = noise_levels(self._pairs.rho[self._pairs.some], q)
         best: tuple[float, Array, Split] | None = None
         for k in self._directions.numbers:
@@ -153,7 +176,9 @@ class Sample:
             for last in (False, False, True):
                 split = self._directions.split(k, width, factors, levels)
                 lost = np.bincount(split.leading + split.others, minlength=q + 1) == 0
-                found = self._without_noise(problem, split, q) if last else problem
+                found = problem
+                if last:
+                    found = FactorProblem(self._pairs, size, self._parts(split, q))
                 factors = found.solve(split.noise, lost)
             error = found.error(factors, split.noise)
             if best is None or error < best[0]:
@@ -163,10 +188,74 @@ class Sample:
         widths = np.bincount(split.terms, split.widths, len(degrees)).astype(np.int64)
         exact = np.bincount(split.terms, ~split.exact, len(degrees)) == 0
         plan = Allocation(widths, exact & (widths > 0), -1, float(np.trace(split.noise)))
-        return Fit(factors, plan, error, split)
+        return Fit(self.expansion, factors, plan, error, split)
 
-    def best(self, degrees: list[int], width: int) -> Fit:
-        """Return the fit of the degree at which the error, and the costs a little, are least."""
+    def fit_harmonics(self, most: int, width: int) -> Fit | None:
+        """Return the fit of spherical harmonics up to some degree, at most `most`."""
+        d = self.X.shape[1]
+        q = highest_degree(d, width, min(most, MOST_DEGREE))
+        if q is None or d > width // 2 or self._directions is None:
+            return None
+        expansion = expand(self.net, self.norms, d, q, self.kernel, harmonic=True)
+        axes = self._directions.axes[::-1]
+        degrees = harmonic_basis(d, q).degrees
+        # All pairs of a term and a harmonic of its degree.
+        terms = [np.full(np.sum(degrees == l), c) for c, l in enumerate(expansion.degrees)]
+        columns = [np.flatnonzero(degrees == l) for l in expansion.degrees]
+        every = Harmonics(axes, q, np.concatenate(terms), np.concatenate(columns))
+        energies = self._energies(every, expansion)
+        # Linear functions of the rows stay linear functions of the features.
+        whole = (expansion.degrees[every.terms] <= 1) & (expansion.ranks[every.terms] == 0)
+        size = np.bincount(expansion.degrees[every.terms], energies, q + 1).astype(np.float64)
+        best: tuple[float, Array, Harmonics] | None = None
+        factors = np.ones(q + 1)
+        for _ in range(_ROUNDS):
+            scaled = energies * factors[expansion.degrees[every.terms]]
+            order = np.lexsort((-scaled, ~whole))[:width]
+            order = np.sort(order[(scaled[order] > 0) | whole[order]])
+            some = Harmonics(axes, q, every.terms[order], every.columns[order])
+            problem = FactorProblem(self._pairs, size, self._harmonic_parts(some, expansion))
+            lost = np.bincount(expansion.degrees[some.terms], minlength=q + 1) == 0
+            nothing = np.zeros((q + 1, q + 1))
+            factors = problem.solve(nothing, lost)
+            error = problem.error(factors, nothing)
+            if best is None or error < best[0]:
+                best = error, factors, some
+        assert best is not None
+        error, factors, some = best
+        widths, full = (
+            np.bincount(h.terms, minlength=len(expansion.degrees)) for h in (some, every)
+        )
+        plan = Allocation(widths, (widths == full) & (widths > 0), -1, 0.0)
+        return Fit(expansion, factors, plan, error, None, some)
+
+    def _energies(self, harmonics: Harmonics, expansion: Expansion) -> Array:
+        """Return the mean square of each feature, on rows that the axes are not fitted to."""
+        unit, norms = (rows[1::2][:_HARMONIC_ROWS] for rows in self._many)
+        sums = np.zeros(len(harmonics.terms))
+        features = _HarmonicMap(harmonics, expansion)
+        for some in blocks(len(unit), len(sums)):
+            Z = features(unit[some], norms[some])
+            sums += np.einsum("ij,ij->j", Z, Z)
+        return sums / len(unit)
+
+    def _harmonic_parts(self, harmonics: Harmonics, expansion: Expansion) -> tuple[Array, Array]:
+        """Return what there is of each degree, on the diagonal and of the nearest pairs."""
+        i, j = self._nearest
+        q = harmonics.degree
+        near, far = np.zeros((q + 1, len(self._rows))), np.zeros((q + 1, len(i)))
+        Z = _HarmonicMap(harmonics, expansion)(self._unit, self.norms[self._rows])
+        degrees = expansion.degrees[harmonics.terms]
+        for l in np.unique(degrees):
+            kernel = Z[:, degrees == l] @ Z[:, degrees == l].T
+            near[l], far[l] = np.diagonal(kernel), kernel[i, j]
+        return near, far
+
+    def best(self, degrees: list[int], width: int, most: int) -> Fit:
+        """Return the fit of the degree at which the error, and the costs a little, are least.
+
+        Of powers up to one of `degrees`, or of harmonics up to degree `most`.
+        """
         found: list[tuple[float, Fit]] = []
         for degree in degrees:
             cost = (1 + _GAIN) ** np.log2(max(degree, 1))
@@ -174,4 +263,23 @@ class Sample:
             found.append((cost * fit.error, fit))
             if (split := self.fit_split(fit, width)) is not None:
                 found.append((cost * (1 + _SPLIT_GAIN) * split.error, split))
+        if (fit := self.fit_harmonics(most, width)) is not None:
+            cost = (1 + _GAIN) ** np.log2(max(degrees[0], 1)) * (1 + _HARMONIC_GAIN)
+            found.append((cost * fit.error, fit))
         return min(found, key=lambda pair: pair[0])[1]
+
+
+class _HarmonicMap:
+    """The features of rows, of norm 1 or 0, and their norms."""
+
+    def __init__(self, harmonics: Harmonics, expansion: Expansion) -> None:
+        d, self._n = len(harmonics.axes), len(harmonics.terms)
+        self._program = build_program(d, harmonic_steps(harmonics, self._n))
+        self._expansion = expansion
+
+    def __call__(self, unit: Array, norms: Array) -> Array:
+        out = np.empty((len(unit), self._n))
+        unit, norms = np.ascontiguousarray(unit), np.ascontiguousarray(norms)
+        weights = self._expansion.weights(norms)[:, : self._program.n_weights]
+        self._program.run(unit, None, np.ascontiguousarray(weights), out, get_num_threads())
+        return out

@@ -115,8 +115,8 @@ class Directions:
 
     def __init__(self, unit: Array, weights: Array, degrees: Ints, n_rows: int) -> None:
         """Look at some of `n_rows` rows, of norm 1 or 0, and their weights u_c in all terms c."""
-        linear = np.flatnonzero(degrees == 1)[:1]
-        counts = np.square(weights[::2, linear].sum(axis=1, keepdims=True))
+        some = np.flatnonzero(degrees == 1)[:1] if np.any(degrees == 1) else degrees >= 0
+        counts = np.square(weights[::2, some]).sum(axis=1, keepdims=True)
         _, vectors = np.linalg.eigh((unit[::2] * counts).T @ unit[::2])
         self.axes = np.ascontiguousarray(oriented(vectors[:, ::-1]).T)
         self._squares = np.square(weights[1::2])

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
+from ._harmonics import harmonic_coefficients, zonal
 from ._layer import Moments
 from .layers import Sequential
 
@@ -99,6 +100,7 @@ class Expansion:
     power: float
     nodes: Array  # norms; the last is 0 unless the network is homogeneous
     basis: Array  # (n_terms, len(nodes)): u_c(a) = sum_j g_l(a, a_j) basis[c, j]
+    harmonic: bool = False  # in P_l(rho), the zonal harmonics, and not in rho^l
 
     def weights(self, norms: Array, n_threads: int = 1) -> Array:
         """Return u_c(norms[i]) as (n, n_terms), each row from its own norm alone."""
@@ -121,7 +123,8 @@ class Expansion:
     def _extend(self, norm: Array) -> Array:
         """Return u_c at a norm outside the range: by the kernel itself, not by the series."""
         q = int(self.degrees.max())
-        g = radial_coefficients(self.net, norm, self.nodes, self.n_features, q, self.kernel)[:, 0]
+        of = harmonic_coefficients if self.harmonic else radial_coefficients
+        g = of(self.net, norm, self.nodes, self.n_features, q, self.kernel)[:, 0]
         return np.asarray(np.einsum("cj,cj->c", g[self.degrees], self.basis))
 
     def kernel_of(self, norms: Array, rho: Array, used: NDArray[np.bool_] | None = None) -> Array:
@@ -142,9 +145,10 @@ class Expansion:
         u = self.weights(norms)
         kept = np.ones(len(self.degrees), bool) if used is None else used
         total = np.zeros_like(rho)
+        angular = zonal(rho, self.n_features, int(self.degrees.max())) if self.harmonic else None
         for l in np.unique(self.degrees[kept]):
             part = u[:, kept & (self.degrees == l)]
-            total += (part @ part.T) * rho**l
+            total += (part @ part.T) * (rho**l if angular is None else angular[l])
         return total
 
     def scale(self, factors: Array) -> Expansion:
@@ -162,7 +166,13 @@ class Expansion:
 
 
 def expand(
-    net: Sequential, norms: Array, n_features: int, degree: int, kernel: Kernel
+    net: Sequential,
+    norms: Array,
+    n_features: int,
+    degree: int,
+    kernel: Kernel,
+    *,
+    harmonic: bool = False,
 ) -> Expansion:
     """Return the expansion of a network's kernel for points with norms like `norms`.
 
@@ -174,6 +184,8 @@ def expand(
         Norms of the points that the expansion is for; zeros are allowed.
     n_features, degree, kernel
         As in `radial_coefficients`.
+    harmonic : bool, default=False
+        Expand in the zonal harmonics of the cosine instead of its powers; two features at least.
     """
     positive = norms[norms > 0]
     power = net._homogeneity()
@@ -190,7 +202,8 @@ def expand(
         share = np.append(share * (1 - zero), zero + _FLOOR)
     root = np.sqrt(share)
 
-    g = radial_coefficients(net, nodes, nodes, n_features, degree, kernel)
+    of = harmonic_coefficients if harmonic else radial_coefficients
+    g = of(net, nodes, nodes, n_features, degree, kernel)
     energy = float(sum(np.sum(share * np.diagonal(part)) for part in g))
     # Chebyshev coefficients from values at the roots of T_n.
     chebyshev = np.cos(np.arange(n_nodes)[:, None] * np.arccos(cosines))
@@ -226,6 +239,7 @@ def expand(
         0.0 if power is None else power,
         nodes,
         np.array(basis, np.float64).reshape(len(degrees), len(nodes)),
+        harmonic,
     )
 
 

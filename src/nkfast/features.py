@@ -18,6 +18,7 @@ from ._compression import blocks, fit_to_kernel, principal_directions
 from ._config import get_num_threads
 from ._feature_map import FeatureMap, relative_error
 from ._fitting import Sample
+from ._harmonics import MOST_DEGREE, harmonic_steps
 from ._inputs import check_points
 from ._layerwise import LayerwiseMap
 from ._mapped import release, take
@@ -49,7 +50,7 @@ _FIRST_WIDTH = 64  # that n_components="auto" tries
 _HELD_OUT = 400  # rows on whose pairs it measures the error, or a quarter of the rows
 _HELD_OUT_IMAGES = 40  # whose exact kernels take milliseconds a pair
 _FEW = 20  # with fewer rows none are held out
-_FITTED = ("error_", "compression_", "expansion_", "allocation_", "factors_", "steps_", "split_")
+_FITTED = ("error_", "compression_", "expansion_", "allocation_", "factors_", "steps_", "split_", "harmonics_")
 
 
 class _NeuralFeatures(Compiled, FeatureMap):
@@ -181,14 +182,18 @@ class _NeuralFeatures(Compiled, FeatureMap):
     ) -> None:
         """Fit the expansion of the whole network and draw its sketch."""
         d = sample.X.shape[1]
-        found = sample.best(degrees, width)
+        most = MOST_DEGREE if isinstance(self.degree, str) else degrees[0]
+        found = sample.best(degrees, width, most)
         self.factors_ = found.factors
-        self.expansion_ = sample.expansion.scale(found.factors)
+        self.expansion_ = found.expansion.scale(found.factors)
         self.allocation_ = plan = found.plan
         used = self.expansion_.degrees
         self.degree_ = int(used[plan.widths > 0].max(initial=0))
         self.split_ = found.split
-        if found.split is not None:
+        self.harmonics_ = found.harmonics
+        if found.harmonics is not None:
+            self.steps_ = harmonic_steps(found.harmonics, width)
+        elif found.split is not None:
             self.steps_ = split_steps(found.split, width, rng, self.sketch)
         else:
             hashes = sample.columns.hashes if sample.hashes_columns(width) else None

@@ -1,0 +1,228 @@
+"""Spherical harmonics of rows in few dimensions: the kernel's own basis, as far as the data use it.
+
+At given norms every kernel of a dense network is a function of the cosine,
+
+    k(x, y) = sum_l G_l(|x|, |y|) P_l(cos(x, y)),
+
+P_l the Gegenbauer polynomial of degree l with P_l(1) = 1, and P_l(cos(x, y)) is the inner product
+of the N_l harmonics of degree l, N_l^(-1/2) Y_t(x / |x|). No power of the cosine is cut off: what
+high powers have in common with low degrees is in G_l. Harmonics are products of one polynomial for
+each dimension. So, with the leading direction of the rows as the pole, few of them have nearly all
+of the energy, and only these are features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import comb
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betaln, roots_jacobi
+
+from ._layer import Moments
+from ._polynomial import _EVEN, _INPUT, _LAST, _LEAF, _LEFT, _ODD, _SPARE, Steps, zero_steps
+from .layers import Sequential
+
+Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+MOST_DEGREE = 48
+_LEAST_DEGREE = 3  # with fewer degrees at hand, powers and their sketches are better
+_CANDIDATES = (8, 40000)  # harmonics: that many times the features, or that many
+_NODES = 512  # of the quadrature over cosines
+_CHUNK = 16  # left nodes at a time, to bound memory
+_TURNED, _TABLE = _LEFT, _LEAF  # buffers: turned rows, and the polynomials of one dimension
+
+
+def n_harmonics(n_features: int, degree: int) -> int:
+    """Return N_l, the number of harmonics of that degree."""
+    below = comb(n_features + degree - 3, degree - 2) if degree >= 2 else 0
+    return comb(n_features + degree - 1, degree) - below
+
+
+def highest_degree(n_features: int, n_components: int, most: int) -> int | None:
+    """Return up to which degree harmonics are looked at; None if those are too few."""
+    if n_features < 2:
+        return None
+    limit = max(_CANDIDATES[0] * n_components, _CANDIDATES[1])
+    degree, total = -1, 0
+    while degree < most and total + n_harmonics(n_features, degree + 1) <= limit:
+        degree += 1
+        total += n_harmonics(n_features, degree)
+    return degree if degree >= min(_LEAST_DEGREE, most) else None
+
+
+def orthogonal(index: float, degree: int) -> Array:
+    """Return b_1..b_q of t p_n = b_n+1 p_n+1 + b_n p_n-1, p orthonormal for (1 - t^2)^(index - 1/2).
+
+    These are Gegenbauer's polynomials of that index, Chebyshev's for index 0.
+    """
+    n = np.arange(1.0, degree + 1)
+    top, bottom = n * (n + 2 * index - 1), 4 * (n + index) * (n + index - 1)
+    return np.sqrt(np.divide(top, bottom, out=np.full_like(n, 0.5), where=bottom > 0))
+
+
+def zonal(rho: Array, n_features: int, degree: int) -> Array:
+    """Return P_0(rho)..P_q(rho) in that many dimensions, of shape (q + 1, *rho.shape)."""
+    b = orthogonal((n_features - 2) / 2, degree)
+    out = np.ones((degree + 1, *rho.shape))
+    end = np.ones(degree + 1)
+    for values, x in ((out, rho), (end, 1.0)):
+        for n in range(degree):
+            values[n + 1] = x * values[n] - (b[n - 1] * values[n - 1] if n > 0 else 0.0)
+            values[n + 1] /= b[n]
+    out /= end.reshape(-1, *[1] * rho.ndim)
+    return out
+
+
+def harmonic_coefficients(
+    net: Sequential, a: Array, b: Array, n_features: int, degree: int, kernel: str
+) -> Array:
+    """Return G_l(a_i, b_j); arguments and result as of `expansion.radial_coefficients`.
+
+    By Gauss-Jacobi quadrature over the cosine: P_l is orthogonal for (1 - rho^2)^((d - 3) / 2).
+    """
+    power = (n_features - 3) / 2
+    rho, share = roots_jacobi(_NODES, power, power)
+    weights = zonal(rho, n_features, degree) * (share / share.sum())
+    weights *= np.array([n_harmonics(n_features, l) for l in range(degree + 1)], float)[:, None]
+    out = np.empty((degree + 1, len(a), len(b)))
+    for i in range(0, len(a), _CHUNK):
+        left = a[i : i + _CHUNK, None, None]
+        right = b[None, :, None]
+        k = left * right / n_features * rho
+        end = net._propagate(
+            Moments(k, np.zeros_like(k), left**2 / n_features, right**2 / n_features)
+        )
+        value = np.broadcast_to(end.theta if kernel == "ntk" else end.k, k.shape)
+        out[:, i : i + _CHUNK] = np.moveaxis(value @ weights.T, -1, 0)
+    return out
+
+
+@dataclass(frozen=True)
+class Basis:
+    """How all harmonics up to a degree come from those of one dimension less.
+
+    Attributes
+    ----------
+    parents, entries : tuple of ndarray
+        For 2, 3, ..., d dimensions, of each harmonic: that of the first coordinates, and the
+        polynomial of the last one, it is the product of. In the table of these polynomials degree
+        n over a harmonic of degree p is at p (q + 1) - p (p - 1) / 2 + n.
+    degrees : ndarray
+        Of the harmonics in d dimensions.
+    """
+
+    n_features: int
+    degree: int
+    parents: tuple[Ints, ...]
+    entries: tuple[Ints, ...]
+    degrees: Ints
+
+    def recurrence(self, k: int) -> tuple[Array, Array, Array]:
+        """Return a, b and c of the table of the last of k coordinates: `Program.recurrence`."""
+        q = self.degree
+        if k == 1:  # the sphere of two points: 1 and x
+            n = min(q, 1) + 1
+            return np.arange(n, dtype=float), np.zeros(n), 1.0 - np.arange(n)
+        a, b, c = (np.zeros((q + 1) * (q + 2) // 2) for _ in range(3))
+        at = 0
+        for p in range(q + 1 if k > 2 else min(q, 1) + 1):
+            # What (1 - t^2)^p takes from the measure of the last coordinate.
+            share = betaln(0.5, p + (k - 1) / 2) - betaln(0.5, (k - 1) / 2)
+            c[at] = np.exp(-share / 2)
+            step = orthogonal(p + (k - 2) / 2, q - p)
+            a[at + 1 : at + len(step) + 1] = 1 / step
+            b[at + 2 : at + len(step) + 1] = step[:-1] / step[1:]
+            at += q - p + 1
+        return a[:at], b[:at], c[:at]
+
+
+@lru_cache(maxsize=4)
+def harmonic_basis(n_features: int, degree: int) -> Basis:
+    """Return the basis of all harmonics up to that degree, ordered by degree."""
+    degrees = np.arange(min(degree, 1) + 1)
+    parents, entries = [], []
+    for k in range(2, n_features + 1):
+        below = [np.flatnonzero(degrees == p) for p in range(degree + 1)]
+        sources, table, found = [], [], []
+        for l in range(degree + 1):
+            for p in range(l + 1):
+                sources.append(below[p])
+                place = p * (degree + 1) - p * (p - 1) // 2 + l - p
+                table.append(np.full(len(below[p]), place))
+                found.append(np.full(len(below[p]), l))
+        parents.append(np.concatenate(sources))
+        entries.append(np.concatenate(table))
+        degrees = np.concatenate(found)
+    return Basis(n_features, degree, tuple(parents), tuple(entries), degrees)
+
+
+@dataclass(frozen=True)
+class Harmonics:
+    """The harmonics that are features.
+
+    Attributes
+    ----------
+    axes : ndarray of shape (d, d)
+        Orthonormal rows, by rising energy of the data: the pole is the last one.
+    degree : int
+        Of the `harmonic_basis`.
+    terms, columns : ndarray of shape (n,)
+        Of each feature: its term (degree, rank) of the expansion, and its number in the basis;
+        ordered by term, then number.
+    """
+
+    axes: Array
+    degree: int
+    terms: Ints
+    columns: Ints
+
+
+def harmonic_steps(harmonics: Harmonics, n_components: int) -> Steps:
+    """Return the steps of a map whose features are these harmonics, times the terms' weights.
+
+    Only harmonics that some feature needs are computed, for each number of dimensions.
+    """
+    axes, d = harmonics.axes, len(harmonics.axes)
+    basis = harmonic_basis(d, harmonics.degree)
+    needed = [np.unique(harmonics.columns)]
+    for parents in basis.parents[::-1]:
+        needed.append(np.unique(parents[needed[-1]]))
+    needed = needed[::-1]  # in 1, 2, ..., d dimensions
+    steps: Steps = [
+        ("linear", _INPUT, axes.ravel(), _TURNED),
+        ("recurrence", _TURNED, 1, *basis.recurrence(1), _EVEN),
+    ]
+    below, target, held = _EVEN, _ODD, np.arange(min(basis.degree, 1) + 1)
+    for k in range(2, d + 1):
+        steps.append(("recurrence", _TURNED, k, *basis.recurrence(k), _TABLE))
+        parents, entries = basis.parents[k - 2], basis.entries[k - 2]
+        if k < d:
+            steps.append(_products(below, held, parents, entries, needed[k - 1], target))
+            below, target, held = target, below, needed[k - 1]
+    for l in np.unique(basis.degrees[needed[-1]]):
+        of_degree = needed[-1][basis.degrees[needed[-1]] == l]
+        steps.append(_products(below, held, parents, entries, of_degree, _LAST))
+        scale = n_harmonics(d, int(l)) ** -0.5
+        mine = basis.degrees[harmonics.columns] == l
+        for c in np.unique(harmonics.terms[mine]):
+            columns = harmonics.columns[harmonics.terms == c]
+            source = _LAST
+            if len(columns) < len(of_degree):
+                places = np.searchsorted(of_degree, columns).astype(np.int32)
+                steps.append(("gather", _LAST, places, 1.0, _SPARE))
+                source = _SPARE
+            steps.append(("emit", source, len(columns), scale, int(c), False))
+    return steps + zero_steps(n_components - len(harmonics.terms))
+
+
+def _products(
+    below: int, held: Ints, parents: Ints, entries: Ints, wanted: Ints, target: int
+) -> tuple[Any, ...]:
+    """Return the step from the harmonics `held` in buffer `below` to the `wanted` ones."""
+    places = np.searchsorted(held, parents[wanted]).astype(np.int32)
+    return ("product", below, places, _TABLE, entries[wanted].astype(np.int32), 1.0, target)
