@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import nkfast as nk
+from nkfast._coefficients import radial_coefficients
 from nkfast._factors import Pairs, fit_factors
 from nkfast._fitting import Sample
 from nkfast._polynomial import balanced_sample, injective_hash, monomials
@@ -16,7 +17,7 @@ from nkfast.allocation import (
     next_power_of_two,
     sketch_widths,
 )
-from nkfast.expansion import expand, radial_coefficients
+from nkfast.expansion import expand
 
 NETS = {
     "one layer": nk.mlp(1),

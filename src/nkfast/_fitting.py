@@ -10,12 +10,14 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from ._coefficients import Kernel
 from ._columns import Columns
 from ._compression import blocks
 from ._config import get_num_threads
 from ._factors import FactorProblem, Pairs, fit_factors
 from ._harmonics import (
-    MOST_DEGREE,
+    MOST_HARMONIC_DEGREE,
+    WHOLE,
     Harmonics,
     harmonic_basis,
     harmonic_steps,
@@ -27,7 +29,7 @@ from ._rows import inverse, row_norms
 from ._split import Directions, Split
 from ._validation import Rows
 from .allocation import Allocation, noise_levels
-from .expansion import Expansion, Kernel, expand
+from .expansion import Expansion, expand
 from .layers import Sequential
 
 Array = NDArray[Any]
@@ -41,7 +43,8 @@ _ROWS_A_DIMENSION = 4  # rows at least
 _SPLIT_GAIN = 0.15  # by which the error must fall: other rows than the fitted ones may lose by it
 _HARMONIC_ROWS = 2000  # on which the energies of harmonics are measured
 _ROUNDS = 3  # of choosing harmonics and fitting their factors
-_HARMONIC_GAIN = 0.02  # by which harmonics must be better
+_FRESH = 200  # of these rows at least are others than those of the pairs, or
+_HARMONIC_GAIN = (0.05, 0.15)  # harmonics must be better by the second share and not by the first
 _GAIN = 0.1  # share of the expected error that twice the degree must save
 
 
@@ -71,7 +74,12 @@ class Sample:
         order = rng.permutation(X.shape[0])
         self._rows = np.sort(order[:_ROWS])
         self._column_rows = np.sort(order[:_COLUMN_ROWS])
-        self._split_rows = order[:_SPLIT_ROWS]
+        self._split_rows = order[::-1][:_SPLIT_ROWS]
+        # On rows whose pairs tell the error, features chosen for them would look too good.
+        others = self._split_rows[1::2]
+        fresh = others[~np.isin(others, self._rows)]
+        self._is_fresh = len(fresh) >= _FRESH
+        self._energy_rows = (fresh if self._is_fresh else others)[:_HARMONIC_ROWS]
 
     @cached_property
     def expansion(self) -> Expansion:
@@ -95,12 +103,15 @@ class Sample:
         many = self.X.shape[1] > width // _WIDE
         return many and bool(np.any(self.expansion.degrees == 1))
 
+    def _unit_rows(self, some: NDArray[np.int64]) -> tuple[Array, Array]:
+        """Return some rows, made to norm 1 (or 0), and their norms."""
+        rows, norms = take(self.X, some), self.norms[some]
+        rows = rows.toarray() if sp.issparse(rows) else rows
+        return np.asarray(rows, np.float64) * inverse(norms)[:, None], norms
+
     @cached_property
     def _unit(self) -> Array:
-        """Some rows, of norm 1 or 0."""
-        rows = take(self.X, self._rows)
-        rows = rows.toarray() if sp.issparse(rows) else rows
-        return np.asarray(rows, np.float64) * inverse(self.norms[self._rows])[:, None]
+        return self._unit_rows(self._rows)[0]
 
     @cached_property
     def _pairs(self) -> Pairs:
@@ -129,19 +140,12 @@ class Sample:
         return Fit(self.expansion, *fit_factors(self._pairs, *shape, tails))
 
     @cached_property
-    def _many(self) -> tuple[Array, Array]:
-        """Many rows, of norm 1 or 0, and their norms."""
-        rows, norms = take(self.X, self._split_rows), self.norms[self._split_rows]
-        rows = rows.toarray() if sp.issparse(rows) else rows
-        return rows.astype(np.float64) * inverse(norms)[:, None], norms
-
-    @cached_property
     def _directions(self) -> Directions | None:
         """The leading directions of the rows, if there are enough of them in few dimensions."""
         n, d = self.X.shape
         if not 2 <= d <= _MOST_DIMENSIONS or n < _ROWS_A_DIMENSION * d:
             return None
-        unit, norms = self._many
+        unit, norms = self._unit_rows(self._split_rows)
         return Directions(unit, self.expansion.weights(norms), self.expansion.degrees, n)
 
     @cached_property
@@ -193,8 +197,8 @@ class Sample:
     def fit_harmonics(self, most: int, width: int) -> Fit | None:
         """Return the fit of spherical harmonics up to some degree, at most `most`."""
         d = self.X.shape[1]
-        q = highest_degree(d, width, min(most, MOST_DEGREE))
-        if q is None or d > width // 2 or self._directions is None:
+        q = highest_degree(d, width, min(most, MOST_HARMONIC_DEGREE))
+        if q is None or self._directions is None:
             return None
         expansion = expand(self.net, self.norms, d, q, self.kernel, harmonic=True)
         axes = self._directions.axes[::-1]
@@ -204,8 +208,8 @@ class Sample:
         columns = [np.flatnonzero(degrees == l) for l in expansion.degrees]
         every = Harmonics(axes, q, np.concatenate(terms), np.concatenate(columns))
         energies = self._energies(every, expansion)
-        # Linear functions of the rows stay linear functions of the features.
-        whole = (expansion.degrees[every.terms] <= 1) & (expansion.ranks[every.terms] == 0)
+        # Of rows unlike the fitted ones, too, the low degrees stay as they are.
+        whole = (expansion.degrees[every.terms] <= WHOLE) & (expansion.ranks[every.terms] == 0)
         size = np.bincount(expansion.degrees[every.terms], energies, q + 1).astype(np.float64)
         best: tuple[float, Array, Harmonics] | None = None
         factors = np.ones(q + 1)
@@ -231,7 +235,7 @@ class Sample:
 
     def _energies(self, harmonics: Harmonics, expansion: Expansion) -> Array:
         """Return the mean square of each feature, on rows that the axes are not fitted to."""
-        unit, norms = (rows[1::2][:_HARMONIC_ROWS] for rows in self._many)
+        unit, norms = self._unit_rows(self._energy_rows)
         sums = np.zeros(len(harmonics.terms))
         features = _HarmonicMap(harmonics, expansion)
         for some in blocks(len(unit), len(sums)):
@@ -264,7 +268,8 @@ class Sample:
             if (split := self.fit_split(fit, width)) is not None:
                 found.append((cost * (1 + _SPLIT_GAIN) * split.error, split))
         if (fit := self.fit_harmonics(most, width)) is not None:
-            cost = (1 + _GAIN) ** np.log2(max(degrees[0], 1)) * (1 + _HARMONIC_GAIN)
+            cost = (1 + _GAIN) ** np.log2(max(degrees[0], 1))
+            cost *= 1 + _HARMONIC_GAIN[0 if self._is_fresh else 1]
             found.append((cost * fit.error, fit))
         return min(found, key=lambda pair: pair[0])[1]
 

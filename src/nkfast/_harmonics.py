@@ -20,20 +20,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaln, roots_jacobi
+from scipy.special import betaln
 
-from ._layer import Moments
 from ._polynomial import _EVEN, _INPUT, _LAST, _LEAF, _LEFT, _ODD, _SPARE, Steps, zero_steps
-from .layers import Sequential
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-MOST_DEGREE = 48
-_LEAST_DEGREE = 3  # with fewer degrees at hand, powers and their sketches are better
-_CANDIDATES = (8, 40000)  # harmonics: that many times the features, or that many
-_NODES = 512  # of the quadrature over cosines
-_CHUNK = 16  # left nodes at a time, to bound memory
+MOST_HARMONIC_DEGREE = 48
+WHOLE = 2  # degrees of which all harmonics are features
+_CANDIDATES = (8, 100000)  # harmonics: that many times the features, or that many
 _TURNED, _TABLE = _LEFT, _LEAF  # buffers: turned rows, and the polynomials of one dimension
 
 
@@ -44,21 +40,21 @@ def n_harmonics(n_features: int, degree: int) -> int:
 
 
 def highest_degree(n_features: int, n_components: int, most: int) -> int | None:
-    """Return up to which degree harmonics are looked at; None if those are too few."""
-    if n_features < 2:
+    """Return up to which degree harmonics are looked at; None if it is no more than `WHOLE`."""
+    if n_features < 2 or sum(n_harmonics(n_features, l) for l in range(WHOLE + 1)) > n_components:
         return None
     limit = max(_CANDIDATES[0] * n_components, _CANDIDATES[1])
     degree, total = -1, 0
     while degree < most and total + n_harmonics(n_features, degree + 1) <= limit:
         degree += 1
         total += n_harmonics(n_features, degree)
-    return degree if degree >= min(_LEAST_DEGREE, most) else None
+    return degree if degree > WHOLE else None
 
 
 def orthogonal(index: float, degree: int) -> Array:
-    """Return b_1..b_q of t p_n = b_n+1 p_n+1 + b_n p_n-1, p orthonormal for (1 - t^2)^(index - 1/2).
+    """Return b_1..b_q of t p_n = b_(n+1) p_(n+1) + b_n p_(n-1), p_n orthonormal polynomials.
 
-    These are Gegenbauer's polynomials of that index, Chebyshev's for index 0.
+    For the weight (1 - t^2)^(index - 1/2): Gegenbauer's of that index, Chebyshev's for index 0.
     """
     n = np.arange(1.0, degree + 1)
     top, bottom = n * (n + 2 * index - 1), 4 * (n + index) * (n + index - 1)
@@ -75,30 +71,6 @@ def zonal(rho: Array, n_features: int, degree: int) -> Array:
             values[n + 1] = x * values[n] - (b[n - 1] * values[n - 1] if n > 0 else 0.0)
             values[n + 1] /= b[n]
     out /= end.reshape(-1, *[1] * rho.ndim)
-    return out
-
-
-def harmonic_coefficients(
-    net: Sequential, a: Array, b: Array, n_features: int, degree: int, kernel: str
-) -> Array:
-    """Return G_l(a_i, b_j); arguments and result as of `expansion.radial_coefficients`.
-
-    By Gauss-Jacobi quadrature over the cosine: P_l is orthogonal for (1 - rho^2)^((d - 3) / 2).
-    """
-    power = (n_features - 3) / 2
-    rho, share = roots_jacobi(_NODES, power, power)
-    weights = zonal(rho, n_features, degree) * (share / share.sum())
-    weights *= np.array([n_harmonics(n_features, l) for l in range(degree + 1)], float)[:, None]
-    out = np.empty((degree + 1, len(a), len(b)))
-    for i in range(0, len(a), _CHUNK):
-        left = a[i : i + _CHUNK, None, None]
-        right = b[None, :, None]
-        k = left * right / n_features * rho
-        end = net._propagate(
-            Moments(k, np.zeros_like(k), left**2 / n_features, right**2 / n_features)
-        )
-        value = np.broadcast_to(end.theta if kernel == "ntk" else end.k, k.shape)
-        out[:, i : i + _CHUNK] = np.moveaxis(value @ weights.T, -1, 0)
     return out
 
 
@@ -146,7 +118,7 @@ def harmonic_basis(n_features: int, degree: int) -> Basis:
     """Return the basis of all harmonics up to that degree, ordered by degree."""
     degrees = np.arange(min(degree, 1) + 1)
     parents, entries = [], []
-    for k in range(2, n_features + 1):
+    for _ in range(2, n_features + 1):
         below = [np.flatnonzero(degrees == p) for p in range(degree + 1)]
         sources, table, found = [], [], []
         for l in range(degree + 1):

@@ -26,13 +26,14 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from . import _core
+from ._coefficients import Kernel
 from ._compression import blocks
 from ._config import get_num_threads
 from ._layer import Activated, Dense, Diagonals, Layer
 from ._rows import inverse, row_norms, scale_rows, side_by_side
 from ._validation import Rows
 from .activations import Activation
-from .expansion import Kernel, _range
+from .expansion import _range
 from .layers import Residual, Row, Sequential
 from .sketch import SRHT, CountSketch, PolySketch, TensorSRHT
 

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
+from ._coefficients import Kernel
 from ._compression import blocks
 from ._config import get_num_threads
 from ._pixel_plan import PixelPlan
 from ._validation import FloatArray
-from .expansion import Kernel
 from .layers import Sequential
 
 Array = NDArray[Any]

@@ -9,22 +9,18 @@ is kept as a Chebyshev series in log a. Cost and error do not grow with depth.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from ._harmonics import harmonic_coefficients, zonal
-from ._layer import Moments
+from ._coefficients import Kernel, harmonic_coefficients, radial_coefficients
+from ._harmonics import zonal
 from .layers import Sequential
 
 Array: TypeAlias = NDArray[np.float64]
-Kernel: TypeAlias = Literal["nngp", "ntk"]
 
-_CIRCLE = 512  # points on the circle on which the kernel is sampled
-_RADIUS = 1e-16 ** (1 / _CIRCLE)  # of that circle: the first aliased coefficient is at rounding
-_CHUNK = 64  # left nodes at a time, to bound memory
 _MAX_HALF = 3.5  # half width in log norm that one Chebyshev series covers: a factor of 1100
 _MARGIN = 1.25  # by which norms may leave the range of the fitted rows
 _SAME = 1e-6  # norms that differ by less, in their logarithms, count as one: rounding of float32
@@ -33,49 +29,6 @@ _FLOOR = 1e-2  # share of the weight that is spread where no data lie
 # degree 0 cost one feature each.
 _RANKS = (4, 1e-5)
 _CONSTANT_RANKS = (6, 1e-10)
-
-
-def radial_coefficients(
-    net: Sequential, a: Array, b: Array, n_features: int, degree: int, kernel: Kernel
-) -> Array:
-    """Return g_l(a_i, b_j), the coefficients of the kernel's power series in rho.
-
-    Parameters
-    ----------
-    net : Sequential
-        A dense network.
-    a, b : ndarray of shape (p,) and (q,)
-        Norms of the left and right points.
-    n_features : int
-        Number of features d; the input's kernel is a b rho / d.
-    degree : int
-        Highest degree.
-    kernel : {"nngp", "ntk"}
-
-    Returns
-    -------
-    ndarray of shape (degree + 1, p, q)
-
-    Notes
-    -----
-    The kernel is analytic in rho inside the unit disk, because every layer's map is a power series
-    with a finite sum at 1. So the coefficients are Cauchy integrals, here a Fourier transform over
-    a circle of radius slightly below 1: no truncated series is composed, so nothing is lost.
-    """
-    turn = np.exp(2j * np.pi * np.arange(_CIRCLE // 2 + 1) / _CIRCLE)
-    rho = _RADIUS * turn
-    out = np.empty((degree + 1, len(a), len(b)))
-    for i in range(0, len(a), _CHUNK):
-        left = a[i : i + _CHUNK, None, None]
-        right = b[None, :, None]
-        k = left * right / n_features * rho
-        end = net._propagate(
-            Moments(k, np.zeros_like(k), left**2 / n_features, right**2 / n_features)
-        )
-        value = np.broadcast_to(end.theta if kernel == "ntk" else end.k, k.shape)
-        series = np.fft.irfft(value.conj(), n=_CIRCLE)[..., : degree + 1]
-        out[:, i : i + _CHUNK] = np.moveaxis(series / _RADIUS ** np.arange(degree + 1), -1, 0)
-    return out
 
 
 @dataclass

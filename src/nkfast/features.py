@@ -13,12 +13,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from . import _core
+from ._coefficients import Kernel
 from ._compiled import Compiled
 from ._compression import blocks, fit_to_kernel, principal_directions
 from ._config import get_num_threads
 from ._feature_map import FeatureMap, relative_error
 from ._fitting import Sample
-from ._harmonics import MOST_DEGREE, harmonic_steps
+from ._harmonics import MOST_HARMONIC_DEGREE, harmonic_steps
 from ._inputs import check_points
 from ._layerwise import LayerwiseMap
 from ._mapped import release, take
@@ -37,7 +38,6 @@ from ._validation import (
     csr_arrays,
 )
 from .allocation import n_monomials
-from .expansion import Kernel
 from .layers import Sequential, takes_images
 
 Array = NDArray[Any]
@@ -50,7 +50,10 @@ _FIRST_WIDTH = 64  # that n_components="auto" tries
 _HELD_OUT = 400  # rows on whose pairs it measures the error, or a quarter of the rows
 _HELD_OUT_IMAGES = 40  # whose exact kernels take milliseconds a pair
 _FEW = 20  # with fewer rows none are held out
-_FITTED = ("error_", "compression_", "expansion_", "allocation_", "factors_", "steps_", "split_", "harmonics_")
+_FITTED = (
+    *("error_", "compression_", "expansion_", "allocation_", "factors_", "steps_"),
+    *("split_", "harmonics_"),
+)
 
 
 class _NeuralFeatures(Compiled, FeatureMap):
@@ -182,7 +185,7 @@ class _NeuralFeatures(Compiled, FeatureMap):
     ) -> None:
         """Fit the expansion of the whole network and draw its sketch."""
         d = sample.X.shape[1]
-        most = MOST_DEGREE if isinstance(self.degree, str) else degrees[0]
+        most = MOST_HARMONIC_DEGREE if isinstance(self.degree, str) else degrees[0]
         found = sample.best(degrees, width, most)
         self.factors_ = found.factors
         self.expansion_ = found.expansion.scale(found.factors)

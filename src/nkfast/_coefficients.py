@@ -1,0 +1,108 @@
+"""The kernel of a network at given norms as a series in the cosine: powers, or zonal harmonics."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import roots_jacobi
+
+from ._harmonics import n_harmonics, zonal
+from ._layer import Moments
+from .layers import Sequential
+
+Array: TypeAlias = NDArray[np.float64]
+Kernel: TypeAlias = Literal["nngp", "ntk"]
+
+_CIRCLE = 512  # points on the circle on which the kernel is sampled
+_RADIUS = 1e-16 ** (1 / _CIRCLE)  # of that circle: the first aliased coefficient is at rounding
+_CHUNK = 64  # left nodes at a time, to bound memory
+_LONG = 200  # powers that harmonics are summed from
+_ENDED = 1e-7  # share of the last of them, below which that is all
+_SERIES = 5  # dimensions from which on high powers hardly matter
+_COSINES = 160  # nodes of a quadrature over them: exact to rounding for all powers that count
+
+
+def radial_coefficients(
+    net: Sequential, a: Array, b: Array, n_features: int, degree: int, kernel: Kernel
+) -> Array:
+    """Return g_l(a_i, b_j), the coefficients of the kernel's power series in rho.
+
+    Parameters
+    ----------
+    net : Sequential
+        A dense network.
+    a, b : ndarray of shape (p,) and (q,)
+        Norms of the left and right points.
+    n_features : int
+        Number of features d; the input's kernel is a b rho / d.
+    degree : int
+        Highest degree.
+    kernel : {"nngp", "ntk"}
+
+    Returns
+    -------
+    ndarray of shape (degree + 1, p, q)
+
+    Notes
+    -----
+    The kernel is analytic in rho inside the unit disk, because every layer's map is a power series
+    with a finite sum at 1. So the coefficients are Cauchy integrals, here a Fourier transform over
+    a circle of radius slightly below 1: no truncated series is composed, so nothing is lost.
+    """
+    turn = np.exp(2j * np.pi * np.arange(_CIRCLE // 2 + 1) / _CIRCLE)
+    rho = _RADIUS * turn
+    out = np.empty((degree + 1, len(a), len(b)))
+    for i in range(0, len(a), _CHUNK):
+        left = a[i : i + _CHUNK, None, None]
+        right = b[None, :, None]
+        k = left * right / n_features * rho
+        end = net._propagate(
+            Moments(k, np.zeros_like(k), left**2 / n_features, right**2 / n_features)
+        )
+        value = np.broadcast_to(end.theta if kernel == "ntk" else end.k, k.shape)
+        series = np.fft.irfft(value.conj(), n=_CIRCLE)[..., : degree + 1]
+        out[:, i : i + _CHUNK] = np.moveaxis(series / _RADIUS ** np.arange(degree + 1), -1, 0)
+    return out
+
+
+def harmonic_coefficients(
+    net: Sequential, a: Array, b: Array, n_features: int, degree: int, kernel: Kernel
+) -> Array:
+    """Return G_l(a_i, b_j), the coefficients of the kernel in the zonal harmonics P_l(rho).
+
+    Parameters
+    ----------
+    net, a, b, n_features, degree, kernel
+        As for `radial_coefficients`; two features at least, which tell the sphere.
+
+    Returns
+    -------
+    ndarray of shape (degree + 1, p, q)
+
+    Notes
+    -----
+    P_l is orthogonal for the weight (1 - rho^2)^((d - 3) / 2), which the angles of the uniform
+    distribution have: G_l = N_l E k P_l. That of a power of rho is known, and of high powers small.
+    In up to four dimensions it is not, and the quadrature takes the kernel itself, unless it has
+    no high powers. G_l has a share of every g_(l + 2 i), so it is positive semi-definite, too.
+    """
+    power = (n_features - 3) / 2
+    rho, share = roots_jacobi(_COSINES, power, power)
+    weights = zonal(rho, n_features, degree) * (share / share.sum())
+    weights *= np.array([n_harmonics(n_features, l) for l in range(degree + 1)], float)[:, None]
+    g = radial_coefficients(net, a, b, n_features, _LONG, kernel)
+    if n_features >= _SERIES or np.all(g[-2:].sum(axis=0) <= _ENDED * np.abs(g).sum(axis=0)):
+        shares = weights @ rho[:, None] ** np.arange(_LONG + 1)
+        return np.asarray(np.tensordot(shares, g, 1))
+    out = np.empty((degree + 1, len(a), len(b)))
+    for i in range(len(a)):  # row by row, to bound memory
+        left, right = a[i], b[:, None]
+        k = left * right / n_features * rho
+        end = net._propagate(
+            Moments(k, np.zeros_like(k), left**2 / n_features, right**2 / n_features)
+        )
+        value = np.broadcast_to(end.theta if kernel == "ntk" else end.k, k.shape)
+        out[:, i] = weights @ value.T
+    return out
