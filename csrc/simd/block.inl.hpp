@@ -140,8 +140,7 @@ void linear(const T* src, std::size_t n, const T* matrix, std::size_t m, T* dst)
 
 // dst[t] = a[t] x dst[t - 1] - b[t] r^2 dst[t - 2] + c[t], where x is the last of n features and r
 // their norm; where dst has no such entry, a[t] or b[t] is 0. a, b and c follow each other.
-template <class T>
-void recurrence(const T* src, std::size_t n, const T* a, std::size_t m, T* dst) {
+template <class T> void recurrence(const T* src, std::size_t n, const T* a, std::size_t m, T* dst) {
   const Vec<T>* x = reinterpret_cast<const Vec<T>*>(src);
   Vec<T>* z = reinterpret_cast<Vec<T>*>(dst);
   const T* b = a + m;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,13 +18,12 @@ from ._factors import FactorProblem, Pairs, fit_factors
 from ._harmonics import (
     MOST_HARMONIC_DEGREE,
     WHOLE,
+    HarmonicMap,
     Harmonics,
     harmonic_basis,
-    harmonic_steps,
     highest_degree,
 )
 from ._mapped import take
-from ._polynomial import build_program
 from ._rows import inverse, row_norms
 from ._split import Directions, Split
 from ._validation import Rows
@@ -227,20 +226,27 @@ class Sample:
                 best = error, factors, some
         assert best is not None
         error, factors, some = best
-        widths, full = (
-            np.bincount(h.terms, minlength=len(expansion.degrees)) for h in (some, every)
-        )
-        plan = Allocation(widths, (widths == full) & (widths > 0), -1, 0.0)
-        return Fit(expansion, factors, plan, error, None, some)
+        used, terms, widths = np.unique(some.terms, return_inverse=True, return_counts=True)
+        plan = Allocation(widths, widths == np.bincount(every.terms)[used], -1, 0.0)
+        some = replace(some, terms=terms)
+        return Fit(expansion.take(used), factors, plan, error, None, some)
 
     def _energies(self, harmonics: Harmonics, expansion: Expansion) -> Array:
         """Return the mean square of each feature, on rows that the axes are not fitted to."""
         unit, norms = self._unit_rows(self._energy_rows)
+        weights = np.square(expansion.weights(norms))
+        basis = harmonic_basis(len(harmonics.axes), harmonics.degree)
+        bare = Harmonics(harmonics.axes, harmonics.degree, basis.degrees, np.arange(basis.size))
+        features = HarmonicMap(bare)
         sums = np.zeros(len(harmonics.terms))
-        features = _HarmonicMap(harmonics, expansion)
-        for some in blocks(len(unit), len(sums)):
-            Z = features(unit[some], norms[some])
-            sums += np.einsum("ij,ij->j", Z, Z)
+        ends = np.searchsorted(basis.degrees, np.arange(harmonics.degree + 2))
+        for some in blocks(len(unit), basis.size):
+            squares = np.square(features(unit[some], np.ones((len(unit[some]), 1))))
+            at = 0
+            for c, l in enumerate(expansion.degrees):
+                part = squares[:, ends[l] : ends[l + 1]]
+                sums[at : at + part.shape[1]] += weights[some, c] @ part
+                at += part.shape[1]
         return sums / len(unit)
 
     def _harmonic_parts(self, harmonics: Harmonics, expansion: Expansion) -> tuple[Array, Array]:
@@ -248,7 +254,8 @@ class Sample:
         i, j = self._nearest
         q = harmonics.degree
         near, far = np.zeros((q + 1, len(self._rows))), np.zeros((q + 1, len(i)))
-        Z = _HarmonicMap(harmonics, expansion)(self._unit, self.norms[self._rows])
+        weights = expansion.weights(self.norms[self._rows])
+        Z = HarmonicMap(harmonics)(self._unit, weights)
         degrees = expansion.degrees[harmonics.terms]
         for l in np.unique(degrees):
             kernel = Z[:, degrees == l] @ Z[:, degrees == l].T
@@ -267,24 +274,8 @@ class Sample:
             found.append((cost * fit.error, fit))
             if (split := self.fit_split(fit, width)) is not None:
                 found.append((cost * (1 + _SPLIT_GAIN) * split.error, split))
-        if (fit := self.fit_harmonics(most, width)) is not None:
+        if (harmonic := self.fit_harmonics(most, width)) is not None:
             cost = (1 + _GAIN) ** np.log2(max(degrees[0], 1))
             cost *= 1 + _HARMONIC_GAIN[0 if self._is_fresh else 1]
-            found.append((cost * fit.error, fit))
+            found.append((cost * harmonic.error, harmonic))
         return min(found, key=lambda pair: pair[0])[1]
-
-
-class _HarmonicMap:
-    """The features of rows, of norm 1 or 0, and their norms."""
-
-    def __init__(self, harmonics: Harmonics, expansion: Expansion) -> None:
-        d, self._n = len(harmonics.axes), len(harmonics.terms)
-        self._program = build_program(d, harmonic_steps(harmonics, self._n))
-        self._expansion = expansion
-
-    def __call__(self, unit: Array, norms: Array) -> Array:
-        out = np.empty((len(unit), self._n))
-        unit, norms = np.ascontiguousarray(unit), np.ascontiguousarray(norms)
-        weights = self._expansion.weights(norms)[:, : self._program.n_weights]
-        self._program.run(unit, None, np.ascontiguousarray(weights), out, get_num_threads())
-        return out

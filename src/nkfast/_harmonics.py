@@ -22,7 +22,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaln
 
-from ._polynomial import _EVEN, _INPUT, _LAST, _LEAF, _LEFT, _ODD, _SPARE, Steps, zero_steps
+from ._config import get_num_threads
+from ._polynomial import (
+    _EVEN,
+    _INPUT,
+    _LAST,
+    _LEAF,
+    _LEFT,
+    _ODD,
+    _SPARE,
+    Steps,
+    build_program,
+    zero_steps,
+)
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -94,12 +106,18 @@ class Basis:
     entries: tuple[Ints, ...]
     degrees: Ints
 
+    @property
+    def size(self) -> int:
+        """Number of harmonics."""
+        return len(self.degrees)
+
     def recurrence(self, k: int) -> tuple[Array, Array, Array]:
         """Return a, b and c of the table of the last of k coordinates: `Program.recurrence`."""
         q = self.degree
         if k == 1:  # the sphere of two points: 1 and x
             n = min(q, 1) + 1
-            return np.arange(n, dtype=float), np.zeros(n), 1.0 - np.arange(n)
+            a = np.arange(n, dtype=np.float64)
+            return a, np.zeros(n), np.asarray(1 - a)
         a, b, c = (np.zeros((q + 1) * (q + 2) // 2) for _ in range(3))
         at = 0
         for p in range(q + 1 if k > 2 else min(q, 1) + 1):
@@ -171,8 +189,11 @@ def harmonic_steps(harmonics: Harmonics, n_components: int) -> Steps:
     ]
     below, target, held = _EVEN, _ODD, np.arange(min(basis.degree, 1) + 1)
     for k in range(2, d + 1):
-        steps.append(("recurrence", _TURNED, k, *basis.recurrence(k), _TABLE))
         parents, entries = basis.parents[k - 2], basis.entries[k - 2]
+        table = basis.recurrence(k)
+        used = _reached(np.unique(entries[needed[k - 1]]), table[2])
+        steps.append(("recurrence", _TURNED, k, *(part[used] for part in table), _TABLE))
+        entries = np.cumsum(used)[entries] - 1
         if k < d:
             steps.append(_products(below, held, parents, entries, needed[k - 1], target))
             below, target, held = target, below, needed[k - 1]
@@ -192,9 +213,37 @@ def harmonic_steps(harmonics: Harmonics, n_components: int) -> Steps:
     return steps + zero_steps(n_components - len(harmonics.terms))
 
 
+def _reached(entries: Ints, starts: Array) -> NDArray[np.bool_]:
+    """Return which entries of a table it takes for some: those before them, from where c is."""
+    run = np.cumsum(starts > 0)  # all c are positive
+    last = np.full(run[-1] + 1, -1)
+    np.maximum.at(last, run[entries], entries)
+    return np.arange(len(run)) <= last[run]
+
+
 def _products(
     below: int, held: Ints, parents: Ints, entries: Ints, wanted: Ints, target: int
 ) -> tuple[Any, ...]:
     """Return the step from the harmonics `held` in buffer `below` to the `wanted` ones."""
     places = np.searchsorted(held, parents[wanted]).astype(np.int32)
     return ("product", below, places, _TABLE, entries[wanted].astype(np.int32), 1.0, target)
+
+
+class HarmonicMap:
+    """These harmonics of rows of norm 1 or 0, times weights."""
+
+    def __init__(self, harmonics: Harmonics) -> None:
+        """Build the program."""
+        d, self._size = len(harmonics.axes), len(harmonics.terms)
+        self._program = build_program(d, harmonic_steps(harmonics, self._size))
+
+    def __call__(self, unit: Array, weights: Array) -> Array:
+        """Return the features of rows with these weights, of shape (n, n_terms) or (n, 1)."""
+        out = np.empty((len(unit), self._size))
+        shape = (len(unit), self._program.n_weights)
+        needed = (
+            np.broadcast_to(weights, shape) if weights.shape[1] == 1 else weights[:, : shape[1]]
+        )
+        needed, unit = np.ascontiguousarray(needed), np.ascontiguousarray(unit)
+        self._program.run(unit, None, needed, out, get_num_threads())
+        return out

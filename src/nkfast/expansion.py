@@ -9,7 +9,7 @@ is kept as a Chebyshev series in log a. Cost and error do not grow with depth.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ _FLOOR = 1e-2  # share of the weight that is spread where no data lie
 # degree 0 cost one feature each.
 _RANKS = (4, 1e-5)
 _CONSTANT_RANKS = (6, 1e-10)
+_HARMONIC_RANKS = (8, 1e-8)  # of which those are taken that have most energy
 
 
 @dataclass
@@ -106,15 +107,24 @@ class Expansion:
 
     def scale(self, factors: Array) -> Expansion:
         """Return the expansion up to degree q with every g_l multiplied by factors[l], l <= q."""
-        kept = self.degrees < len(factors)
-        root = np.sqrt(factors)[self.degrees[kept]]
+        found = self.take(self.degrees < len(factors))
+        root = np.sqrt(factors)[found.degrees]
+        return replace(
+            found,
+            coefficients=found.coefficients * root[:, None],
+            at_zero=found.at_zero * root,
+            basis=found.basis * root[:, None],
+        )
+
+    def take(self, terms: NDArray[Any]) -> Expansion:
+        """Return the expansion of some of the terms, by number or mask."""
         return replace(
             self,
-            degrees=self.degrees[kept],
-            ranks=self.ranks[kept],
-            coefficients=self.coefficients[kept] * root[:, None],
-            at_zero=self.at_zero[kept] * root,
-            basis=self.basis[kept] * root[:, None],
+            degrees=self.degrees[terms],
+            ranks=self.ranks[terms],
+            coefficients=self.coefficients[terms],
+            at_zero=self.at_zero[terms],
+            basis=self.basis[terms],
         )
 
 
@@ -165,7 +175,7 @@ def expand(
     degrees, ranks, series, at_zero, basis = [], [], [], [], []
     for l, part in enumerate(g):
         value, vector = np.linalg.eigh(root[:, None] * part * root)
-        max_rank, tolerance = _RANKS if l > 0 else _CONSTANT_RANKS
+        max_rank, tolerance = _CONSTANT_RANKS if l == 0 else _HARMONIC_RANKS if harmonic else _RANKS
         for r, k in enumerate(np.argsort(value)[::-1][:max_rank]):
             if value[k] <= energy * tolerance:
                 break

@@ -26,7 +26,7 @@ Function = Callable[[Array], Array]
 MAX_TERMS = 192  # of a series: beyond, a table is faster
 _NODE_COUNTS = (6, 9, 13, 18, 25, 34, 48, 66)
 _ANGLE_COUNTS = (16, 24, 36, 54, 80, 120, 180, 256)
-_ROWS = 1 << 13  # entries at a time in `Table.pair`
+_ROWS = 1 << 11  # entries at a time in `Table.pair`
 _NARROW = 0.35  # angles nearer to 0 or pi are left to quadrature in two dimensions
 _DEGREE = 512  # of the series at others: cos(_NARROW)^512 is at rounding
 _ALIKE = 30.0  # factor within which norms of f and f' may differ for one basis
@@ -324,7 +324,8 @@ class Table:
             x = 2 / np.pi * self._cosine(u, v, w) - 1
             for which, values in enumerate(self.values):
                 left, right = self._basis(u, which), self._basis(v, which)
-                rows = np.einsum("nj,mjk,nk->nm", left, values, right, optimize=True)
+                half = np.tensordot(left, values, (1, 1))
+                rows = np.matmul(half, right[:, :, None])[:, :, 0]
                 out[which, part] = np.sum(rows * _chebyshev(x, len(values)), axis=1)
         return out[0].reshape(shape), out[1].reshape(shape)
 
