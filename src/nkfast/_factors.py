@@ -58,6 +58,26 @@ class Pairs:
         counts[: len(rest)] = (len(order) - len(first)) / max(len(rest), 1)
         return np.concatenate([rest, first]), counts
 
+    @property
+    def nearest_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The two rows of each of the `nearest` pairs."""
+        i, j = np.triu_indices(len(self.diagonal), 1)
+        some, _ = self.nearest
+        return i[some], j[some]
+
+    def among(self, rows: NDArray[np.bool_]) -> Pairs:
+        """Return the pairs of some of the rows."""
+        i, j = np.triu_indices(len(self.diagonal), 1)
+        kept = rows[i] & rows[j]
+        return Pairs(
+            self.coefficients[:, kept],
+            self.rho[kept],
+            self.kernel[kept],
+            self.diagonal_coefficients[:, rows],
+            self.diagonal[rows],
+            self.n_rows,
+        )
+
     @cached_property
     def some(self) -> NDArray[np.int64]:
         """Numbers of some pairs: the same in whatever order rows are."""

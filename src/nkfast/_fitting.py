@@ -17,11 +17,10 @@ from ._config import get_num_threads
 from ._factors import FactorProblem, Pairs, fit_factors
 from ._harmonics import (
     MOST_HARMONIC_DEGREE,
-    WHOLE,
     HarmonicMap,
     Harmonics,
     harmonic_basis,
-    highest_degree,
+    n_harmonics,
 )
 from ._mapped import take
 from ._rows import inverse, row_norms
@@ -39,17 +38,21 @@ _COLUMN_ROWS = 20000  # on which the columns' energies are measured
 _SPLIT_ROWS = 8000  # in whose directions, and on which, powers are split
 _MOST_DIMENSIONS = 256  # that are turned: d^2 operations for each row
 _ROWS_A_DIMENSION = 4  # rows at least
-_SPLIT_GAIN = 0.15  # by which the error must fall: other rows than the fitted ones may lose by it
+_GAINS = (0.05, 0.15)  # of fits that are general, and of those closer to the rows they have seen
 _HARMONIC_ROWS = 2000  # on which the energies of harmonics are measured
+_CANDIDATES = (8, 60000)  # harmonics: that many times the features, or that many
+_WHOLE = 2  # degrees that are there for rows of any kind
 _ROUNDS = 3  # of choosing harmonics and fitting their factors
-_FRESH = 200  # of these rows at least are others than those of the pairs, or
-_HARMONIC_GAIN = (0.05, 0.15)  # harmonics must be better by the second share and not by the first
 _GAIN = 0.1  # share of the expected error that twice the degree must save
 
 
 @dataclass
 class Fit:
-    """Factors of the degrees up to some degree, the plan with them, and the expected error."""
+    """Factors of the degrees up to some degree, the plan with them, and the expected error.
+
+    `gain` is the share by which that error must be smaller than other ones to be preferred: on
+    rows that are not fitted to it may be larger.
+    """
 
     expansion: Expansion  # without the factors
     factors: Array
@@ -57,6 +60,7 @@ class Fit:
     error: float
     split: Split | None = None
     harmonics: Harmonics | None = None
+    gain: float = 0.0
 
 
 class Sample:
@@ -74,11 +78,10 @@ class Sample:
         self._rows = np.sort(order[:_ROWS])
         self._column_rows = np.sort(order[:_COLUMN_ROWS])
         self._split_rows = order[::-1][:_SPLIT_ROWS]
-        # On rows whose pairs tell the error, features chosen for them would look too good.
-        others = self._split_rows[1::2]
-        fresh = others[~np.isin(others, self._rows)]
-        self._is_fresh = len(fresh) >= _FRESH
-        self._energy_rows = (fresh if self._is_fresh else others)[:_HARMONIC_ROWS]
+        # Features chosen for the rows whose pairs tell the error would look too good.
+        held = order[: min(_ROWS, len(order) // 2)]
+        self._energy_rows = order[::-1][: min(len(order) - len(held), _HARMONIC_ROWS)]
+        self._held = np.isin(self._rows, held)
 
     @cached_property
     def expansion(self) -> Expansion:
@@ -148,15 +151,13 @@ class Sample:
         return Directions(unit, self.expansion.weights(norms), self.expansion.degrees, n)
 
     @cached_property
-    def _nearest(self) -> tuple[Array, Array]:
-        """The two rows of each of the nearest pairs."""
-        i, j = np.triu_indices(len(self._rows), 1)
-        some, _ = self._pairs.nearest
-        return i[some], j[some]
+    def _held_pairs(self) -> Pairs:
+        """Those of rows that harmonics are not chosen for."""
+        return self._pairs.among(self._held)
 
     def _parts(self, split: Split, q: int) -> tuple[Array, Array]:
         """Return what a split has of each degree, on the diagonal and of the nearest pairs."""
-        i, j = self._nearest
+        i, j = self._pairs.nearest_rows
         turned, u = self._unit @ split.axes.T, self._weights
         near = split.kernel(turned**2, u**2, q)
         return near, split.kernel(turned[i] * turned[j], u[i] * u[j], q)
@@ -191,34 +192,37 @@ class Sample:
         widths = np.bincount(split.terms, split.widths, len(degrees)).astype(np.int64)
         exact = np.bincount(split.terms, ~split.exact, len(degrees)) == 0
         plan = Allocation(widths, exact & (widths > 0), -1, float(np.trace(split.noise)))
-        return Fit(self.expansion, factors, plan, error, split)
+        return Fit(self.expansion, factors, plan, error, split, gain=_GAINS[1])
 
     def fit_harmonics(self, most: int, width: int) -> Fit | None:
         """Return the fit of spherical harmonics up to some degree, at most `most`."""
-        d = self.X.shape[1]
-        q = highest_degree(d, width, min(most, MOST_HARMONIC_DEGREE))
-        if q is None or self._directions is None:
+        d, q = self.X.shape[1], min(most, MOST_HARMONIC_DEGREE)
+        whole_size = sum(n_harmonics(d, l) for l in range(_WHOLE + 1))
+        if d < 2 or whole_size > width or q <= _WHOLE or self._directions is None:
             return None
         expansion = expand(self.net, self.norms, d, q, self.kernel, harmonic=True)
-        axes = self._directions.axes[::-1]
-        degrees = harmonic_basis(d, q).degrees
+        strengths = np.mean(expansion.weights(self.norms[self._rows]) ** 2, axis=0)
+        strengths = np.bincount(expansion.degrees, strengths, q + 1).astype(np.float64)
+        axes, shares = self._directions.axes[::-1], self._directions.shares[::-1]
+        limit = max(_CANDIDATES[0] * width, _CANDIDATES[1])
+        basis = harmonic_basis(shares, strengths, limit, _WHOLE)
         # All pairs of a term and a harmonic of its degree.
-        terms = [np.full(np.sum(degrees == l), c) for c, l in enumerate(expansion.degrees)]
-        columns = [np.flatnonzero(degrees == l) for l in expansion.degrees]
-        every = Harmonics(axes, q, np.concatenate(terms), np.concatenate(columns))
+        columns = [np.flatnonzero(basis.degrees == l) for l in expansion.degrees]
+        terms = [np.full(len(some), c) for c, some in enumerate(columns)]
+        every = Harmonics(axes, basis, np.concatenate(terms), np.concatenate(columns))
+        degrees = expansion.degrees[every.terms]
         energies = self._energies(every, expansion)
-        # Of rows unlike the fitted ones, too, the low degrees stay as they are.
-        whole = (expansion.degrees[every.terms] <= WHOLE) & (expansion.ranks[every.terms] == 0)
-        size = np.bincount(expansion.degrees[every.terms], energies, q + 1).astype(np.float64)
+        whole = (degrees <= _WHOLE) & (expansion.ranks[every.terms] == 0)
+        size = np.bincount(degrees, energies, q + 1).astype(np.float64)
         best: tuple[float, Array, Harmonics] | None = None
-        factors = np.ones(q + 1)
+        factors, pairs = np.ones(q + 1), self._held_pairs
         for _ in range(_ROUNDS):
-            scaled = energies * factors[expansion.degrees[every.terms]]
+            scaled = energies * factors[degrees]
             order = np.lexsort((-scaled, ~whole))[:width]
             order = np.sort(order[(scaled[order] > 0) | whole[order]])
-            some = Harmonics(axes, q, every.terms[order], every.columns[order])
-            problem = FactorProblem(self._pairs, size, self._harmonic_parts(some, expansion))
-            lost = np.bincount(expansion.degrees[some.terms], minlength=q + 1) == 0
+            some = replace(every, terms=every.terms[order], columns=every.columns[order])
+            problem = FactorProblem(pairs, size, self._harmonic_parts(some, expansion))
+            lost = np.bincount(degrees[order], minlength=q + 1) == 0
             nothing = np.zeros((q + 1, q + 1))
             factors = problem.solve(nothing, lost)
             error = problem.error(factors, nothing)
@@ -226,20 +230,19 @@ class Sample:
                 best = error, factors, some
         assert best is not None
         error, factors, some = best
-        used, terms, widths = np.unique(some.terms, return_inverse=True, return_counts=True)
+        used, numbers, widths = np.unique(some.terms, return_inverse=True, return_counts=True)
         plan = Allocation(widths, widths == np.bincount(every.terms)[used], -1, 0.0)
-        some = replace(some, terms=terms)
-        return Fit(expansion.take(used), factors, plan, error, None, some)
+        return Fit(expansion.take(used), factors, plan, error, None, replace(some, terms=numbers))
 
     def _energies(self, harmonics: Harmonics, expansion: Expansion) -> Array:
         """Return the mean square of each feature, on rows that the axes are not fitted to."""
         unit, norms = self._unit_rows(self._energy_rows)
         weights = np.square(expansion.weights(norms))
-        basis = harmonic_basis(len(harmonics.axes), harmonics.degree)
-        bare = Harmonics(harmonics.axes, harmonics.degree, basis.degrees, np.arange(basis.size))
+        basis = harmonics.basis
+        bare = replace(harmonics, terms=basis.degrees, columns=np.arange(basis.size))
         features = HarmonicMap(bare)
         sums = np.zeros(len(harmonics.terms))
-        ends = np.searchsorted(basis.degrees, np.arange(harmonics.degree + 2))
+        ends = np.searchsorted(basis.degrees, np.arange(basis.degree + 2))
         for some in blocks(len(unit), basis.size):
             squares = np.square(features(unit[some], np.ones((len(unit[some]), 1))))
             at = 0
@@ -251,11 +254,11 @@ class Sample:
 
     def _harmonic_parts(self, harmonics: Harmonics, expansion: Expansion) -> tuple[Array, Array]:
         """Return what there is of each degree, on the diagonal and of the nearest pairs."""
-        i, j = self._nearest
-        q = harmonics.degree
-        near, far = np.zeros((q + 1, len(self._rows))), np.zeros((q + 1, len(i)))
-        weights = expansion.weights(self.norms[self._rows])
-        Z = HarmonicMap(harmonics)(self._unit, weights)
+        i, j = self._held_pairs.nearest_rows
+        rows = self._rows[self._held]
+        q = harmonics.basis.degree
+        near, far = np.zeros((q + 1, len(rows))), np.zeros((q + 1, len(i)))
+        Z = HarmonicMap(harmonics)(self._unit[self._held], expansion.weights(self.norms[rows]))
         degrees = expansion.degrees[harmonics.terms]
         for l in np.unique(degrees):
             kernel = Z[:, degrees == l] @ Z[:, degrees == l].T
@@ -267,15 +270,20 @@ class Sample:
 
         Of powers up to one of `degrees`, or of harmonics up to degree `most`.
         """
-        found: list[tuple[float, Fit]] = []
-        for degree in degrees:
-            cost = (1 + _GAIN) ** np.log2(max(degree, 1))
-            fit = self.fit(degree, width)
-            found.append((cost * fit.error, fit))
-            if (split := self.fit_split(fit, width)) is not None:
-                found.append((cost * (1 + _SPLIT_GAIN) * split.error, split))
-        if (harmonic := self.fit_harmonics(most, width)) is not None:
-            cost = (1 + _GAIN) ** np.log2(max(degrees[0], 1))
-            cost *= 1 + _HARMONIC_GAIN[0 if self._is_fresh else 1]
-            found.append((cost * harmonic.error, harmonic))
-        return min(found, key=lambda pair: pair[0])[1]
+        costs = [(1 + _GAIN) ** np.log2(max(degree, 1)) for degree in degrees]
+        whole = [self.fit(degree, width) for degree in degrees]
+        found = list(zip(costs, whole, strict=True))
+        harmonic = self.fit_harmonics(most, width)
+        if harmonic is not None:
+            found.append((costs[0], harmonic))
+        best = min(found, key=_score)
+        if best[1].harmonics is None:
+            splits = [self.fit_split(fit, width) for fit in whole]
+            found = [(c, fit) for c, fit in zip(costs, splits, strict=True) if fit is not None]
+            best = min([best, *found], key=_score)
+        return best[1]
+
+
+def _score(pair: tuple[float, Fit]) -> float:
+    cost, fit = pair
+    return cost * (1 + fit.gain) * fit.error

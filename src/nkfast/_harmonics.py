@@ -14,7 +14,6 @@ of the energy, and only these are features.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from math import comb
 from typing import Any
 
@@ -40,8 +39,8 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 MOST_HARMONIC_DEGREE = 48
-WHOLE = 2  # degrees of which all harmonics are features
-_CANDIDATES = (8, 100000)  # harmonics: that many times the features, or that many
+_BIN, _MOST_COST = 0.05, 30.0  # of the logarithm of the energy, when harmonics are counted
+_TINY = 1e-300
 _TURNED, _TABLE = _LEFT, _LEAF  # buffers: turned rows, and the polynomials of one dimension
 
 
@@ -49,18 +48,6 @@ def n_harmonics(n_features: int, degree: int) -> int:
     """Return N_l, the number of harmonics of that degree."""
     below = comb(n_features + degree - 3, degree - 2) if degree >= 2 else 0
     return comb(n_features + degree - 1, degree) - below
-
-
-def highest_degree(n_features: int, n_components: int, most: int) -> int | None:
-    """Return up to which degree harmonics are looked at; None if it is no more than `WHOLE`."""
-    if n_features < 2 or sum(n_harmonics(n_features, l) for l in range(WHOLE + 1)) > n_components:
-        return None
-    limit = max(_CANDIDATES[0] * n_components, _CANDIDATES[1])
-    degree, total = -1, 0
-    while degree < most and total + n_harmonics(n_features, degree + 1) <= limit:
-        degree += 1
-        total += n_harmonics(n_features, degree)
-    return degree if degree > WHOLE else None
 
 
 def orthogonal(index: float, degree: int) -> Array:
@@ -88,7 +75,7 @@ def zonal(rho: Array, n_features: int, degree: int) -> Array:
 
 @dataclass(frozen=True)
 class Basis:
-    """How all harmonics up to a degree come from those of one dimension less.
+    """How some harmonics up to a degree come from those of one dimension less.
 
     Attributes
     ----------
@@ -131,24 +118,75 @@ class Basis:
         return a[:at], b[:at], c[:at]
 
 
-@lru_cache(maxsize=4)
-def harmonic_basis(n_features: int, degree: int) -> Basis:
-    """Return the basis of all harmonics up to that degree, ordered by degree."""
-    degrees = np.arange(min(degree, 1) + 1)
+def harmonic_basis(shares: Array, energies: Array, limit: int, whole: int) -> Basis:
+    """Return the harmonics that have most energy, as far as that can be told beforehand.
+
+    A harmonic with n_k factors of coordinate k, sum_k n_k = l, has about the energy
+
+        energies_l / N_l prod_k (R_k d / k)^n_k,  R_k = shares_1 + ... + shares_k,
+
+    the same for all of a degree where the rows lie in all directions alike.
+
+    Parameters
+    ----------
+    shares : ndarray of shape (d,)
+        Of the energy of the rows in each coordinate, ascending.
+    energies : ndarray of shape (q + 1,)
+        Of the kernel in each degree.
+    limit : int
+        Of the number of harmonics, roughly.
+    whole : int
+        The degree up to which all are there.
+    """
+    d, q = len(shares), len(energies) - 1
+    k = np.arange(1, d + 1)
+    inside = np.cumsum(shares) / max(float(np.sum(shares)), _TINY)
+    steps = np.maximum(np.log(k / d) - np.log(np.maximum(inside, _TINY)), 0.0)
+    counts = np.array([n_harmonics(d, l) for l in range(q + 1)], float)
+    start = np.maximum.accumulate(np.log(counts) - np.log(np.maximum(energies, _TINY)))
+    most = _highest_cost(steps, start, limit)
+    degrees = np.arange(min(q, 1) + 1)
+    costs = degrees * steps[0]
     parents, entries = [], []
-    for _ in range(2, n_features + 1):
-        below = [np.flatnonzero(degrees == p) for p in range(degree + 1)]
-        sources, table, found = [], [], []
-        for l in range(degree + 1):
-            for p in range(l + 1):
-                sources.append(below[p])
-                place = p * (degree + 1) - p * (p - 1) // 2 + l - p
-                table.append(np.full(len(below[p]), place))
-                found.append(np.full(len(below[p]), l))
-        parents.append(np.concatenate(sources))
-        entries.append(np.concatenate(table))
-        degrees = np.concatenate(found)
-    return Basis(n_features, degree, tuple(parents), tuple(entries), degrees)
+    for step in steps[1:]:
+        sources, table, found, cost = [], [], [], []
+        for n in range(q + 1):
+            total = np.minimum(degrees + n, q)
+            kept = (costs + n * step + start[total] <= most) | (degrees + n <= whole)
+            kept = np.flatnonzero(kept & (degrees + n <= q))
+            if len(kept) == 0:
+                break
+            p = degrees[kept]
+            sources.append(kept)
+            table.append(p * (q + 1) - p * (p - 1) // 2 + n)
+            found.append(p + n)
+            cost.append(costs[kept] + n * step)
+        degrees, costs = np.concatenate(found), np.concatenate(cost)
+        order = np.argsort(degrees, kind="stable")
+        degrees, costs = degrees[order], costs[order]
+        parents.append(np.concatenate(sources)[order])
+        entries.append(np.concatenate(table)[order])
+    return Basis(d, q, tuple(parents), tuple(entries), degrees)
+
+
+def _highest_cost(steps: Array, start: Array, limit: int) -> float:
+    """Return up to which cost there are `limit` harmonics, by counting them in steps of _BIN."""
+    q = len(start) - 1
+    bins = int(_MOST_COST / _BIN)
+    shift = np.rint(steps / _BIN).astype(np.int64)
+    counts = np.zeros((q + 1, bins))
+    counts[0, 0] = 1
+    for k, by in enumerate(shift):
+        before = counts.copy()
+        for n in range(1, (1 if k == 0 else q) + 1):
+            if n * by >= bins:
+                break
+            counts[n:, n * by :] += before[: q + 1 - n, : bins - n * by]
+    cost = (start - start[0])[:, None] + _BIN * np.arange(bins)
+    order = np.argsort(cost, axis=None, kind="stable")
+    total = np.cumsum(counts.ravel()[order])
+    last = int(np.searchsorted(total, limit, side="right"))
+    return float(start[0] + (cost.ravel()[order[last]] if last < len(order) else np.inf))
 
 
 @dataclass(frozen=True)
@@ -159,15 +197,14 @@ class Harmonics:
     ----------
     axes : ndarray of shape (d, d)
         Orthonormal rows, by rising energy of the data: the pole is the last one.
-    degree : int
-        Of the `harmonic_basis`.
+    basis : Basis
     terms, columns : ndarray of shape (n,)
         Of each feature: its term (degree, rank) of the expansion, and its number in the basis;
         ordered by term, then number.
     """
 
     axes: Array
-    degree: int
+    basis: Basis
     terms: Ints
     columns: Ints
 
@@ -177,8 +214,7 @@ def harmonic_steps(harmonics: Harmonics, n_components: int) -> Steps:
 
     Only harmonics that some feature needs are computed, for each number of dimensions.
     """
-    axes, d = harmonics.axes, len(harmonics.axes)
-    basis = harmonic_basis(d, harmonics.degree)
+    axes, basis, d = harmonics.axes, harmonics.basis, len(harmonics.axes)
     needed = [np.unique(harmonics.columns)]
     for parents in basis.parents[::-1]:
         needed.append(np.unique(parents[needed[-1]]))

@@ -117,7 +117,8 @@ class Directions:
         """Look at some of `n_rows` rows, of norm 1 or 0, and their weights u_c in all terms c."""
         some = np.flatnonzero(degrees == 1)[:1] if np.any(degrees == 1) else degrees >= 0
         counts = np.square(weights[::2, some]).sum(axis=1, keepdims=True)
-        _, vectors = np.linalg.eigh((unit[::2] * counts).T @ unit[::2])
+        values, vectors = np.linalg.eigh((unit[::2] * counts).T @ unit[::2])
+        self.shares = np.maximum(values[::-1], 0.0)
         self.axes = np.ascontiguousarray(oriented(vectors[:, ::-1]).T)
         self._squares = np.square(weights[1::2])
         turned = unit[1::2] @ self.axes.T
