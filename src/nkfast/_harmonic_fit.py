@@ -1,0 +1,124 @@
+"""Which spherical harmonics become features, and with which factors on their degrees."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._compression import blocks
+from ._factors import FactorProblem, Pairs
+from ._harmonics import HarmonicMap, Harmonics, harmonic_basis, n_harmonics
+from .expansion import Expansion
+
+Array = NDArray[np.float64]
+
+WHOLE = 2  # degrees that are there for rows of any kind
+_CANDIDATES = (8, 60000)  # harmonics: that many times the features, or that many
+_ROUNDS = 3  # of choosing harmonics and fitting their factors
+
+
+def whole_size(n_features: int) -> int:
+    """Return the number of harmonics up to degree `WHOLE`."""
+    return sum(n_harmonics(n_features, l) for l in range(WHOLE + 1))
+
+
+class Candidates:
+    """Harmonics that may become features: all pairs of a term and a harmonic of its degree."""
+
+    def __init__(
+        self, expansion: Expansion, axes: Array, shares: Array, norms: Array, width: int
+    ) -> None:
+        """Set up candidates for `width` features.
+
+        Parameters
+        ----------
+        expansion : Expansion
+            In harmonics.
+        axes, shares : ndarray of shape (d, d) and (d,)
+            Directions of the rows, and the energies in them, ascending.
+        norms : ndarray of shape (n,)
+            Of some rows.
+        """
+        self.expansion = expansion
+        self.width = width
+        q = int(expansion.degrees.max(initial=0))
+        strengths = np.mean(expansion.weights(norms) ** 2, axis=0)
+        strengths = np.bincount(expansion.degrees, strengths, q + 1).astype(np.float64)
+        limit = max(_CANDIDATES[0] * width, _CANDIDATES[1])
+        basis = harmonic_basis(shares, strengths, limit, WHOLE)
+        columns = [np.flatnonzero(basis.degrees == l) for l in expansion.degrees]
+        terms = [np.full(len(some), c) for c, some in enumerate(columns)]
+        self.every = Harmonics(axes, basis, np.concatenate(terms), np.concatenate(columns))
+        self._degrees = expansion.degrees[self.every.terms]
+        self._whole = (self._degrees <= WHOLE) & (expansion.ranks[self.every.terms] == 0)
+
+    def energies(self, unit: Array, norms: Array) -> Array:
+        """Return the mean square of each candidate; rows have norm 1 or 0 in `unit`."""
+        weights, basis = np.square(self.expansion.weights(norms)), self.every.basis
+        columns = np.arange(basis.size)
+        features = HarmonicMap(replace(self.every, terms=basis.degrees, columns=columns))
+        sums = np.zeros(len(self.every.terms))
+        ends = np.searchsorted(basis.degrees, np.arange(basis.degree + 2))
+        for some in blocks(len(unit), basis.size):
+            squares = np.square(features(unit[some], np.ones((len(unit[some]), 1))))
+            at = 0
+            for c, l in enumerate(self.expansion.degrees):
+                part = squares[:, ends[l] : ends[l + 1]]
+                sums[at : at + part.shape[1]] += weights[some, c] @ part
+                at += part.shape[1]
+        return sums / max(len(unit), 1)
+
+    def fit(
+        self, energies: Array, pairs: Pairs, unit: Array, norms: Array
+    ) -> tuple[float, Array, Harmonics]:
+        """Return the expected error, the factors of the degrees, and the harmonics.
+
+        Those with most energy are chosen, then factors are fitted, which change energies, and so
+        on. What lies above the chosen degrees is missed near rho = 1, where the highest of them
+        can make up for some of it.
+
+        Parameters
+        ----------
+        energies : ndarray
+            Of all candidates.
+        pairs : Pairs
+            Of the rows `unit` and `norms`.
+        """
+        q, degrees = self.every.basis.degree, self._degrees
+        size = np.bincount(degrees, energies, q + 1).astype(np.float64)
+        nothing = np.zeros((q + 1, q + 1))
+        best: tuple[float, Array, Harmonics] | None = None
+        factors = np.ones(q + 1)
+        for _ in range(_ROUNDS):
+            some = self._choose(energies * factors[degrees])
+            problem = FactorProblem(pairs, size, self._parts(some, pairs, unit, norms))
+            lost = np.bincount(self.expansion.degrees[some.terms], minlength=q + 1) == 0
+            factors = problem.solve(nothing, lost)
+            error = problem.error(factors, nothing)
+            if best is None or error < best[0]:
+                best = error, factors, some
+        assert best is not None
+        return best
+
+    def _choose(self, energies: Array) -> Harmonics:
+        """Return those with most energy; the low degrees whatever their energy."""
+        order = np.lexsort((-energies, ~self._whole))[: self.width]
+        order = np.sort(order[(energies[order] > 0) | self._whole[order]])
+        terms, columns = self.every.terms[order], self.every.columns[order]
+        return replace(self.every, terms=terms, columns=columns)
+
+    def _parts(
+        self, harmonics: Harmonics, pairs: Pairs, unit: Array, norms: Array
+    ) -> tuple[Array, Array]:
+        """Return what there is of each degree, on the diagonal and of the nearest pairs."""
+        i, j = pairs.nearest_rows
+        q = harmonics.basis.degree
+        near, far = np.zeros((q + 1, len(unit))), np.zeros((q + 1, len(i)))
+        Z = HarmonicMap(harmonics)(unit, self.expansion.weights(norms))
+        degrees = self.expansion.degrees[harmonics.terms]
+        for l in np.unique(degrees):
+            kernel = Z[:, degrees == l] @ Z[:, degrees == l].T
+            near[l], far[l] = np.diagonal(kernel), kernel[i, j]
+        return near, far
