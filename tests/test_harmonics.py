@@ -258,7 +258,7 @@ def test_degree_is_a_bound():
         phi = nk.NTKFeatures(NET, 3000, degree=degree, random_state=0).fit(X)
         assert phi.degree_ <= degree
         if phi.harmonics_ is not None:
-            assert phi.harmonics_.basis.degree == degree
+            assert phi.harmonics_.basis.degree <= degree
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_any_network_and_width(net):
             assert phi.kernel_error(X)["frobenius"] < 0.05
 
 
-def test_many_dimensions_few_of_which_matter(monkeypatch):
+def test_many_dimensions_few_of_which_matter():
     rng = np.random.default_rng(0)
     basis = rng.standard_normal((3, 60))
 
@@ -290,13 +290,14 @@ def test_many_dimensions_few_of_which_matter(monkeypatch):
         return rng.standard_normal((n, 3)) @ basis + 0.05 * rng.standard_normal((n, 60))
 
     X, new = near_a_plane(3000), near_a_plane(800)
+    sample = Sample(NET, X, "ntk", 32, np.random.RandomState(0))
+    fit = sample.fit_harmonics(48, 2500)
+    assert fit.expansion.degrees.max() > 8
+    assert fit.error < 0.75 * min(sample.fit(degree, 2500).error for degree in (8, 16, 32))
+    # Powers that are split have still less, and are taken.
     phi = nk.NTKFeatures(NET, 2500, random_state=0).fit(X)
-    assert phi.harmonics_ is not None
-    assert phi.degree_ > 8
-    monkeypatch.setattr(Sample, "fit_harmonics", lambda *_: None)
-    powers = nk.NTKFeatures(NET, 2500, random_state=0).fit(X)
-    errors = [each.kernel_error(new)["frobenius"] for each in (phi, powers)]
-    assert errors[0] < 0.9 * errors[1]
+    assert phi.split_ is not None
+    assert phi.kernel_error(new)["frobenius"] < 0.75 * fit.error
 
 
 @pytest.mark.simd

@@ -34,6 +34,7 @@ _MOST_DIMENSIONS = 256  # that are turned: d^2 operations for each row
 _ROWS_A_DIMENSION = 4  # rows at least
 _GAINS = (0.05, 0.15)  # of fits that are general, and of those closer to the rows they have seen
 _HARMONIC_ROWS = 2000  # on which the energies of harmonics are measured
+_FEW_DIMENSIONS = 16  # up to which harmonics that are better than powers are so than split ones
 _GAIN = 0.1  # share of the expected error that twice the degree must save
 
 
@@ -179,8 +180,11 @@ class Sample:
         plan = Allocation(widths, exact & (widths > 0), -1, float(np.trace(split.noise)))
         return Fit(self.expansion, factors, plan, error, split, gain=_GAINS[1])
 
-    def fit_harmonics(self, most: int, width: int) -> Fit | None:
-        """Return the fit of spherical harmonics up to some degree, at most `most`."""
+    def fit_harmonics(self, most: int, width: int, bound: float = np.inf) -> Fit | None:
+        """Return the fit of spherical harmonics up to some degree, at most `most`.
+
+        None if there is none with an expected error, and a gain on it, below the bound.
+        """
         d, q = self.X.shape[1], min(most, MOST_HARMONIC_DEGREE)
         if d < 2 or whole_size(d) > width or q <= WHOLE or self._directions is None:
             return None
@@ -192,6 +196,8 @@ class Sample:
         # Features chosen for the rows whose pairs tell the error would look too good.
         pairs = self._pairs.among(held)
         error, factors, chosen = candidates.fit(energies, pairs, self._unit[held], norms[held])
+        if error * (1 + _GAINS[0]) >= bound:
+            return None
         few = len(self._energy_rows)
         if few < _HARMONIC_ROWS:  # once the error is known, all are looked at
             others = candidates.energies(self._unit[held], norms[held])
@@ -200,7 +206,8 @@ class Sample:
         used, terms, widths = np.unique(chosen.terms, return_inverse=True, return_counts=True)
         plan = Allocation(widths, widths == np.bincount(candidates.every.terms)[used], -1, 0.0)
         chosen = replace(chosen, terms=terms)
-        return Fit(expansion.take(used), factors, plan, error, None, chosen, _GAINS[0])
+        expansion = candidates.expansion.take(used)
+        return Fit(expansion, factors, plan, error, None, chosen, _GAINS[0])
 
     def best(self, degrees: list[int], width: int, most: int) -> Fit:
         """Return the fit of the degree at which the error, and the costs a little, are least.
@@ -210,15 +217,14 @@ class Sample:
         costs = [(1 + _GAIN) ** np.log2(max(degree, 1)) for degree in degrees]
         whole = [self.fit(degree, width) for degree in degrees]
         found = list(zip(costs, whole, strict=True))
-        harmonic = self.fit_harmonics(most, width)
+        bound = _score(min(found, key=_score)) / costs[0]
+        harmonic = self.fit_harmonics(most, width, bound)
         if harmonic is not None:
             found.append((costs[0], harmonic))
-        best = min(found, key=_score)
-        if best[1].harmonics is None:
+        if self.X.shape[1] > _FEW_DIMENSIONS or harmonic is None:
             splits = [self.fit_split(fit, width) for fit in whole]
-            found = [(c, fit) for c, fit in zip(costs, splits, strict=True) if fit is not None]
-            best = min([best, *found], key=_score)
-        return best[1]
+            found += [(c, fit) for c, fit in zip(costs, splits, strict=True) if fit is not None]
+        return min(found, key=_score)[1]
 
 
 def _score(pair: tuple[float, Fit]) -> float:

@@ -41,13 +41,13 @@ class Candidates:
         norms : ndarray of shape (n,)
             Of some rows.
         """
-        self.expansion = expansion
         self.width = width
         q = int(expansion.degrees.max(initial=0))
         strengths = np.mean(expansion.weights(norms) ** 2, axis=0)
         strengths = np.bincount(expansion.degrees, strengths, q + 1).astype(np.float64)
         limit = max(_CANDIDATES[0] * width, _CANDIDATES[1])
         basis = harmonic_basis(shares, strengths, limit, WHOLE)
+        self.expansion = expansion = expansion.take(expansion.degrees <= basis.degree)
         columns = [np.flatnonzero(basis.degrees == l) for l in expansion.degrees]
         terms = [np.full(len(some), c) for c, some in enumerate(columns)]
         self.every = Harmonics(axes, basis, np.concatenate(terms), np.concatenate(columns))

@@ -14,6 +14,7 @@ of the energy, and only these are features.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import comb
 from typing import Any
 
@@ -100,22 +101,27 @@ class Basis:
 
     def recurrence(self, k: int) -> tuple[Array, Array, Array]:
         """Return a, b and c of the table of the last of k coordinates: `Program.recurrence`."""
-        q = self.degree
-        if k == 1:  # the sphere of two points: 1 and x
-            n = min(q, 1) + 1
-            a = np.arange(n, dtype=np.float64)
-            return a, np.zeros(n), np.asarray(1 - a)
-        a, b, c = (np.zeros((q + 1) * (q + 2) // 2) for _ in range(3))
-        at = 0
-        for p in range(q + 1 if k > 2 else min(q, 1) + 1):
-            # What (1 - t^2)^p takes from the measure of the last coordinate.
-            share = betaln(0.5, p + (k - 1) / 2) - betaln(0.5, (k - 1) / 2)
-            c[at] = np.exp(-share / 2)
-            step = orthogonal(p + (k - 2) / 2, q - p)
-            a[at + 1 : at + len(step) + 1] = 1 / step
-            b[at + 2 : at + len(step) + 1] = step[:-1] / step[1:]
-            at += q - p + 1
-        return a[:at], b[:at], c[:at]
+        return _recurrence(k, self.degree)
+
+
+@lru_cache(maxsize=1000)
+def _recurrence(k: int, q: int) -> tuple[Array, Array, Array]:
+    """Return what `Basis.recurrence` does, for degrees up to q."""
+    if k == 1:  # the sphere of two points: 1 and x
+        n = min(q, 1) + 1
+        a = np.arange(n, dtype=np.float64)
+        return a, np.zeros(n), np.asarray(1 - a)
+    a, b, c = (np.zeros((q + 1) * (q + 2) // 2) for _ in range(3))
+    at = 0
+    for p in range(q + 1 if k > 2 else min(q, 1) + 1):
+        # What (1 - t^2)^p takes from the measure of the last coordinate.
+        share = betaln(0.5, p + (k - 1) / 2) - betaln(0.5, (k - 1) / 2)
+        c[at] = np.exp(-share / 2)
+        step = orthogonal(p + (k - 2) / 2, q - p)
+        a[at + 1 : at + len(step) + 1] = 1 / step
+        b[at + 2 : at + len(step) + 1] = step[:-1] / step[1:]
+        at += q - p + 1
+    return a[:at], b[:at], c[:at]
 
 
 def harmonic_basis(shares: Array, energies: Array, limit: int, whole: int) -> Basis:
@@ -147,25 +153,25 @@ def harmonic_basis(shares: Array, energies: Array, limit: int, whole: int) -> Ba
     most = _highest_cost(steps, start, limit)
     degrees = np.arange(min(q, 1) + 1)
     costs = degrees * steps[0]
-    parents, entries = [], []
+    parents, below = [], []
     for step in steps[1:]:
-        sources, table, found, cost = [], [], [], []
+        sources, found, cost = [], [], []
         for n in range(q + 1):
             total = np.minimum(degrees + n, q)
             kept = (costs + n * step + start[total] <= most) | (degrees + n <= whole)
             kept = np.flatnonzero(kept & (degrees + n <= q))
             if len(kept) == 0:
                 break
-            p = degrees[kept]
             sources.append(kept)
-            table.append(p * (q + 1) - p * (p - 1) // 2 + n)
-            found.append(p + n)
+            found.append(degrees[kept] + n)
             cost.append(costs[kept] + n * step)
-        degrees, costs = np.concatenate(found), np.concatenate(cost)
-        order = np.argsort(degrees, kind="stable")
-        degrees, costs = degrees[order], costs[order]
+        total = np.concatenate(found)
+        order = np.argsort(total, kind="stable")
         parents.append(np.concatenate(sources)[order])
-        entries.append(np.concatenate(table)[order])
+        below.append((degrees[parents[-1]], total[order]))
+        degrees, costs = total[order], np.concatenate(cost)[order]
+    q = int(degrees.max())
+    entries = [p * (q + 1) - p * (p - 1) // 2 + l - p for p, l in below]
     return Basis(d, q, tuple(parents), tuple(entries), degrees)
 
 
