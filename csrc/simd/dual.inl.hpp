@@ -1,17 +1,20 @@
-// Dual activations of one row of pairs, in float64: k <- E f(u) f(v), theta <- theta E f'(u) f'(v).
+// Dual activations of one row of pairs: k <- E f(u) f(v), theta <- theta E f'(u) f'(v). The maps here
+// are in float64, those in float32 in dual_single.inl.hpp.
 //
 // Every loop runs over whole vectors: row.n is a multiple of kDualPad.
 
-struct Dual {
-  Real k;
-  Real slope; // E f'(u) f'(v)
+template <class T> struct DualOf {
+  Pair<T> k;
+  Pair<T> slope; // E f'(u) f'(v)
 };
+using Dual = DualOf<double>;
 
 // f(j, c) for every vector of covariances c at columns j...
-template <class F> inline __attribute__((always_inline)) void each(const DualRow& row, F f) {
-  constexpr std::size_t W = 2 * kLanes<double>;
-  Real* k = reinterpret_cast<Real*>(row.k);
-  Real* theta = reinterpret_cast<Real*>(row.theta);
+template <class T, class F>
+inline __attribute__((always_inline)) void each(const DualRowOf<T>& row, F f) {
+  constexpr std::size_t W = 2 * kLanes<T>;
+  Pair<T>* k = reinterpret_cast<Pair<T>*>(row.k);
+  Pair<T>* theta = reinterpret_cast<Pair<T>*>(row.theta);
   const std::size_t n = row.n / W;
   if (theta == nullptr) {
     for (std::size_t i = 0; i < n; ++i) {
@@ -20,15 +23,15 @@ template <class F> inline __attribute__((always_inline)) void each(const DualRow
     return;
   }
   for (std::size_t i = 0; i < n; ++i) {
-    const Dual dual = f(i, k[i]);
+    const DualOf<T> dual = f(i, k[i]);
     k[i] = dual.k;
     theta[i] = theta[i] * dual.slope;
   }
 }
 #define NKFAST_EACH [&](std::size_t i, Real c) __attribute__((always_inline))->Dual
 
-inline const Real* column(const DualRow& row, std::size_t t) {
-  return reinterpret_cast<const Real*>(row.right + t * row.ld);
+template <class T> inline const Pair<T>* column(const DualRowOf<T>& row, std::size_t t) {
+  return reinterpret_cast<const Pair<T>*>(row.right + t * row.ld);
 }
 
 template <bool kRough> inline void rectifier_row(const DualRow& row) {
@@ -267,12 +270,13 @@ void gabor(const DualRow& row) {
       });
 }
 
-void affine(double w2, double b2, std::size_t n, double* k, double* theta, bool first) {
-  constexpr std::size_t W = kLanes<double>;
-  Lane* x = reinterpret_cast<Lane*>(k);
-  Lane* y = reinterpret_cast<Lane*>(theta);
-  const Lane w = splat(w2);
-  const Lane b = splat(b2);
+template <class T>
+void affine(double w2, double b2, std::size_t n, T* k, T* theta, bool first) {
+  constexpr std::size_t W = kLanes<T>;
+  Vec<T>* x = reinterpret_cast<Vec<T>*>(k);
+  Vec<T>* y = reinterpret_cast<Vec<T>*>(theta);
+  const Vec<T> w = splat(static_cast<T>(w2));
+  const Vec<T> b = splat(static_cast<T>(b2));
   if (theta == nullptr) {
     for (std::size_t i = 0; i < n / W; ++i) {
       x[i] = fused(w, x[i], b);

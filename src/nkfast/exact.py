@@ -348,6 +348,7 @@ class RowPairs:
             scale, n_threads = 1 / self.X.shape[1], get_num_threads()
             if self._tiled:
                 X, Z = self._points(self.X[rows]), self._points(self.Z[cols])
+                program.be_single()
                 program.run_points(X, Z, scale, to, n_threads)
             else:
                 program.run_products(self._products(rows, cols), scale, to, n_threads)
