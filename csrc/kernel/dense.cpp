@@ -14,7 +14,7 @@
 namespace nkfast {
 
 void KernelProgram::affine(double w2, double b2) {
-  steps_.push_back({.what = What::kAffine, .w2 = w2, .b2 = b2});
+  steps_.push_back({.what = What::kAffine, .affine = {w2, b2}});
 }
 
 void KernelProgram::activation(DualMap map) {

@@ -64,12 +64,10 @@ private:
   enum class What { kAffine, kActivation, kPush, kAdd };
   struct Step {
     What what;
-    double w2 = 0;
-    double b2 = 0;
+    Affine affine = {};
     std::size_t map = 0;
   };
   void check(const Extent& extent) const;
-  std::size_t most_right_width() const;
   std::size_t run_single(const Points<float>& points, double scale, const Extent& extent,
                          const Target<float>& nngp, const Target<float>& ntk,
                          std::size_t n_threads) const;

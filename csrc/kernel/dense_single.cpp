@@ -178,8 +178,8 @@ std::size_t KernelProgram::run_single(const Points<float>& points, double scale,
           float* k = k_tile.data() + i * ld;
           float* theta = theta_writer.wanted() ? theta_tile.data() + i * ld : nullptr;
           runner.run(whole_panels(n), k, theta,
-                     [&](const DualMap& map, float* own_k, float* own_theta) {
-                       map.apply(r0 + i, c0, whole_panels(n), own_k, own_theta);
+                     [&](const DualMap& map, float* own_k, float* own_theta, const Affine* after) {
+                       map.apply(r0 + i, c0, whole_panels(n), own_k, own_theta, after);
                      });
           // Below the diagonal of a symmetric kernel there is nothing to find.
           gaps.find(i, square ? i + (nngp.diagonal != nullptr || ntk.diagonal != nullptr) : 0, n, k,

@@ -151,7 +151,8 @@ void DualMap::apply(std::size_t i, std::size_t j, std::size_t n, double* k, doub
                     .n = n,
                     .k = k,
                     .theta = theta,
-                    .rough = rough_};
+                    .rough = rough_,
+                    .after = nullptr};
   kernels().dual.map[kind_](row);
 }
 
@@ -165,7 +166,8 @@ bool DualMap::be_single() {
   return true;
 }
 
-void DualMap::apply(std::size_t i, std::size_t j, std::size_t n, float* k, float* theta) const {
+void DualMap::apply(std::size_t i, std::size_t j, std::size_t n, float* k, float* theta,
+                    const Affine* after) const {
   const DualRowOf<float> row{.params = params_.data(),
                              .left = left_.data() + i * left_width_,
                              .right = right_single_.data() + j,
@@ -173,7 +175,8 @@ void DualMap::apply(std::size_t i, std::size_t j, std::size_t n, float* k, float
                              .n = n,
                              .k = k,
                              .theta = theta,
-                             .rough = rough_};
+                             .rough = false,
+                             .after = after};
   kernels().dual_single.map[kind_](row);
 }
 
@@ -192,7 +195,8 @@ void DualMap::apply_at(std::size_t i, const std::uint32_t* columns, std::size_t 
                     .n = n,
                     .k = k,
                     .theta = theta,
-                    .rough = rough_};
+                    .rough = rough_,
+                    .after = nullptr};
   kernels().dual.map[kind_](row);
 }
 

@@ -77,8 +77,10 @@ public:
   // count as points of variance zero).
   void apply(std::size_t i, std::size_t j, std::size_t n, double* k, double* theta) const;
 
-  // The same in float32, after be_single. k is NaN where float64 is needed.
-  void apply(std::size_t i, std::size_t j, std::size_t n, float* k, float* theta) const;
+  // The same in float32, after be_single, and through the layer `after` if not null. k is NaN where
+  // float64 is needed.
+  void apply(std::size_t i, std::size_t j, std::size_t n, float* k, float* theta,
+             const Affine* after) const;
 
   // Row i with n columns of any order, for kinds that have a map in float32: n is a multiple of
   // kDualFew, numbers past the last column are columns of variance zero; scratch holds right_width

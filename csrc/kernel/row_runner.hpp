@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <type_traits>
 
 namespace nkfast {
 
@@ -15,7 +16,8 @@ public:
   RowRunner(const KernelProgram& program, std::size_t cols)
       : program_(program), cols_(cols), buffer_(2 * program.most_ * cols) {}
 
-  // n products k, theta (null: not wanted); apply(map, k, theta) takes them through an activation.
+  // n products k, theta (null: not wanted); apply(map, k, theta) takes them through an activation, in
+  // float32 apply(map, k, theta, after) through the affine layer that follows, too.
   template <class Apply> void run(std::size_t n, T* k, T* theta, Apply apply) {
     using What = KernelProgram::What;
     bool first = true;
@@ -25,13 +27,21 @@ public:
       std::fill_n(theta, n, T{0});
       first = false;
     }
-    for (const KernelProgram::Step& step : program_.steps_) {
+    const auto& steps = program_.steps_;
+    for (auto at = steps.begin(); at != steps.end(); ++at) {
+      const auto& step = *at;
       switch (step.what) {
       case What::kAffine:
-        dual_table<T>().affine(step.w2, step.b2, n, k, theta, first);
+        dual_table<T>().affine(step.affine.w2, step.affine.b2, n, k, theta, first);
         break;
       case What::kActivation:
-        apply(program_.maps_[step.map], k, theta);
+        if constexpr (std::is_same_v<T, float>) {
+          const bool more = at + 1 != steps.end() && at[1].what == What::kAffine;
+          apply(program_.maps_[step.map], k, theta, more ? &at[1].affine : nullptr);
+          at += more;
+        } else {
+          apply(program_.maps_[step.map], k, theta);
+        }
         break;
       case What::kPush:
         std::copy_n(k, n, kept);

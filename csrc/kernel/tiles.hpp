@@ -17,7 +17,7 @@ inline constexpr std::size_t kMostCols = 256;
 inline constexpr std::size_t kTableBytes = 400000; // of the columns of a tile, all layers together
 // Features that are multiplied at once. In float32 sums of so many are added, or the error would
 // grow with the number of features rather than with its root.
-template <class P> inline constexpr std::size_t kDepthOf = std::is_same_v<P, float> ? 64 : 256;
+template <class P> inline constexpr std::size_t kDepthOf = std::is_same_v<P, float> ? 16 : 256;
 inline constexpr std::size_t kGap = 16;            // or rows of a tile would fall into the same cache set
 
 struct Item { // columns [c0, c1) with rows [r0, r1)

@@ -3,29 +3,27 @@
 //
 // Every loop runs over whole vectors: row.n is a multiple of kDualPad.
 
-template <class T> struct DualOf {
-  Pair<T> k;
-  Pair<T> slope; // E f'(u) f'(v)
+struct Dual {
+  Real k;
+  Real slope; // E f'(u) f'(v)
 };
-using Dual = DualOf<double>;
 
 // f(j, c) for every vector of covariances c at columns j...
-template <class T, class F>
-inline __attribute__((always_inline)) void each(const DualRowOf<T>& row, F f) {
-  constexpr std::size_t W = 2 * kLanes<T>;
-  Pair<T>* k = reinterpret_cast<Pair<T>*>(row.k);
-  Pair<T>* theta = reinterpret_cast<Pair<T>*>(row.theta);
+template <class F> inline __attribute__((always_inline)) void each(const DualRow& row, F f) {
+  constexpr std::size_t W = 2 * kLanes<double>;
+  Real* k = reinterpret_cast<Real*>(row.k);
+  Real* theta = reinterpret_cast<Real*>(row.theta);
   const std::size_t n = row.n / W;
   if (theta == nullptr) {
     for (std::size_t i = 0; i < n; ++i) {
-      k[i] = f(i, k[i]).k;
+      put(k[i], f(i, k[i]).k);
     }
     return;
   }
   for (std::size_t i = 0; i < n; ++i) {
-    const DualOf<T> dual = f(i, k[i]);
-    k[i] = dual.k;
-    theta[i] = theta[i] * dual.slope;
+    const Dual dual = f(i, k[i]);
+    put(k[i], dual.k);
+    put(theta[i], theta[i] * dual.slope);
   }
 }
 #define NKFAST_EACH [&](std::size_t i, Real c) __attribute__((always_inline))->Dual
@@ -277,19 +275,27 @@ void affine(double w2, double b2, std::size_t n, T* k, T* theta, bool first) {
   Vec<T>* y = reinterpret_cast<Vec<T>*>(theta);
   const Vec<T> w = splat(static_cast<T>(w2));
   const Vec<T> b = splat(static_cast<T>(b2));
+  // What rounding to T leaves of w2, which would else add up over the layers; 0 in float64.
+  const Vec<T> low = splat(static_cast<T>(w2 - static_cast<double>(static_cast<T>(w2))));
+  const auto scaled = [&](Vec<T> value, Vec<T> plus) __attribute__((always_inline)) {
+    if constexpr (sizeof(T) == sizeof(float)) {
+      plus = fused(low, value, plus);
+    }
+    return fused(w, value, plus);
+  };
   if (theta == nullptr) {
     for (std::size_t i = 0; i < n / W; ++i) {
-      x[i] = fused(w, x[i], b);
+      x[i] = scaled(x[i], b);
     }
   } else if (first) { // theta holds nothing yet, it counts as zero
     for (std::size_t i = 0; i < n / W; ++i) {
-      x[i] = fused(w, x[i], b);
+      x[i] = scaled(x[i], b);
       y[i] = x[i];
     }
   } else {
     for (std::size_t i = 0; i < n / W; ++i) {
-      x[i] = fused(w, x[i], b);
-      y[i] = fused(w, y[i], x[i]);
+      x[i] = scaled(x[i], b);
+      y[i] = scaled(y[i], x[i]);
     }
   }
 }

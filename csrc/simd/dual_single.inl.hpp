@@ -1,115 +1,172 @@
-// Dual activations of one row of pairs in float32, for results in float32.
+// Dual activations of one row of pairs in float32, for results in float32, and the affine layer that
+// follows: it only changes constants.
 //
 // Near |rho| = 1 a rounding of float32 would be magnified: there k is NaN, which later layers hand
-// on, and kernel/dense.cpp takes these pairs through all layers in float64.
+// on, and kernel/dense_single.cpp takes these pairs through all layers in float64.
+
+using Single = Pair<float>;
+constexpr float kPiSingle = 3.14159274f;
+constexpr double kPiSingleLow = -8.742277657347586e-08; // pi - kPiSingle
+
+// Largest |rho|, and |x| of asin(x), where float32 will do. d(angle) = d(rho) / sqrt(1 - rho^2), and
+// slopes are 1 / sqrt(1 - x^2) and steeper.
+constexpr float kMostRho = 0.95f;
+constexpr float kMostSine = 0.7f;
+constexpr float kSmallSine = 0.3f; // up to here whatever rho is
+
+struct SingleDual {
+  Single k;
+  Single slope;
+};
 
 template <bool B> struct Bool {
   static constexpr bool value = B;
 };
 
-using Single = Pair<float>;
-constexpr float kPiSingle = 3.14159274f;
-constexpr float kPiSingleLow = -8.74227766e-8f;
+// f(j, c) for every pair of vectors of covariances c at columns j..., which knows row.after.
+template <class F> inline __attribute__((always_inline)) void each_single(const DualRowOf<float>& row, F f) {
+  constexpr std::size_t W = 2 * kLanes<float>;
+  Single* k = reinterpret_cast<Single*>(row.k);
+  Single* theta = reinterpret_cast<Single*>(row.theta);
+  const std::size_t n = row.n / W;
+  if (theta == nullptr) {
+    for (std::size_t i = 0; i < n; ++i) {
+      put(k[i], f(i, k[i]).k);
+    }
+  } else if (row.after == nullptr) {
+    for (std::size_t i = 0; i < n; ++i) {
+      const SingleDual dual = f(i, k[i]);
+      put(k[i], dual.k);
+      put(theta[i], theta[i] * dual.slope);
+    }
+  } else {
+    for (std::size_t i = 0; i < n; ++i) {
+      const SingleDual dual = f(i, k[i]);
+      put(k[i], dual.k);
+      put(theta[i], fused(theta[i], dual.slope, dual.k));
+    }
+  }
+}
+#define NKFAST_EACH_SINGLE [&](std::size_t i, Single c) __attribute__((always_inline))->SingleDual
 
-// Largest |rho| of rectifiers: d(angle) = d(rho) / sqrt(1 - rho^2).
-constexpr float kMostRho = 0.99f;
-// Largest |x| of asin(x), where slopes are 1 / sqrt(1 - x^2) and steeper.
-constexpr float kMostSine = 0.9f;
+inline Single single(double x) { return every<Single>(static_cast<float>(x)); }
 
-#define NKFAST_EACH_SINGLE [&](std::size_t i, Single c) __attribute__((always_inline))->DualOf<float>
-
-// y for |y| <= most, else NaN.
-inline Single within(Single y, float most) {
-  return pick(y <= most, y, every<Single>(__builtin_nanf("")));
+// A constant in two parts, whose rounding would otherwise add up over the layers.
+struct Constant {
+  Single high, low;
+  explicit Constant(double x)
+      : high(single(x)), low(single(x - static_cast<double>(static_cast<float>(x)))) {}
+};
+inline Single fused(const Constant& x, Single y, Single z) {
+  return fused(x.high, y, fused(x.low, y, z));
 }
 
-// As arc(), of y = |x| or NaN; w2 = 1 - x^2. Interpolation as there, error 1.8e-8 before rounding.
+// y where `well`, else NaN.
+inline Single only(PairMask<float> well, Single y) {
+  return pick(well, y, every<Single>(__builtin_nanf("")));
+}
+
+// y = |x| of asin(x), largest: x^2 where |rho| = 1.
+inline Single within_sine(Single y, Single y2, Single largest) {
+  const Single apart = only(y2 <= largest * (kMostRho * kMostRho), y);
+  return pick(y <= kSmallSine, y, only(y <= kMostSine, apart));
+}
+
+// As arc(), of y = |x| or NaN. Interpolation as there, error 1.8e-8 before rounding.
 struct SingleArc {
   Single sine;
   Single asin;
 };
-inline SingleArc single_arc(Single y, Single w2) {
-  constexpr float c[] = {0.1666690558195114f,   0.07488510757684708f, 0.04649848863482475f,
-                         0.016413355246186256f, 0.07689473778009415f, -0.09249693155288696f,
-                         0.11124139279127121f};
+inline Single small_arcsine(Single t, Single z) {
+  constexpr float c[] = {0.11124139279127121f,  -0.09249693155288696f, 0.07689473778009415f,
+                         0.016413355246186256f, 0.04649848863482475f,  0.07488510757684708f,
+                         0.1666690558195114f};
+  Single p = every<Single>(c[0]);
+#pragma GCC unroll 8
+  for (int i = 1; i < 7; ++i) {
+    p = fused(p, z, every<Single>(c[i]));
+  }
+  return fused(t * z, p, t);
+}
+inline SingleArc single_arc(Single y) {
+  const Single w2 = fused(-y, y, every<Single>(1.0f));
   const Single sine = root(w2);
   const auto near_one = y > 0.70710678f;
-  const Single t = pick(near_one, sine, y);
-  const Single z = pick(near_one, w2, y * y);
-  const Single small = fused(t * z, polynomial(z, c), t);
-  return {sine, pick(near_one, (kPiSingle / 2 - small) + kPiSingleLow / 2, small)};
+  const Single small = small_arcsine(pick(near_one, sine, y), pick(near_one, w2, y * y));
+  constexpr float low = static_cast<float>(kPiSingleLow / 2);
+  return {sine, pick(near_one, (kPiSingle / 2 - small) + low, small)};
 }
-inline Single single_complement(Single y) { return (1.0f - y) * (1.0f + y); }
 
 void single_rectifier(const DualRowOf<float>& row) {
   const double a = row.params[0];
   const double b = row.params[1];
-  const double unit = 1 / (2 * kPi);
-  const Single squares = every<Single>(static_cast<float>((a * a + b * b) * unit));
-  const Single cross = every<Single>(static_cast<float>(2 * a * b * unit));
-  const Single s = every<Single>(static_cast<float>(row.left[0]));
-  const Single is = every<Single>(static_cast<float>(row.left[1]));
-  const Single jump = every<Single>(static_cast<float>((a - b) * (a - b) * unit));
+  const double w2 = row.after == nullptr ? 1 : row.after->w2;
+  const Single b2 = single(row.after == nullptr ? 0 : row.after->b2);
+  // slope = squares (pi - angle) + cross angle
+  const double unit = w2 / (2 * kPi);
+  const double squares = (a * a + b * b) * unit;
+  const double cross = 2 * a * b * unit;
+  const Constant steep(squares - cross);
+  const Single middle = single((squares + cross) * (kPi / 2));
+  const Single s = single(row.left[0] * (a - b) * (a - b) * unit);
+  const Single is = single(row.left[1]);
   const Single* s2 = column(row, 0);
   const Single* is2 = column(row, 1);
-  const auto map = [&](auto relu) __attribute__((always_inline)) {
-    each(
-        row, NKFAST_EACH_SINGLE {
-          const Single rho = c * (is * is2[i]);
-          const Single y = within(absolute(rho), kMostRho);
-          const SingleArc g = single_arc(y, single_complement(y));
-          const Single asin = with_signs(g.asin, signs_of(rho));
-          const Single rest = asin + kPiSingle / 2;
-          Single slope = squares * rest;
-          if constexpr (!decltype(relu)::value) {
-            slope = fused(cross, kPiSingle / 2 - asin, slope);
-          }
-          return {fused(s * s2[i], jump * g.sine, c * slope), slope};
-        });
-  };
-  a == 0 ? map(Bool<true>{}) : map(Bool<false>{});
+  each_single(
+      row, NKFAST_EACH_SINGLE {
+        const Single rho = c * (is * is2[i]);
+        const Single y = absolute(rho);
+        const SingleArc g = single_arc(only(y <= kMostRho, y));
+        const Single slope = fused(steep, with_signs(g.asin, signs_of(rho)), middle);
+        return {fused(s * s2[i], g.sine, fused(c, slope, b2)), slope};
+      });
 }
 
 void single_asin(const DualRowOf<float>& row) {
   const double* a = row.params;
-  const Single r = every<Single>(static_cast<float>(row.left[0]));
-  const Single scale = every<Single>(static_cast<float>(a[1]));
-  const Single slope = every<Single>(static_cast<float>(a[3]));
+  const double w2 = row.after == nullptr ? 1 : row.after->w2;
+  const double b2 = row.after == nullptr ? 0 : row.after->b2;
+  const Constant a1(w2 * a[0]);
+  const Single a3 = single(w2 * a[2] + b2);
+  const Single scale = single(a[1] * row.left[0]);
+  const Single slope = single(w2 * a[3] * row.left[0]);
+  const Single rest = single(1 - row.left[0] * row.left[0]);
   const Single* r2 = column(row, 0);
-  const Single a1 = every<Single>(static_cast<float>(a[0]));
-  const Single a3 = every<Single>(static_cast<float>(a[2]));
-  each(
+  each_single(
       row, NKFAST_EACH_SINGLE {
-        const Single rr = r * r2[i];
-        const Single x = (c * scale) * rr;
-        const Single y = within(absolute(x), kMostSine);
-        const SingleArc g = single_arc(y, single_complement(y));
-        return {fused(a1, with_signs(g.asin, signs_of(x)), a3), (slope * rr) / g.sine};
+        const Single x = c * (scale * r2[i]);
+        const Single largest = rest * fused(-r2[i], r2[i], every<Single>(1.0f));
+        const Single y = within_sine(absolute(x), x * x, largest);
+        const SingleArc g = single_arc(y);
+        return {fused(a1, with_signs(g.asin, signs_of(x)), a3), (slope * r2[i]) / g.sine};
       });
 }
 
 // See gelu_row.
 void single_gelu(const DualRowOf<float>& row) {
-  const Single r = every<Single>(static_cast<float>(row.left[0]));
-  const Single pr = every<Single>(static_cast<float>(row.left[1] * row.left[0]));
+  const double w2 = row.after == nullptr ? 1 : row.after->w2;
+  const Single b2 = single(row.after == nullptr ? 0 : row.after->b2);
+  const Constant unit(w2 / (2 * kPi));
+  const Single quarter = single(w2 / 4);
+  const Single r = single(row.left[0]);
+  const Single a = single(row.left[0] * row.left[0]);
+  const Single pr = single(row.left[1] * row.left[0]);
   const Single* r2 = column(row, 0);
   const Single* p2 = column(row, 1);
-  constexpr float unit = 0.159154943f; // 1 / (2 pi)
-  const Single quarter = every<Single>(0.25f);
-  each(
+  each_single(
       row, NKFAST_EACH_SINGLE {
         const Single rr = r * r2[i];
         const Single x = c * rr;
-        const Single a = r * r;
+        const Single x2 = x * x;
         const Single b = r2[i] * r2[i];
-        const Single y = within(absolute(x), kMostSine);
-        const SingleArc g = single_arc(y, single_complement(y));
+        const Single pq = pr * (p2[i] * r2[i]);
+        const Single y = within_sine(absolute(x), x2, pq * rr);
+        const SingleArc g = single_arc(y);
         const Single angle = with_signs(g.asin, signs_of(x));
         const Single iw = 1.0f / g.sine;
-        const Single pq = pr * (p2[i] * r2[i]);
-        const Single quotient = fused(pq, g.sine, rr * (x * x) * iw);
-        const Single k = fused(c, fused(angle, every<Single>(unit), quarter), quotient * unit);
+        const Single quotient = fused(pq, g.sine, rr * x2 * iw);
+        const Single k = fused(c, fused(unit, angle, quarter), fused(unit.high, quotient, b2));
         const Single bend = (x * iw) * fused(a * b * iw, iw, a + b);
-        return {k, fused(angle + bend, every<Single>(unit), quarter)};
+        return {k, fused(unit, angle + bend, quarter)};
       });
 }

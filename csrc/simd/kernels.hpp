@@ -108,6 +108,11 @@ constexpr std::size_t kDualPad = 32;
 // Maps that work entry by entry, those with a float32 form among them, take multiples of this many.
 constexpr std::size_t kDualFew = 16;
 
+// k <- w2 k + b2, then theta <- w2 theta + k.
+struct Affine {
+  double w2, b2;
+};
+
 // One row of pairs on its way through an activation: covariances in, kernels out. Pointers but left
 // and params are aligned to 64 bytes; the tables of the maps are described in kernel/dual.hpp.
 template <class T> struct DualRowOf {
@@ -118,7 +123,8 @@ template <class T> struct DualRowOf {
   std::size_t n; // columns, a multiple of kDualPad
   T* k;
   T* theta;   // null: not wanted
-  bool rough; // an error of 1e-9 in angles will do
+  bool rough; // float64: an error of 1e-9 in angles will do
+  const Affine* after; // float32: a layer to go through as well; null: none
 };
 using DualRow = DualRowOf<double>;
 

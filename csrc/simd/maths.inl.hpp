@@ -121,7 +121,14 @@ NKFAST_COMPARISON(<)
 NKFAST_COMPARISON(>)
 NKFAST_COMPARISON(<=)
 #undef NKFAST_COMPARISON
-inline Mask operator<=(Real x, Real y) { return {x.a <= y.a, x.b <= y.b}; }
+template <class T> inline PairMask<T> operator<=(Pair<T> x, Pair<T> y) {
+  return {x.a <= y.a, x.b <= y.b};
+}
+// to = x; GCC would send the whole pair through the stack, too.
+template <class T> inline void put(Pair<T>& to, Pair<T> x) {
+  to.a = x.a;
+  to.b = x.b;
+}
 template <class T> inline Pair<T> operator-(Pair<T> x) { return {-x.a, -x.b}; }
 template <class T> inline Pair<T> fused(Pair<T> x, Pair<T> y, Pair<T> z) {
   return {fused(x.a, y.a, z.a), fused(x.b, y.b, z.b)};
