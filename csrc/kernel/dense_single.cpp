@@ -23,16 +23,15 @@ public:
     std::fill(counts_.begin(), counts_.end(), 0);
     total_ = 0;
   }
-  // Of row i, columns [begin, end) of its n: those that are not finite.
-  void find(std::size_t i, std::size_t begin, std::size_t n, const float* k, const float* theta) {
+  // Of row i, columns begin to n: those whose kernel is not finite.
+  void find(std::size_t i, std::size_t begin, std::size_t n, const float* k) {
     const std::size_t whole = begin / kDualPad * kDualPad;
-    if (begin >= n || (table<float>().finite(k + whole, n - whole) &&
-                       (theta == nullptr || table<float>().finite(theta + whole, n - whole)))) {
+    if (begin >= n || table<float>().finite(k + whole, n - whole)) {
       return;
     }
     std::uint32_t* to = columns_.data() + i * cols_;
     for (std::size_t j = begin; j < n; ++j) {
-      if (!std::isfinite(k[j]) || (theta != nullptr && !std::isfinite(theta[j]))) {
+      if (!std::isfinite(k[j])) {
         *to++ = static_cast<std::uint32_t>(j);
       }
     }
@@ -151,6 +150,7 @@ std::size_t KernelProgram::run_single(const Points<float>& points, double scale,
   const std::vector<Item> items = divide(extent, cols, n_threads);
   n_threads = std::min(n_threads, items.size());
 
+  const std::size_t with_diagonal = nngp.diagonal != nullptr || ntk.diagonal != nullptr;
   std::atomic<std::size_t> next{0};
   std::atomic<std::size_t> again{0};
   parallel_for(n_threads, n_threads, 1, [&](std::size_t, std::size_t) {
@@ -182,8 +182,7 @@ std::size_t KernelProgram::run_single(const Points<float>& points, double scale,
                        map.apply(r0 + i, c0, whole_panels(n), own_k, own_theta, after);
                      });
           // Below the diagonal of a symmetric kernel there is nothing to find.
-          gaps.find(i, square ? i + (nngp.diagonal != nullptr || ntk.diagonal != nullptr) : 0, n, k,
-                    theta);
+          gaps.find(i, square ? i + with_diagonal : 0, n, k);
         }
         if (gaps.total() > 0) {
           gap_runner.fill(gaps, r0, r1, c0, k_tile.data(),

@@ -83,9 +83,9 @@ public:
       std::copy(from, from + (r1 - r0) * depth, rows_.data());
       rows = rows_.data();
     }
-    for (std::size_t t = 0; t < depth; t += kDepthOf<P>) {
-      const std::size_t n = std::min(kDepthOf<P>, depth - t);
-      for (std::size_t j = c0; j < c1; j += kDualPad) {
+    for (std::size_t j = c0; j < c1; j += kDualPad) {
+      for (std::size_t t = 0; t < depth; t += kDepthOf<P>) {
+        const std::size_t n = std::min(kDepthOf<P>, depth - t);
         dual_table<P>().gram(rows + t, depth, r1 - r0,
                              panels_.data() + (j - c0_) * depth + t * kDualPad, n, tile + (j - c0),
                              ld, t + n == depth ? scale_ : 1.0, t > 0);

@@ -5,8 +5,6 @@
 // on, and kernel/dense_single.cpp takes these pairs through all layers in float64.
 
 using Single = Pair<float>;
-constexpr float kPiSingle = 3.14159274f;
-constexpr double kPiSingleLow = -8.742277657347586e-08; // pi - kPiSingle
 
 // Largest |rho|, and |x| of asin(x), where float32 will do. d(angle) = d(rho) / sqrt(1 - rho^2), and
 // slopes are 1 / sqrt(1 - x^2) and steeper.
@@ -72,30 +70,37 @@ inline Single within_sine(Single y, Single y2, Single largest) {
   return pick(y <= kSmallSine, y, only(y <= kMostSine, apart));
 }
 
-// As arc(), of y = |x| or NaN. Interpolation as there, error 1.8e-8 before rounding.
-struct SingleArc {
-  Single sine;
-  Single asin;
-};
-inline Single small_arcsine(Single t, Single z) {
-  constexpr float c[] = {0.11124139279127121f,  -0.09249693155288696f, 0.07689473778009415f,
-                         0.016413355246186256f, 0.04649848863482475f,  0.07488510757684708f,
-                         0.1666690558195114f};
-  Single p = every<Single>(c[0]);
-#pragma GCC unroll 8
-  for (int i = 1; i < 7; ++i) {
-    p = fused(p, z, every<Single>(c[i]));
+// Of y = |x| or NaN: sqrt(1 - x^2), and unit asin(y), where the series of arc() goes up to 1.8e-8.
+template <bool kUnit> class SingleArc {
+public:
+  explicit SingleArc(double unit)
+      : unit_(single(unit)), right_(single(unit * (kPi / 2))) {
+    constexpr double c[] = {0.11124139279127121, -0.09249693155288696, 0.07689473778009415,
+                            0.016413355246186256, 0.04649848863482475, 0.07488510757684708,
+                            0.1666690558195114};
+    for (int i = 0; i < 7; ++i) {
+      c_[i] = single(unit * c[i]);
+    }
   }
-  return fused(t * z, p, t);
-}
-inline SingleArc single_arc(Single y) {
-  const Single w2 = fused(-y, y, every<Single>(1.0f));
-  const Single sine = root(w2);
-  const auto near_one = y > 0.70710678f;
-  const Single small = small_arcsine(pick(near_one, sine, y), pick(near_one, w2, y * y));
-  constexpr float low = static_cast<float>(kPiSingleLow / 2);
-  return {sine, pick(near_one, (kPiSingle / 2 - small) + low, small)};
-}
+  Single operator()(Single y, Single& sine) const {
+    sine = root(fused(-y, y, every<Single>(1.0f)));
+    const auto near_one = y > 0.70710678f;
+    const Single t = pick(near_one, sine, y);
+    const Single z = t * t;
+    Single p = c_[0];
+#pragma GCC unroll 8
+    for (int i = 1; i < 7; ++i) {
+      p = fused(p, z, c_[i]);
+    }
+    // With unit 1 to half a rounding.
+    const Single small = kUnit ? fused(t * z, p, t) : t * fused(p, z, unit_);
+    return pick(near_one, right_ - small, small);
+  }
+
+private:
+  Single unit_, right_;
+  Single c_[7];
+};
 
 void single_rectifier(const DualRowOf<float>& row) {
   const double a = row.params[0];
@@ -106,7 +111,7 @@ void single_rectifier(const DualRowOf<float>& row) {
   const double unit = w2 / (2 * kPi);
   const double squares = (a * a + b * b) * unit;
   const double cross = 2 * a * b * unit;
-  const Constant steep(squares - cross);
+  const SingleArc<false> arc(squares - cross);
   const Single middle = single((squares + cross) * (kPi / 2));
   const Single s = single(row.left[0] * (a - b) * (a - b) * unit);
   const Single is = single(row.left[1]);
@@ -116,9 +121,10 @@ void single_rectifier(const DualRowOf<float>& row) {
       row, NKFAST_EACH_SINGLE {
         const Single rho = c * (is * is2[i]);
         const Single y = absolute(rho);
-        const SingleArc g = single_arc(only(y <= kMostRho, y));
-        const Single slope = fused(steep, with_signs(g.asin, signs_of(rho)), middle);
-        return {fused(s * s2[i], g.sine, fused(c, slope, b2)), slope};
+        Single sine;
+        const Single asin = arc(only(y <= kMostRho, y), sine);
+        const Single slope = middle + with_signs(asin, signs_of(rho));
+        return {fused(s * s2[i], sine, fused(c, slope, b2)), slope};
       });
 }
 
@@ -126,6 +132,7 @@ void single_asin(const DualRowOf<float>& row) {
   const double* a = row.params;
   const double w2 = row.after == nullptr ? 1 : row.after->w2;
   const double b2 = row.after == nullptr ? 0 : row.after->b2;
+  const SingleArc<true> arc(1);
   const Constant a1(w2 * a[0]);
   const Single a3 = single(w2 * a[2] + b2);
   const Single scale = single(a[1] * row.left[0]);
@@ -137,8 +144,9 @@ void single_asin(const DualRowOf<float>& row) {
         const Single x = c * (scale * r2[i]);
         const Single largest = rest * fused(-r2[i], r2[i], every<Single>(1.0f));
         const Single y = within_sine(absolute(x), x * x, largest);
-        const SingleArc g = single_arc(y);
-        return {fused(a1, with_signs(g.asin, signs_of(x)), a3), (slope * r2[i]) / g.sine};
+        Single sine;
+        const Single asin = arc(y, sine);
+        return {fused(a1, with_signs(asin, signs_of(x)), a3), (slope * r2[i]) / sine};
       });
 }
 
@@ -146,7 +154,8 @@ void single_asin(const DualRowOf<float>& row) {
 void single_gelu(const DualRowOf<float>& row) {
   const double w2 = row.after == nullptr ? 1 : row.after->w2;
   const Single b2 = single(row.after == nullptr ? 0 : row.after->b2);
-  const Constant unit(w2 / (2 * kPi));
+  const SingleArc<false> arc(w2 / (2 * kPi));
+  const Single unit = single(w2 / (2 * kPi));
   const Single quarter = single(w2 / 4);
   const Single r = single(row.left[0]);
   const Single a = single(row.left[0] * row.left[0]);
@@ -161,12 +170,12 @@ void single_gelu(const DualRowOf<float>& row) {
         const Single b = r2[i] * r2[i];
         const Single pq = pr * (p2[i] * r2[i]);
         const Single y = within_sine(absolute(x), x2, pq * rr);
-        const SingleArc g = single_arc(y);
-        const Single angle = with_signs(g.asin, signs_of(x));
-        const Single iw = 1.0f / g.sine;
-        const Single quotient = fused(pq, g.sine, rr * x2 * iw);
-        const Single k = fused(c, fused(unit, angle, quarter), fused(unit.high, quotient, b2));
+        Single sine;
+        const Single angle = quarter + with_signs(arc(y, sine), signs_of(x));
+        const Single iw = 1.0f / sine;
+        const Single quotient = fused(pq, sine, rr * x2 * iw);
+        const Single k = fused(c, angle, fused(unit, quotient, b2));
         const Single bend = (x * iw) * fused(a * b * iw, iw, a + b);
-        return {k, fused(unit, angle + bend, quarter)};
+        return {k, fused(unit, bend, angle)};
       });
 }
