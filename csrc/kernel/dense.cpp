@@ -77,7 +77,7 @@ std::size_t KernelProgram::run(const Source& source, double scale, const Extent&
   std::atomic<std::size_t> next{0};
   parallel_for(n_threads, n_threads, 1, [&](std::size_t, std::size_t) {
     auto products = products_of(source, scale, cols);
-    RowRunner<double> runner(*this, cols);
+    RowRunner<double> runner(*this, 1, cols);
     Writer<T> k_writer(nngp, cols);
     Writer<T> theta_writer(ntk, cols);
     AlignedReals tile(kRows * cols);
@@ -94,9 +94,10 @@ std::size_t KernelProgram::run(const Source& source, double scale, const Extent&
         for (std::size_t i = r0; i < r1; ++i) {
           double* k = tile.data() + (i - r0) * cols;
           const std::size_t n = whole_panels(item.c1 - c0);
-          runner.run(n, k, theta, [&](const DualMap& map, double* own_k, double* own_theta) {
-            map.apply(i, c0, n, own_k, own_theta);
-          });
+          runner.run({.rows = 1, .n = n, .k = k, .theta = theta, .pitch = cols},
+                     [&](const DualMap& map, const TileOf<double>& row) {
+                       map.apply(i, c0, n, row.k, row.theta);
+                     });
           if (k_writer.wanted()) {
             k_writer.row(i - r0, r0, c0, item.c1 - c0, k);
           }

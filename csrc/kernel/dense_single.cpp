@@ -14,6 +14,8 @@
 namespace nkfast {
 namespace {
 
+constexpr std::size_t kAtOnce = 8; // rows that stay in the first-level cache together
+
 // The pairs of a tile that float32 is not enough for, row by row.
 class Gaps {
 public:
@@ -57,7 +59,7 @@ class GapRunner {
 public:
   GapRunner(const KernelProgram& program, const Points<float>& points, double scale,
             std::size_t cols, std::size_t table_width)
-      : cols_(cols), products_(points, scale, cols), runner_(program, cols), tile_(kRows * cols),
+      : cols_(cols), products_(points, scale, 0.0, cols), runner_(program, 1, cols), tile_(kRows * cols),
         k_(cols), theta_(cols), scratch_(table_width * cols), columns_(cols) {}
 
   void columns(std::size_t c0, std::size_t c1) {
@@ -112,9 +114,10 @@ private:
       columns_[t] = static_cast<std::uint32_t>(c0 + at[t < n ? t : 0]);
       k_.data()[t] = products[at[t < n ? t : 0]];
     }
-    runner_.run(padded, k_.data(), theta == nullptr ? nullptr : theta_.data(),
-                [&](const DualMap& map, double* own_k, double* own_theta) {
-                  map.apply_at(i, columns_.data(), padded, scratch_.data(), own_k, own_theta);
+    double* own_theta = theta == nullptr ? nullptr : theta_.data();
+    runner_.run({.rows = 1, .n = padded, .k = k_.data(), .theta = own_theta, .pitch = cols_},
+                [&](const DualMap& map, const TileOf<double>& row) {
+                  map.apply_at(i, columns_.data(), padded, scratch_.data(), row.k, row.theta);
                 });
     for (std::size_t t = 0; t < n; ++t) {
       k[at[t]] = static_cast<float>(k_.data()[t]);
@@ -150,13 +153,14 @@ std::size_t KernelProgram::run_single(const Points<float>& points, double scale,
   const std::vector<Item> items = divide(extent, cols, n_threads);
   n_threads = std::min(n_threads, items.size());
 
-  const std::size_t with_diagonal = nngp.diagonal != nullptr || ntk.diagonal != nullptr;
+  const bool with_diagonal = nngp.diagonal != nullptr || ntk.diagonal != nullptr;
   std::atomic<std::size_t> next{0};
   std::atomic<std::size_t> again{0};
   parallel_for(n_threads, n_threads, 1, [&](std::size_t, std::size_t) {
     const std::size_t ld = cols + kGap;
-    Products<float, float> products(points, scale, cols);
-    RowRunner<float> runner(*this, cols);
+    RowRunner<float> runner(*this, kAtOnce, cols);
+    const Affine first = runner.first();
+    Products<float, float> products(points, scale * first.w2, first.b2, cols);
     GapRunner gap_runner(*this, points, scale, cols, table_width);
     Gaps gaps(cols);
     const Writer<float> k_writer(nngp, cols);
@@ -174,15 +178,22 @@ std::size_t KernelProgram::run_single(const Points<float>& points, double scale,
         const std::size_t n = item.c1 - c0;
         products.fill(r0, r1, c0, item.c1, k_tile.data(), ld);
         gaps.clear();
+        for (std::size_t i = 0; i < r1 - r0; i += kAtOnce) {
+          runner.run({.rows = std::min(kAtOnce, r1 - r0 - i),
+                      .n = whole_panels(n),
+                      .k = k_tile.data() + i * ld,
+                      .theta = theta_writer.wanted() ? theta_tile.data() + i * ld : nullptr,
+                      .pitch = ld},
+                     [&](const DualMap& map, const TileOf<float>& tile) {
+                       map.apply(r0 + i, c0, tile);
+                     });
+        }
         for (std::size_t i = 0; i < r1 - r0; ++i) {
           float* k = k_tile.data() + i * ld;
-          float* theta = theta_writer.wanted() ? theta_tile.data() + i * ld : nullptr;
-          runner.run(whole_panels(n), k, theta,
-                     [&](const DualMap& map, float* own_k, float* own_theta, const Affine* after) {
-                       map.apply(r0 + i, c0, whole_panels(n), own_k, own_theta, after);
-                     });
-          // Below the diagonal of a symmetric kernel there is nothing to find.
-          gaps.find(i, square ? i + with_diagonal : 0, n, k);
+          if (square && with_diagonal) {
+            k[i] = 0; // the exact diagonal comes later
+          }
+          gaps.find(i, square ? i : 0, n, k); // below the diagonal there is nothing to find
         }
         if (gaps.total() > 0) {
           gap_runner.fill(gaps, r0, r1, c0, k_tile.data(),

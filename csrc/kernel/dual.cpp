@@ -151,8 +151,7 @@ void DualMap::apply(std::size_t i, std::size_t j, std::size_t n, double* k, doub
                     .n = n,
                     .k = k,
                     .theta = theta,
-                    .rough = rough_,
-                    .after = nullptr};
+                    .rough = rough_};
   kernels().dual.map[kind_](row);
 }
 
@@ -166,18 +165,20 @@ bool DualMap::be_single() {
   return true;
 }
 
-void DualMap::apply(std::size_t i, std::size_t j, std::size_t n, float* k, float* theta,
-                    const Affine* after) const {
-  const DualRowOf<float> row{.params = params_.data(),
-                             .left = left_.data() + i * left_width_,
-                             .right = right_single_.data() + j,
-                             .ld = ld_,
-                             .n = n,
-                             .k = k,
-                             .theta = theta,
-                             .rough = false,
-                             .after = after};
-  kernels().dual_single.map[kind_](row);
+void DualMap::apply(std::size_t i, std::size_t j, const TileOf<float>& tile) const {
+  const SingleRows rows{.params = params_.data(),
+                        .left = left_.data() + i * left_width_,
+                        .left_width = left_width_,
+                        .right = right_single_.data() + j,
+                        .ld = ld_,
+                        .rows = tile.rows,
+                        .n = tile.n,
+                        .k = tile.k,
+                        .theta = tile.theta,
+                        .pitch = tile.pitch,
+                        .fresh = tile.fresh,
+                        .after = tile.after};
+  kernels().dual_single.map[kind_](rows);
 }
 
 void DualMap::apply_at(std::size_t i, const std::uint32_t* columns, std::size_t n, double* scratch,
@@ -195,8 +196,7 @@ void DualMap::apply_at(std::size_t i, const std::uint32_t* columns, std::size_t 
                     .n = n,
                     .k = k,
                     .theta = theta,
-                    .rough = rough_,
-                    .after = nullptr};
+                    .rough = rough_};
   kernels().dual.map[kind_](row);
 }
 

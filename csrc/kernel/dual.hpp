@@ -28,6 +28,16 @@ private:
 };
 using AlignedReals = Aligned<double>;
 
+// Some rows of pairs: see SingleRows.
+template <class T> struct TileOf {
+  std::size_t rows, n;
+  T* k;
+  T* theta;
+  std::size_t pitch;
+  bool fresh = false;
+  const Affine* after = nullptr;
+};
+
 // An activation between n_left and n_right points: what is known of each of them alone.
 //
 // Columns of left and right; s = sqrt(p), is = 1 / s or 0, p the point's variance:
@@ -77,10 +87,8 @@ public:
   // count as points of variance zero).
   void apply(std::size_t i, std::size_t j, std::size_t n, double* k, double* theta) const;
 
-  // The same in float32, after be_single, and through the layer `after` if not null. k is NaN where
-  // float64 is needed.
-  void apply(std::size_t i, std::size_t j, std::size_t n, float* k, float* theta,
-             const Affine* after) const;
+  // Some rows from i on in float32, after be_single; k is NaN where float64 is needed.
+  void apply(std::size_t i, std::size_t j, const TileOf<float>& tile) const;
 
   // Row i with n columns of any order, for kinds that have a map in float32: n is a multiple of
   // kDualFew, numbers past the last column are columns of variance zero; scratch holds right_width

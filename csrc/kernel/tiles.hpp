@@ -17,7 +17,7 @@ inline constexpr std::size_t kMostCols = 256;
 inline constexpr std::size_t kTableBytes = 400000; // of the columns of a tile, all layers together
 // Features that are multiplied at once. In float32 sums of so many are added, or the error would
 // grow with the number of features rather than with its root.
-template <class P> inline constexpr std::size_t kDepthOf = std::is_same_v<P, float> ? 16 : 256;
+template <class P> inline constexpr std::size_t kDepthOf = std::is_same_v<P, float> ? 32 : 256;
 inline constexpr std::size_t kGap = 16;            // or rows of a tile would fall into the same cache set
 
 struct Item { // columns [c0, c1) with rows [r0, r1)
@@ -52,8 +52,9 @@ inline std::vector<Item> divide(const Extent& extent, std::size_t cols, std::siz
 // Products of a tile in P, from Points: columns are packed once per item, rows once per tile.
 template <class P, class X> class Products {
 public:
-  Products(const Points<X>& points, double scale, std::size_t cols)
-      : points_(points), scale_(scale), panels_(points.depth * cols),
+  // scale <x, z> + shift.
+  Products(const Points<X>& points, double scale, double shift, std::size_t cols)
+      : points_(points), scale_(scale), shift_(shift), panels_(points.depth * cols),
         rows_(std::is_same_v<P, X> ? 0 : points.depth * kRows) {}
 
   void columns(std::size_t c0, std::size_t c1) {
@@ -86,9 +87,10 @@ public:
     for (std::size_t j = c0; j < c1; j += kDualPad) {
       for (std::size_t t = 0; t < depth; t += kDepthOf<P>) {
         const std::size_t n = std::min(kDepthOf<P>, depth - t);
+        const bool last = t + n == depth;
         dual_table<P>().gram(rows + t, depth, r1 - r0,
                              panels_.data() + (j - c0_) * depth + t * kDualPad, n, tile + (j - c0),
-                             ld, t + n == depth ? scale_ : 1.0, t > 0);
+                             ld, last ? scale_ : 1.0, last ? shift_ : 0.0, t > 0);
       }
     }
   }
@@ -96,6 +98,7 @@ public:
 private:
   Points<X> points_;
   double scale_;
+  double shift_;
   std::size_t c0_ = 0;
   Aligned<P> panels_; // for every kDualPad columns (depth, column)
   Aligned<P> rows_;
@@ -126,7 +129,7 @@ private:
 
 template <class X>
 Products<double, X> products_of(const Points<X>& p, double scale, std::size_t cols) {
-  return {p, scale, cols};
+  return {p, scale, 0.0, cols};
 }
 inline CopiedProducts products_of(const GivenProducts& p, double scale, std::size_t cols) {
   return {p, scale, cols};

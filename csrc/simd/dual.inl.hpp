@@ -28,8 +28,8 @@ template <class F> inline __attribute__((always_inline)) void each(const DualRow
 }
 #define NKFAST_EACH [&](std::size_t i, Real c) __attribute__((always_inline))->Dual
 
-template <class T> inline const Pair<T>* column(const DualRowOf<T>& row, std::size_t t) {
-  return reinterpret_cast<const Pair<T>*>(row.right + t * row.ld);
+inline const Real* column(const DualRow& row, std::size_t t) {
+  return reinterpret_cast<const Real*>(row.right + t * row.ld);
 }
 
 template <bool kRough> inline void rectifier_row(const DualRow& row) {

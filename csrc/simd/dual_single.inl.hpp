@@ -17,35 +17,43 @@ struct SingleDual {
   Single slope;
 };
 
-template <bool B> struct Bool {
-  static constexpr bool value = B;
-};
-
-// f(j, c) for every pair of vectors of covariances c at columns j..., which knows row.after.
-template <class F> inline __attribute__((always_inline)) void each_single(const DualRowOf<float>& row, F f) {
+// f(left)(j, c) for every pair of vectors of covariances c at columns j... of a row whose table is
+// left; f knows rows.after.
+template <class F> inline __attribute__((always_inline)) void each(const SingleRows& rows, F f) {
   constexpr std::size_t W = 2 * kLanes<float>;
-  Single* k = reinterpret_cast<Single*>(row.k);
-  Single* theta = reinterpret_cast<Single*>(row.theta);
-  const std::size_t n = row.n / W;
-  if (theta == nullptr) {
-    for (std::size_t i = 0; i < n; ++i) {
-      put(k[i], f(i, k[i]).k);
+  const std::size_t n = rows.n / W;
+  for (std::size_t r = 0; r < rows.rows; ++r) {
+    const auto map = f(rows.left + r * rows.left_width);
+    Single* k = reinterpret_cast<Single*>(rows.k + r * rows.pitch);
+    if (rows.theta == nullptr) {
+      for (std::size_t i = 0; i < n; ++i) {
+        put(k[i], map(i, k[i]).k);
+      }
+      continue;
     }
-  } else if (row.after == nullptr) {
-    for (std::size_t i = 0; i < n; ++i) {
-      const SingleDual dual = f(i, k[i]);
-      put(k[i], dual.k);
-      put(theta[i], theta[i] * dual.slope);
-    }
-  } else {
-    for (std::size_t i = 0; i < n; ++i) {
-      const SingleDual dual = f(i, k[i]);
-      put(k[i], dual.k);
-      put(theta[i], fused(theta[i], dual.slope, dual.k));
+    Single* theta = reinterpret_cast<Single*>(rows.theta + r * rows.pitch);
+    if (rows.after == nullptr) {
+      for (std::size_t i = 0; i < n; ++i) {
+        const Single before = rows.fresh ? k[i] : theta[i];
+        const SingleDual dual = map(i, k[i]);
+        put(k[i], dual.k);
+        put(theta[i], before * dual.slope);
+      }
+    } else {
+      for (std::size_t i = 0; i < n; ++i) {
+        const Single before = rows.fresh ? k[i] : theta[i];
+        const SingleDual dual = map(i, k[i]);
+        put(k[i], dual.k);
+        put(theta[i], fused(before, dual.slope, dual.k));
+      }
     }
   }
 }
-#define NKFAST_EACH_SINGLE [&](std::size_t i, Single c) __attribute__((always_inline))->SingleDual
+#define NKFAST_EACH_SINGLE [=](std::size_t i, Single c) __attribute__((always_inline))->SingleDual
+
+inline const Single* column(const SingleRows& rows, std::size_t t) {
+  return reinterpret_cast<const Single*>(rows.right + t * rows.ld);
+}
 
 inline Single single(double x) { return every<Single>(static_cast<float>(x)); }
 
@@ -102,80 +110,86 @@ private:
   Single c_[7];
 };
 
-void single_rectifier(const DualRowOf<float>& row) {
-  const double a = row.params[0];
-  const double b = row.params[1];
-  const double w2 = row.after == nullptr ? 1 : row.after->w2;
-  const Single b2 = single(row.after == nullptr ? 0 : row.after->b2);
+void single_rectifier(const SingleRows& rows) {
+  const double a = rows.params[0];
+  const double b = rows.params[1];
+  const double w2 = rows.after == nullptr ? 1 : rows.after->w2;
+  const Single b2 = single(rows.after == nullptr ? 0 : rows.after->b2);
   // slope = squares (pi - angle) + cross angle
   const double unit = w2 / (2 * kPi);
   const double squares = (a * a + b * b) * unit;
   const double cross = 2 * a * b * unit;
   const SingleArc<false> arc(squares - cross);
   const Single middle = single((squares + cross) * (kPi / 2));
-  const Single s = single(row.left[0] * (a - b) * (a - b) * unit);
-  const Single is = single(row.left[1]);
-  const Single* s2 = column(row, 0);
-  const Single* is2 = column(row, 1);
-  each_single(
-      row, NKFAST_EACH_SINGLE {
-        const Single rho = c * (is * is2[i]);
-        const Single y = absolute(rho);
-        Single sine;
-        const Single asin = arc(only(y <= kMostRho, y), sine);
-        const Single slope = middle + with_signs(asin, signs_of(rho));
-        return {fused(s * s2[i], sine, fused(c, slope, b2)), slope};
+  const Single* s2 = column(rows, 0);
+  const Single* is2 = column(rows, 1);
+  each(
+      rows, [&](const double* left) __attribute__((always_inline)) {
+        const Single s = single(left[0] * (a - b) * (a - b) * unit);
+        const Single is = single(left[1]);
+        return NKFAST_EACH_SINGLE {
+          const Single rho = c * (is * is2[i]);
+          const Single y = absolute(rho);
+          Single sine;
+          const Single asin = arc(only(y <= kMostRho, y), sine);
+          const Single slope = middle + with_signs(asin, signs_of(rho));
+          return {fused(s * s2[i], sine, fused(c, slope, b2)), slope};
+        };
       });
 }
 
-void single_asin(const DualRowOf<float>& row) {
-  const double* a = row.params;
-  const double w2 = row.after == nullptr ? 1 : row.after->w2;
-  const double b2 = row.after == nullptr ? 0 : row.after->b2;
+void single_asin(const SingleRows& rows) {
+  const double* a = rows.params;
+  const double w2 = rows.after == nullptr ? 1 : rows.after->w2;
+  const double b2 = rows.after == nullptr ? 0 : rows.after->b2;
   const SingleArc<true> arc(1);
   const Constant a1(w2 * a[0]);
   const Single a3 = single(w2 * a[2] + b2);
-  const Single scale = single(a[1] * row.left[0]);
-  const Single slope = single(w2 * a[3] * row.left[0]);
-  const Single rest = single(1 - row.left[0] * row.left[0]);
-  const Single* r2 = column(row, 0);
-  each_single(
-      row, NKFAST_EACH_SINGLE {
-        const Single x = c * (scale * r2[i]);
-        const Single largest = rest * fused(-r2[i], r2[i], every<Single>(1.0f));
-        const Single y = within_sine(absolute(x), x * x, largest);
-        Single sine;
-        const Single asin = arc(y, sine);
-        return {fused(a1, with_signs(asin, signs_of(x)), a3), (slope * r2[i]) / sine};
+  const Single* r2 = column(rows, 0);
+  each(
+      rows, [&](const double* left) __attribute__((always_inline)) {
+        const Single scale = single(a[1] * left[0]);
+        const Single steep = single(w2 * a[3] * left[0]);
+        const Single rest = single(1 - left[0] * left[0]);
+        return NKFAST_EACH_SINGLE {
+          const Single x = c * (scale * r2[i]);
+          const Single largest = rest * fused(-r2[i], r2[i], every<Single>(1.0f));
+          const Single y = within_sine(absolute(x), x * x, largest);
+          Single sine;
+          const Single asin = arc(y, sine);
+          return {fused(a1, with_signs(asin, signs_of(x)), a3), (steep * r2[i]) / sine};
+        };
       });
 }
 
 // See gelu_row.
-void single_gelu(const DualRowOf<float>& row) {
-  const double w2 = row.after == nullptr ? 1 : row.after->w2;
-  const Single b2 = single(row.after == nullptr ? 0 : row.after->b2);
+void single_gelu(const SingleRows& rows) {
+  const double w2 = rows.after == nullptr ? 1 : rows.after->w2;
+  const Single b2 = single(rows.after == nullptr ? 0 : rows.after->b2);
   const SingleArc<false> arc(w2 / (2 * kPi));
   const Single unit = single(w2 / (2 * kPi));
   const Single quarter = single(w2 / 4);
-  const Single r = single(row.left[0]);
-  const Single a = single(row.left[0] * row.left[0]);
-  const Single pr = single(row.left[1] * row.left[0]);
-  const Single* r2 = column(row, 0);
-  const Single* p2 = column(row, 1);
-  each_single(
-      row, NKFAST_EACH_SINGLE {
-        const Single rr = r * r2[i];
-        const Single x = c * rr;
-        const Single x2 = x * x;
-        const Single b = r2[i] * r2[i];
-        const Single pq = pr * (p2[i] * r2[i]);
-        const Single y = within_sine(absolute(x), x2, pq * rr);
-        Single sine;
-        const Single angle = quarter + with_signs(arc(y, sine), signs_of(x));
-        const Single iw = 1.0f / sine;
-        const Single quotient = fused(pq, sine, rr * x2 * iw);
-        const Single k = fused(c, angle, fused(unit, quotient, b2));
-        const Single bend = (x * iw) * fused(a * b * iw, iw, a + b);
-        return {k, fused(unit, bend, angle)};
+  const Single* r2 = column(rows, 0);
+  const Single* p2 = column(rows, 1);
+  each(
+      rows, [&](const double* left) __attribute__((always_inline)) {
+        const Single r = single(left[0]);
+        const Single a = single(left[0] * left[0]);
+        const Single pr = single(left[1] * left[0]);
+        return NKFAST_EACH_SINGLE {
+          const Single rr = r * r2[i];
+          const Single x = c * rr;
+          const Single x2 = x * x;
+          const Single b = r2[i] * r2[i];
+          const Single pq = pr * (p2[i] * r2[i]);
+          const Single y = within_sine(absolute(x), x2, pq * rr);
+          Single sine;
+          const Single angle = quarter + with_signs(arc(y, sine), signs_of(x));
+          const Single iw = 1.0f / sine;
+          const Single quotient = fused(pq, sine, rr * x2 * iw);
+          const Single k = fused(c, angle, fused(unit, quotient, b2));
+          const Single bend = (x * iw) * fused(a * b * iw, iw, a + b);
+          return {k, fused(unit, bend, angle)};
+        };
       });
 }

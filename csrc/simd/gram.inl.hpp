@@ -15,7 +15,7 @@ template <class T> constexpr std::size_t gram_vectors() {
 
 template <std::size_t R, class T>
 inline void gram_rows(const T* x, std::size_t x_ld, const T* panel, std::size_t depth, T* out,
-                      std::size_t ld, T scale, bool add) {
+                      std::size_t ld, T scale, T shift, bool add) {
   constexpr std::size_t W = kLanes<T>;
   constexpr std::size_t V = gram_vectors<T>();
   for (std::size_t j = 0; j < kDualPad; j += V * W) {
@@ -36,7 +36,7 @@ inline void gram_rows(const T* x, std::size_t x_ld, const T* panel, std::size_t 
       Vec<T>* to = reinterpret_cast<Vec<T>*>(out + r * ld + j);
 #pragma GCC unroll 4
       for (std::size_t v = 0; v < V; ++v) {
-        to[v] = (add ? to[v] + sum[r][v] : sum[r][v]) * scale;
+        to[v] = fused(add ? to[v] + sum[r][v] : sum[r][v], splat(scale), splat(shift));
       }
     }
   }
@@ -44,15 +44,16 @@ inline void gram_rows(const T* x, std::size_t x_ld, const T* panel, std::size_t 
 
 template <class T>
 void gram(const T* x, std::size_t x_ld, std::size_t rows, const T* panel, std::size_t depth, T* out,
-          std::size_t ld, double scale, bool add) {
+          std::size_t ld, double scale, double shift, bool add) {
   constexpr std::size_t R = kGramSums / gram_vectors<T>();
   const T by = static_cast<T>(scale);
+  const T plus = static_cast<T>(shift);
   std::size_t r = 0;
   for (; r + R <= rows; r += R) {
-    gram_rows<R>(x + r * x_ld, x_ld, panel, depth, out + r * ld, ld, by, add);
+    gram_rows<R>(x + r * x_ld, x_ld, panel, depth, out + r * ld, ld, by, plus, add);
   }
   for (; r < rows; ++r) {
-    gram_rows<1>(x + r * x_ld, x_ld, panel, depth, out + r * ld, ld, by, add);
+    gram_rows<1>(x + r * x_ld, x_ld, panel, depth, out + r * ld, ld, by, plus, add);
   }
 }
 

@@ -115,18 +115,38 @@ struct Affine {
 
 // One row of pairs on its way through an activation: covariances in, kernels out. Pointers but left
 // and params are aligned to 64 bytes; the tables of the maps are described in kernel/dual.hpp.
-template <class T> struct DualRowOf {
+struct DualRow {
   const double* params;
-  const double* left; // the row's table
-  const T* right;     // the columns' table: entry t of column j lies at right[t * ld + j]
+  const double* left;  // the row's table
+  const double* right; // the columns' table: entry t of column j lies at right[t * ld + j]
   std::size_t ld;
   std::size_t n; // columns, a multiple of kDualPad
-  T* k;
-  T* theta;   // null: not wanted
-  bool rough; // float64: an error of 1e-9 in angles will do
-  const Affine* after; // float32: a layer to go through as well; null: none
+  double* k;
+  double* theta; // null: not wanted
+  bool rough;    // an error of 1e-9 in angles will do
 };
-using DualRow = DualRowOf<double>;
+
+// Some rows in float32, and the affine layer that follows.
+struct SingleRows {
+  const double* params;
+  const double* left; // the rows' tables, left_width apart
+  std::size_t left_width;
+  const float* right;
+  std::size_t ld;
+  std::size_t rows, n;
+  float* k; // rows are `pitch` apart, a multiple of kDualPad / 2
+  float* theta;
+  std::size_t pitch;
+  bool fresh;          // theta holds nothing yet, it counts as k
+  const Affine* after; // null: none
+};
+
+template <class T> struct DualRowsOf {
+  using type = DualRow;
+};
+template <> struct DualRowsOf<float> {
+  using type = SingleRows;
+};
 
 // Of a piecewise polynomial: distances of kinks from zero, and kinks and sides at one of them.
 constexpr std::size_t kMostKinkClasses = 8;
@@ -152,15 +172,15 @@ enum DualKind {
 
 template <class T> struct DualTable {
   // In float32 not all of them (null), and k = NaN where float64 is needed: see dual_single.inl.hpp.
-  void (*map[kDualKinds])(const DualRowOf<T>& row);
+  void (*map[kDualKinds])(const typename DualRowsOf<T>::type& rows);
 
   // k = w2 k + b2, then theta = w2 theta + k (theta null: not wanted; first: it counts as zero).
   void (*affine)(double w2, double b2, std::size_t n, T* k, T* theta, bool first);
 
   // out[r * ld + j] = scale (out[..] if add + sum over t < depth of x[r * x_ld + t] panel[t, j])
-  // for j < kDualPad; a panel holds kDualPad columns as (depth, column).
+  // + shift for j < kDualPad; a panel holds kDualPad columns as (depth, column).
   void (*gram)(const T* x, std::size_t x_ld, std::size_t rows, const T* panel, std::size_t depth,
-               T* out, std::size_t ld, double scale, bool add);
+               T* out, std::size_t ld, double scale, double shift, bool add);
 };
 
 // dst[i * ld + j] = w * sum over t < taps of src[t * tap + i * row_step + j * col_step] + plus[i *
