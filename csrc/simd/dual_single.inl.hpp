@@ -55,16 +55,12 @@ inline const Single* column(const SingleRows& rows, std::size_t t) {
   return reinterpret_cast<const Single*>(rows.right + t * rows.ld);
 }
 
-inline Single single(double x) { return every<Single>(static_cast<float>(x)); }
-
-// A constant in two parts, whose rounding would otherwise add up over the layers.
-struct Constant {
-  Single high, low;
-  explicit Constant(double x)
-      : high(single(x)), low(single(x - static_cast<double>(static_cast<float>(x)))) {}
-};
-inline Single fused(const Constant& x, Single y, Single z) {
-  return fused(x.high, y, fused(x.low, y, z));
+// Constants stay numbers as long as possible: GCC takes both halves of a pair for different.
+inline float single(double x) { return static_cast<float>(x); }
+inline Single fused(float x, Single y, Single z) { return fused(every<Single>(x), y, z); }
+inline Single fused(Single x, Single y, float z) { return fused(x, y, every<Single>(z)); }
+inline Single fused(float x, Single y, float z) {
+  return fused(every<Single>(x), y, every<Single>(z));
 }
 
 // y where `well`, else NaN.
@@ -81,23 +77,22 @@ inline Single within_sine(Single y, Single y2, Single largest) {
 // Of y = |x| or NaN: sqrt(1 - x^2), and unit asin(y), where the series of arc() goes up to 1.8e-8.
 template <bool kUnit> class SingleArc {
 public:
-  explicit SingleArc(double unit)
-      : unit_(single(unit)), right_(single(unit * (kPi / 2))) {
-    constexpr double c[] = {0.11124139279127121, -0.09249693155288696, 0.07689473778009415,
-                            0.016413355246186256, 0.04649848863482475, 0.07488510757684708,
+  explicit SingleArc(double unit) : unit_(single(unit)), right_(single(unit * (kPi / 2))) {
+    constexpr double c[] = {0.11124139279127121,  -0.09249693155288696, 0.07689473778009415,
+                            0.016413355246186256, 0.04649848863482475,  0.07488510757684708,
                             0.1666690558195114};
     for (int i = 0; i < 7; ++i) {
       c_[i] = single(unit * c[i]);
     }
   }
   Single operator()(Single y, Single& sine) const {
-    sine = root(fused(-y, y, every<Single>(1.0f)));
+    sine = root(fused(-y, y, 1.0f));
     const auto near_one = y > 0.70710678f;
     const Single t = pick(near_one, sine, y);
     const Single z = t * t;
-    Single p = c_[0];
+    Single p = fused(c_[0], z, c_[1]);
 #pragma GCC unroll 8
-    for (int i = 1; i < 7; ++i) {
+    for (int i = 2; i < 7; ++i) {
       p = fused(p, z, c_[i]);
     }
     // With unit 1 to half a rounding.
@@ -106,27 +101,27 @@ public:
   }
 
 private:
-  Single unit_, right_;
-  Single c_[7];
+  float unit_, right_;
+  float c_[7];
 };
 
 void single_rectifier(const SingleRows& rows) {
   const double a = rows.params[0];
   const double b = rows.params[1];
   const double w2 = rows.after == nullptr ? 1 : rows.after->w2;
-  const Single b2 = single(rows.after == nullptr ? 0 : rows.after->b2);
+  const float b2 = single(rows.after == nullptr ? 0 : rows.after->b2);
   // slope = squares (pi - angle) + cross angle
   const double unit = w2 / (2 * kPi);
   const double squares = (a * a + b * b) * unit;
   const double cross = 2 * a * b * unit;
   const SingleArc<false> arc(squares - cross);
-  const Single middle = single((squares + cross) * (kPi / 2));
+  const float middle = single((squares + cross) * (kPi / 2));
   const Single* s2 = column(rows, 0);
   const Single* is2 = column(rows, 1);
   each(
       rows, [&](const double* left) __attribute__((always_inline)) {
-        const Single s = single(left[0] * (a - b) * (a - b) * unit);
-        const Single is = single(left[1]);
+        const float s = single(left[0] * (a - b) * (a - b) * unit);
+        const float is = single(left[1]);
         return NKFAST_EACH_SINGLE {
           const Single rho = c * (is * is2[i]);
           const Single y = absolute(rho);
@@ -143,21 +138,22 @@ void single_asin(const SingleRows& rows) {
   const double w2 = rows.after == nullptr ? 1 : rows.after->w2;
   const double b2 = rows.after == nullptr ? 0 : rows.after->b2;
   const SingleArc<true> arc(1);
-  const Constant a1(w2 * a[0]);
-  const Single a3 = single(w2 * a[2] + b2);
+  const float a1 = single(w2 * a[0]);
+  const float low = single(w2 * a[0] - static_cast<double>(a1)); // would add up over the layers
+  const float a3 = single(w2 * a[2] + b2);
   const Single* r2 = column(rows, 0);
   each(
       rows, [&](const double* left) __attribute__((always_inline)) {
-        const Single scale = single(a[1] * left[0]);
-        const Single steep = single(w2 * a[3] * left[0]);
-        const Single rest = single(1 - left[0] * left[0]);
+        const float scale = single(a[1] * left[0]);
+        const float steep = single(w2 * a[3] * left[0]);
+        const float rest = single(1 - left[0] * left[0]);
         return NKFAST_EACH_SINGLE {
           const Single x = c * (scale * r2[i]);
-          const Single largest = rest * fused(-r2[i], r2[i], every<Single>(1.0f));
+          const Single largest = rest * fused(-r2[i], r2[i], 1.0f);
           const Single y = within_sine(absolute(x), x * x, largest);
           Single sine;
-          const Single asin = arc(y, sine);
-          return {fused(a1, with_signs(asin, signs_of(x)), a3), (steep * r2[i]) / sine};
+          const Single angle = with_signs(arc(y, sine), signs_of(x));
+          return {fused(a1, angle, fused(low, angle, a3)), (steep * r2[i]) / sine};
         };
       });
 }
@@ -165,17 +161,17 @@ void single_asin(const SingleRows& rows) {
 // See gelu_row.
 void single_gelu(const SingleRows& rows) {
   const double w2 = rows.after == nullptr ? 1 : rows.after->w2;
-  const Single b2 = single(rows.after == nullptr ? 0 : rows.after->b2);
+  const float b2 = single(rows.after == nullptr ? 0 : rows.after->b2);
   const SingleArc<false> arc(w2 / (2 * kPi));
-  const Single unit = single(w2 / (2 * kPi));
-  const Single quarter = single(w2 / 4);
+  const float unit = single(w2 / (2 * kPi));
+  const float quarter = single(w2 / 4);
   const Single* r2 = column(rows, 0);
   const Single* p2 = column(rows, 1);
   each(
       rows, [&](const double* left) __attribute__((always_inline)) {
-        const Single r = single(left[0]);
-        const Single a = single(left[0] * left[0]);
-        const Single pr = single(left[1] * left[0]);
+        const float r = single(left[0]);
+        const float a = single(left[0] * left[0]);
+        const float pr = single(left[1] * left[0]);
         return NKFAST_EACH_SINGLE {
           const Single rr = r * r2[i];
           const Single x = c * rr;
