@@ -45,7 +45,7 @@ _SINGLE_PAIRS = 1 << 17
 _SINGLE_LAYERS = 8
 _SINGLE_RANGE = (1e-12, 1e12)
 _SINGLE_SAMPLE = 64  # rows and columns of pairs that tell
-_SINGLE_SHARE = 0.5  # of pairs in float64
+_SINGLE_SHARE = 0.2  # of pairs in float64
 
 
 class Diagonal(NamedTuple):
