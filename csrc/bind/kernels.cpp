@@ -81,8 +81,8 @@ struct Destination {
 };
 
 template <class T, class Source>
-std::size_t run_into(const KernelProgram& program, const Source& source, double scale, py::ssize_t rows,
-              py::ssize_t cols, Destination& to, std::size_t n_threads) {
+std::size_t run_into(const KernelProgram& program, const Source& source, double scale,
+                     py::ssize_t rows, py::ssize_t cols, Destination& to, std::size_t n_threads) {
   const auto nngp = target<T>(to.nngp, to.nngp_mirror, to.nngp_diagonal, rows, cols, to.symmetric);
   const auto ntk = target<T>(to.ntk, to.ntk_mirror, to.ntk_diagonal, rows, cols, to.symmetric);
   const Extent extent{static_cast<std::size_t>(rows), static_cast<std::size_t>(cols), to.symmetric};

@@ -53,8 +53,9 @@ public:
   // where that is not enough. False, and nothing changes: a map has no form in float32.
   bool be_single();
 
-  // The kernels from K = scale <x, z>, Theta = 0; returns how many pairs were computed twice. Throws std::invalid_argument if maps are of other
-  // numbers of points, or push and add do not pair. Source is GivenProducts or Points.
+  // The kernels from K = scale <x, z>, Theta = 0; returns how many pairs were computed twice.
+  // Throws std::invalid_argument if maps are of other numbers of points, or push and add do not
+  // pair. Source is GivenProducts or Points.
   template <class Source, class T>
   std::size_t run(const Source& source, double scale, const Extent& extent, const Target<T>& nngp,
                   const Target<T>& ntk, std::size_t n_threads) const;

@@ -59,8 +59,8 @@ class GapRunner {
 public:
   GapRunner(const KernelProgram& program, const Points<float>& points, double scale,
             std::size_t cols, std::size_t table_width)
-      : cols_(cols), products_(points, scale, 0.0, cols), runner_(program, 1, cols), tile_(kRows * cols),
-        k_(cols), theta_(cols), scratch_(table_width * cols), columns_(cols) {}
+      : cols_(cols), products_(points, scale, 0.0, cols), runner_(program, 1, cols),
+        tile_(kRows * cols), k_(cols), theta_(cols), scratch_(table_width * cols), columns_(cols) {}
 
   void columns(std::size_t c0, std::size_t c1) {
     c0_ = c0;
@@ -179,14 +179,13 @@ std::size_t KernelProgram::run_single(const Points<float>& points, double scale,
         products.fill(r0, r1, c0, item.c1, k_tile.data(), ld);
         gaps.clear();
         for (std::size_t i = 0; i < r1 - r0; i += kAtOnce) {
-          runner.run({.rows = std::min(kAtOnce, r1 - r0 - i),
-                      .n = whole_panels(n),
-                      .k = k_tile.data() + i * ld,
-                      .theta = theta_writer.wanted() ? theta_tile.data() + i * ld : nullptr,
-                      .pitch = ld},
-                     [&](const DualMap& map, const TileOf<float>& tile) {
-                       map.apply(r0 + i, c0, tile);
-                     });
+          runner.run(
+              {.rows = std::min(kAtOnce, r1 - r0 - i),
+               .n = whole_panels(n),
+               .k = k_tile.data() + i * ld,
+               .theta = theta_writer.wanted() ? theta_tile.data() + i * ld : nullptr,
+               .pitch = ld},
+              [&](const DualMap& map, const TileOf<float>& tile) { map.apply(r0 + i, c0, tile); });
         }
         for (std::size_t i = 0; i < r1 - r0; ++i) {
           float* k = k_tile.data() + i * ld;

@@ -14,12 +14,12 @@ namespace nkfast {
 // Takes some rows of pairs through the layers; one for each thread.
 template <class T> class RowRunner {
 public:
-  // As float32 maps: they take the affine layer behind them along, and the products bring the first.
+  // As float32 maps: they take the affine layer behind them along, and the products bring the
+  // first.
   static constexpr bool kFused = std::is_same_v<T, float>;
 
   RowRunner(const KernelProgram& program, std::size_t rows, std::size_t cols)
-      : program_(program), rows_(rows), cols_(cols),
-        buffer_(2 * program.most_ * rows * cols) {}
+      : program_(program), rows_(rows), cols_(cols), buffer_(2 * program.most_ * rows * cols) {}
 
   // The affine layer that the products of fused rows bring along.
   Affine first() const {

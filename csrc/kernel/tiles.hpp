@@ -18,7 +18,7 @@ inline constexpr std::size_t kTableBytes = 400000; // of the columns of a tile, 
 // Features that are multiplied at once. In float32 sums of so many are added, or the error would
 // grow with the number of features rather than with its root.
 template <class P> inline constexpr std::size_t kDepthOf = std::is_same_v<P, float> ? 32 : 256;
-inline constexpr std::size_t kGap = 16;            // or rows of a tile would fall into the same cache set
+inline constexpr std::size_t kGap = 16; // or rows of a tile would fall into the same cache set
 
 struct Item { // columns [c0, c1) with rows [r0, r1)
   std::size_t c0, c1, r0, r1;
@@ -37,7 +37,7 @@ inline std::size_t tile_cols(std::size_t table_width) {
 inline std::vector<Item> divide(const Extent& extent, std::size_t cols, std::size_t n_threads) {
   const std::size_t n_tiles = ((extent.rows + kRows - 1) / kRows) *
                               ((extent.cols + cols - 1) / cols) / (extent.symmetric ? 2 : 1);
-  const std::size_t height = kRows * std::clamp<std::size_t>(n_tiles / (16 * n_threads), 1, 16);
+  const std::size_t height = kRows * std::clamp<std::size_t>(n_tiles / (32 * n_threads), 1, 16);
   std::vector<Item> items;
   for (std::size_t c0 = 0; c0 < extent.cols; c0 += cols) {
     const std::size_t c1 = std::min(c0 + cols, extent.cols);

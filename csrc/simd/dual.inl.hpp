@@ -1,5 +1,5 @@
-// Dual activations of one row of pairs: k <- E f(u) f(v), theta <- theta E f'(u) f'(v). The maps here
-// are in float64, those in float32 in dual_single.inl.hpp.
+// Dual activations of one row of pairs: k <- E f(u) f(v), theta <- theta E f'(u) f'(v). The maps
+// here are in float64, those in float32 in dual_single.inl.hpp.
 //
 // Every loop runs over whole vectors: row.n is a multiple of kDualPad.
 
@@ -268,8 +268,7 @@ void gabor(const DualRow& row) {
       });
 }
 
-template <class T>
-void affine(double w2, double b2, std::size_t n, T* k, T* theta, bool first) {
+template <class T> void affine(double w2, double b2, std::size_t n, T* k, T* theta, bool first) {
   constexpr std::size_t W = kLanes<T>;
   Vec<T>* x = reinterpret_cast<Vec<T>*>(k);
   Vec<T>* y = reinterpret_cast<Vec<T>*>(theta);

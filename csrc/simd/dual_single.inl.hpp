@@ -1,13 +1,13 @@
-// Dual activations of one row of pairs in float32, for results in float32, and the affine layer that
-// follows: it only changes constants.
+// Dual activations of one row of pairs in float32, for results in float32, and the affine layer
+// that follows: it only changes constants.
 //
 // Near |rho| = 1 a rounding of float32 would be magnified: there k is NaN, which later layers hand
 // on, and kernel/dense_single.cpp takes these pairs through all layers in float64.
 
 using Single = Pair<float>;
 
-// Largest |rho|, and |x| of asin(x), where float32 will do. d(angle) = d(rho) / sqrt(1 - rho^2), and
-// slopes are 1 / sqrt(1 - x^2) and steeper.
+// Largest |rho|, and |x| of asin(x), where float32 will do. d(angle) = d(rho) / sqrt(1 - rho^2),
+// and slopes are 1 / sqrt(1 - x^2) and steeper.
 constexpr float kMostRho = 0.95f;
 constexpr float kMostSine = 0.7f;
 constexpr float kSmallSine = 0.3f; // up to here whatever rho is
@@ -74,35 +74,57 @@ inline Single within_sine(Single y, Single y2, Single largest) {
   return pick(y <= kSmallSine, y, only(y <= kMostSine, apart));
 }
 
-// Of y = |x| or NaN: sqrt(1 - x^2), and unit asin(y), where the series of arc() goes up to 1.8e-8.
+// Where y is near 1, as the CPU has it: GCC would compare once for each pick.
+#if defined(__AVX512F__) && NKFAST_VECTOR_BYTES == 64
+struct Near {
+  __mmask16 a, b;
+};
+inline Near near_one(Single y) {
+  const __m512 limit = _mm512_set1_ps(0.70710678f);
+  return {_mm512_cmp_ps_mask((__m512)y.a, limit, _CMP_GT_OQ),
+          _mm512_cmp_ps_mask((__m512)y.b, limit, _CMP_GT_OQ)};
+}
+inline Single pick(Near m, Single x, Single y) {
+  return {(Vec<float>)_mm512_mask_blend_ps(m.a, (__m512)y.a, (__m512)x.a),
+          (Vec<float>)_mm512_mask_blend_ps(m.b, (__m512)y.b, (__m512)x.b)};
+}
+#else
+inline PairMask<float> near_one(Single y) { return y > 0.70710678f; }
+#endif
+
+// Of y = |x| or NaN: sqrt(1 - x^2), and unit asin(y). As in arc(), the smaller of y and the root
+// goes into (asin t - t) / t^3, a polynomial in t^2 up to 5e-8 of the angle; for kUnit, where unit
+// is 1 and small angles count, up to 1.6e-8 of asin t.
 template <bool kUnit> class SingleArc {
 public:
   explicit SingleArc(double unit) : unit_(single(unit)), right_(single(unit * (kPi / 2))) {
-    constexpr double c[] = {0.11124139279127121,  -0.09249693155288696, 0.07689473778009415,
-                            0.016413355246186256, 0.04649848863482475,  0.07488510757684708,
-                            0.1666690558195114};
-    for (int i = 0; i < 7; ++i) {
-      c_[i] = single(unit * c[i]);
+    constexpr double fine[] = {0.11124139279127121,  -0.09249693155288696, 0.07689473778009415,
+                               0.016413355246186256, 0.04649848863482475,  0.07488510757684708,
+                               0.1666690558195114};
+    constexpr double coarse[] = {0.11142317636083675, -0.07120304696702193, 0.0703052032400611,
+                                 0.03631113313447854, 0.07580938735200037,  0.16663890853432045};
+    for (int i = 0; i < kTerms; ++i) {
+      c_[i] = single(unit * (kUnit ? fine[i] : coarse[i < 6 ? i : 5]));
     }
   }
   Single operator()(Single y, Single& sine) const {
     sine = root(fused(-y, y, 1.0f));
-    const auto near_one = y > 0.70710678f;
-    const Single t = pick(near_one, sine, y);
+    const auto near = near_one(y);
+    const Single t = pick(near, sine, y);
     const Single z = t * t;
     Single p = fused(c_[0], z, c_[1]);
 #pragma GCC unroll 8
-    for (int i = 2; i < 7; ++i) {
+    for (int i = 2; i < kTerms; ++i) {
       p = fused(p, z, c_[i]);
     }
-    // With unit 1 to half a rounding.
     const Single small = kUnit ? fused(t * z, p, t) : t * fused(p, z, unit_);
-    return pick(near_one, right_ - small, small);
+    return pick(near, right_ - small, small);
   }
 
 private:
+  static constexpr int kTerms = kUnit ? 7 : 6;
   float unit_, right_;
-  float c_[7];
+  float c_[kTerms];
 };
 
 void single_rectifier(const SingleRows& rows) {
@@ -118,19 +140,18 @@ void single_rectifier(const SingleRows& rows) {
   const float middle = single((squares + cross) * (kPi / 2));
   const Single* s2 = column(rows, 0);
   const Single* is2 = column(rows, 1);
-  each(
-      rows, [&](const double* left) __attribute__((always_inline)) {
-        const float s = single(left[0] * (a - b) * (a - b) * unit);
-        const float is = single(left[1]);
-        return NKFAST_EACH_SINGLE {
-          const Single rho = c * (is * is2[i]);
-          const Single y = absolute(rho);
-          Single sine;
-          const Single asin = arc(only(y <= kMostRho, y), sine);
-          const Single slope = middle + with_signs(asin, signs_of(rho));
-          return {fused(s * s2[i], sine, fused(c, slope, b2)), slope};
-        };
-      });
+  each(rows, [&](const double* left) __attribute__((always_inline)) {
+    const float s = single(left[0] * (a - b) * (a - b) * unit);
+    const float is = single(left[1]);
+    return NKFAST_EACH_SINGLE {
+      const Single rho = c * (is * is2[i]);
+      const Single y = absolute(rho);
+      Single sine;
+      const Single asin = arc(only(y <= kMostRho, y), sine);
+      const Single slope = middle + with_signs(asin, signs_of(rho));
+      return {fused(s * s2[i], sine, fused(c, slope, b2)), slope};
+    };
+  });
 }
 
 void single_asin(const SingleRows& rows) {
@@ -142,20 +163,19 @@ void single_asin(const SingleRows& rows) {
   const float low = single(w2 * a[0] - static_cast<double>(a1)); // would add up over the layers
   const float a3 = single(w2 * a[2] + b2);
   const Single* r2 = column(rows, 0);
-  each(
-      rows, [&](const double* left) __attribute__((always_inline)) {
-        const float scale = single(a[1] * left[0]);
-        const float steep = single(w2 * a[3] * left[0]);
-        const float rest = single(1 - left[0] * left[0]);
-        return NKFAST_EACH_SINGLE {
-          const Single x = c * (scale * r2[i]);
-          const Single largest = rest * fused(-r2[i], r2[i], 1.0f);
-          const Single y = within_sine(absolute(x), x * x, largest);
-          Single sine;
-          const Single angle = with_signs(arc(y, sine), signs_of(x));
-          return {fused(a1, angle, fused(low, angle, a3)), (steep * r2[i]) / sine};
-        };
-      });
+  each(rows, [&](const double* left) __attribute__((always_inline)) {
+    const float scale = single(a[1] * left[0]);
+    const float steep = single(w2 * a[3] * left[0]);
+    const float rest = single(1 - left[0] * left[0]);
+    return NKFAST_EACH_SINGLE {
+      const Single x = c * (scale * r2[i]);
+      const Single largest = rest * fused(-r2[i], r2[i], 1.0f);
+      const Single y = within_sine(absolute(x), x * x, largest);
+      Single sine;
+      const Single angle = with_signs(arc(y, sine), signs_of(x));
+      return {fused(a1, angle, fused(low, angle, a3)), (steep * r2[i]) / sine};
+    };
+  });
 }
 
 // See gelu_row.
@@ -167,25 +187,24 @@ void single_gelu(const SingleRows& rows) {
   const float quarter = single(w2 / 4);
   const Single* r2 = column(rows, 0);
   const Single* p2 = column(rows, 1);
-  each(
-      rows, [&](const double* left) __attribute__((always_inline)) {
-        const float r = single(left[0]);
-        const float a = single(left[0] * left[0]);
-        const float pr = single(left[1] * left[0]);
-        return NKFAST_EACH_SINGLE {
-          const Single rr = r * r2[i];
-          const Single x = c * rr;
-          const Single x2 = x * x;
-          const Single b = r2[i] * r2[i];
-          const Single pq = pr * (p2[i] * r2[i]);
-          const Single y = within_sine(absolute(x), x2, pq * rr);
-          Single sine;
-          const Single angle = quarter + with_signs(arc(y, sine), signs_of(x));
-          const Single iw = 1.0f / sine;
-          const Single quotient = fused(pq, sine, rr * x2 * iw);
-          const Single k = fused(c, angle, fused(unit, quotient, b2));
-          const Single bend = (x * iw) * fused(a * b * iw, iw, a + b);
-          return {k, fused(unit, bend, angle)};
-        };
-      });
+  each(rows, [&](const double* left) __attribute__((always_inline)) {
+    const float r = single(left[0]);
+    const float a = single(left[0] * left[0]);
+    const float pr = single(left[1] * left[0]);
+    return NKFAST_EACH_SINGLE {
+      const Single rr = r * r2[i];
+      const Single x = c * rr;
+      const Single x2 = x * x;
+      const Single b = r2[i] * r2[i];
+      const Single pq = pr * (p2[i] * r2[i]);
+      const Single y = within_sine(absolute(x), x2, pq * rr);
+      Single sine;
+      const Single angle = quarter + with_signs(arc(y, sine), signs_of(x));
+      const Single iw = 1.0f / sine;
+      const Single quotient = fused(pq, sine, rr * x2 * iw);
+      const Single k = fused(c, angle, fused(unit, quotient, b2));
+      const Single bend = (x * iw) * fused(a * b * iw, iw, a + b);
+      return {k, fused(unit, bend, angle)};
+    };
+  });
 }

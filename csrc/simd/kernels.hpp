@@ -171,7 +171,8 @@ enum DualKind {
 };
 
 template <class T> struct DualTable {
-  // In float32 not all of them (null), and k = NaN where float64 is needed: see dual_single.inl.hpp.
+  // In float32 not all of them (null), and k = NaN where float64 is needed: see
+  // dual_single.inl.hpp.
   void (*map[kDualKinds])(const typename DualRowsOf<T>::type& rows);
 
   // k = w2 k + b2, then theta = w2 theta + k (theta null: not wanted; first: it counts as zero).

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import namedtuple
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -301,7 +302,7 @@ class RowPairs:
         """Return whether few layers with numbers of usual size make the network."""
         if len(self._left) > _SINGLE_LAYERS:
             return False
-        maps = self._probe()
+        maps = self._extremes
         if maps is None:
             return False
         least, most = _SINGLE_RANGE
@@ -324,7 +325,7 @@ class RowPairs:
 
     def block_shape(self, bounded: bool) -> tuple[int, int]:
         """Return the rows and columns of a block that keep extra memory small."""
-        maps = self._probe() if min(self.shape) > 0 else None
+        maps = self._extremes
         if maps is None:
             return _square(_BLOCK_ENTRIES)
         height = max(64, _TABLE_BYTES // (8 * max(1, sum(x.left.shape[1] for x in maps))))
@@ -336,8 +337,11 @@ class RowPairs:
             height, width = min(height, tall), min(width, wide)
         return height, width
 
-    def _probe(self) -> list[DualMap] | None:
-        """Return the maps of the extreme points: their widths are those of all."""
+    @cached_property
+    def _extremes(self) -> list[DualMap] | None:
+        """The maps of the extreme points: their widths and constants are those of all."""
+        if min(self.shape) == 0:
+            return None
         ends = [[int(p.argmin()), int(p.argmax())] for p in (self._p, self._q)]
         return self._maps(np.array(ends[0]), np.array(ends[1]))
 
