@@ -14,7 +14,8 @@
 namespace nkfast {
 namespace {
 
-constexpr std::size_t kAtOnce = 8; // rows that stay in the first-level cache together
+constexpr std::size_t kSingleCols = 512; // the most columns of a tile
+constexpr std::size_t kAtOnce = 2;       // rows that stay in the first-level cache together
 
 // The pairs of a tile that float32 is not enough for, row by row.
 class Gaps {
@@ -143,7 +144,7 @@ private:
 std::size_t KernelProgram::run_single(const Points<float>& points, double scale,
                                       const Extent& extent, const Target<float>& nngp,
                                       const Target<float>& ntk, std::size_t n_threads) const {
-  const std::size_t cols = kMostCols;
+  const std::size_t cols = kSingleCols;
   std::size_t table_width = 0;
   for (const DualMap& map : maps_) {
     table_width = std::max(table_width, map.right_width());

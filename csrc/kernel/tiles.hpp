@@ -37,7 +37,7 @@ inline std::size_t tile_cols(std::size_t table_width) {
 inline std::vector<Item> divide(const Extent& extent, std::size_t cols, std::size_t n_threads) {
   const std::size_t n_tiles = ((extent.rows + kRows - 1) / kRows) *
                               ((extent.cols + cols - 1) / cols) / (extent.symmetric ? 2 : 1);
-  const std::size_t height = kRows * std::clamp<std::size_t>(n_tiles / (32 * n_threads), 1, 16);
+  const std::size_t height = kRows * std::clamp<std::size_t>(n_tiles / (16 * n_threads), 1, 16);
   std::vector<Item> items;
   for (std::size_t c0 = 0; c0 < extent.cols; c0 += cols) {
     const std::size_t c1 = std::min(c0 + cols, extent.cols);
@@ -64,9 +64,14 @@ public:
       P* panel = panels_.data() + (j - c0) * depth;
       const std::size_t n = std::min(kDualPad, c1 - j);
       const X* from = points_.cols + j * depth;
+      if constexpr (std::is_same_v<P, X>) {
+        table<P>().transpose_tile(from, depth, n, depth, panel, kDualPad);
+      }
       for (std::size_t t = 0; t < depth; ++t) {
-        for (std::size_t r = 0; r < n; ++r) {
-          panel[t * kDualPad + r] = static_cast<P>(from[r * depth + t]);
+        if constexpr (!std::is_same_v<P, X>) {
+          for (std::size_t r = 0; r < n; ++r) {
+            panel[t * kDualPad + r] = static_cast<P>(from[r * depth + t]);
+          }
         }
         std::fill(panel + t * kDualPad + n, panel + (t + 1) * kDualPad, P{0});
       }
