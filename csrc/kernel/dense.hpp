@@ -31,7 +31,8 @@ struct GivenProducts {
   std::ptrdiff_t ld;
 };
 
-// Dense points, row by row, whose inner products are computed tile by tile, in float64.
+// Dense points, row by row, whose inner products are computed tile by tile: in float64,
+// unless be_single says else.
 template <class X> struct Points {
   const X* rows;
   const X* cols;

@@ -10,12 +10,15 @@
 #include <atomic>
 #include <cmath>
 #include <cstdint>
+#include <optional>
+#include <vector>
 
 namespace nkfast {
 namespace {
 
-constexpr std::size_t kSingleCols = 512; // the most columns of a tile
-constexpr std::size_t kAtOnce = 2;       // rows that stay in the first-level cache together
+constexpr std::size_t kSingleCols = 512; // of a tile, if a panel of so many features is small
+constexpr std::size_t kFewFeatures = 1024;
+constexpr std::size_t kAtOnce = 2; // rows that stay in the first-level cache together
 
 // The pairs of a tile that float32 is not enough for, row by row.
 class Gaps {
@@ -60,8 +63,8 @@ class GapRunner {
 public:
   GapRunner(const KernelProgram& program, const Points<float>& points, double scale,
             std::size_t cols, std::size_t table_width)
-      : cols_(cols), products_(points, scale, 0.0, cols), runner_(program, 1, cols),
-        tile_(kRows * cols), k_(cols), theta_(cols), scratch_(table_width * cols), columns_(cols) {}
+      : points_(points), scale_(scale), cols_(cols), runner_(program, 1, cols), tile_(kRows * cols),
+        k_(cols), theta_(cols), scratch_(table_width * cols), columns_(cols) {}
 
   void columns(std::size_t c0, std::size_t c1) {
     c0_ = c0;
@@ -72,14 +75,17 @@ public:
   // The tile of rows [r0, r1) and the columns from c0 on; theta null: not wanted.
   void fill(const Gaps& gaps, std::size_t r0, std::size_t r1, std::size_t c0, float* k,
             float* theta, std::size_t ld) {
+    if (!products_) { // many kernels never need it
+      products_.emplace(points_, scale_, 0.0, cols_);
+    }
     if (!packed_) {
-      products_.columns(c0_, c1_);
+      products_->columns(c0_, c1_);
       packed_ = true;
     }
     // Row by row the products of a panel take twice as long as in a whole tile.
     const bool dense = gaps.total() * 32 > (r1 - r0) * (c1_ - c0);
     if (dense) {
-      products_.fill(r0, r1, c0, c1_, tile_.data(), cols_);
+      products_->fill(r0, r1, c0, c1_, tile_.data(), cols_);
     }
     for (std::size_t i = r0; i < r1; ++i) {
       if (const std::size_t n = gaps.count(i - r0); n > 0) {
@@ -103,7 +109,7 @@ private:
       if (at[t] >= done) {
         const std::size_t j = at[t] / kDualPad * kDualPad;
         done = j + kDualPad;
-        products_.fill(i, i + 1, c0 + j, std::min(c0 + done, c1_), products + j, cols_);
+        products_->fill(i, i + 1, c0 + j, std::min(c0 + done, c1_), products + j, cols_);
       }
     }
   }
@@ -128,11 +134,13 @@ private:
     }
   }
 
+  Points<float> points_;
+  double scale_;
   std::size_t cols_;
   std::size_t c0_ = 0;
   std::size_t c1_ = 0;
   bool packed_ = false;
-  Products<double, float> products_;
+  std::optional<Products<double, float>> products_;
   RowRunner<double> runner_;
   AlignedReals tile_; // products
   AlignedReals k_;
@@ -144,7 +152,7 @@ private:
 std::size_t KernelProgram::run_single(const Points<float>& points, double scale,
                                       const Extent& extent, const Target<float>& nngp,
                                       const Target<float>& ntk, std::size_t n_threads) const {
-  const std::size_t cols = kSingleCols;
+  const std::size_t cols = points.depth <= kFewFeatures ? kSingleCols : kMostCols;
   std::size_t table_width = 0;
   for (const DualMap& map : maps_) {
     table_width = std::max(table_width, map.right_width());

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <limits>
 #include <type_traits>
 #include <vector>
 
@@ -15,9 +16,6 @@ namespace nkfast {
 inline constexpr std::size_t kRows = 64; // a multiple of kDualPad
 inline constexpr std::size_t kMostCols = 256;
 inline constexpr std::size_t kTableBytes = 400000; // of the columns of a tile, all layers together
-// Features that are multiplied at once. In float32 sums of so many are added, or the error would
-// grow with the number of features rather than with its root.
-template <class P> inline constexpr std::size_t kDepthOf = std::is_same_v<P, float> ? 32 : 256;
 inline constexpr std::size_t kGap = 16; // or rows of a tile would fall into the same cache set
 
 struct Item { // columns [c0, c1) with rows [r0, r1)
@@ -55,7 +53,8 @@ public:
   // scale <x, z> + shift.
   Products(const Points<X>& points, double scale, double shift, std::size_t cols)
       : points_(points), scale_(scale), shift_(shift), panels_(points.depth * cols),
-        rows_(std::is_same_v<P, X> ? 0 : points.depth * kRows) {}
+        rows_(std::is_same_v<P, X> ? 0 : points.depth * kRows),
+        block_(points.depth > kBlock ? kRows * kDualPad : 0) {}
 
   void columns(std::size_t c0, std::size_t c1) {
     c0_ = c0;
@@ -89,24 +88,59 @@ public:
       std::copy(from, from + (r1 - r0) * depth, rows_.data());
       rows = rows_.data();
     }
+    const std::size_t n_rows = r1 - r0;
     for (std::size_t j = c0; j < c1; j += kDualPad) {
-      for (std::size_t t = 0; t < depth; t += kDepthOf<P>) {
-        const std::size_t n = std::min(kDepthOf<P>, depth - t);
-        const bool last = t + n == depth;
-        dual_table<P>().gram(rows + t, depth, r1 - r0,
-                             panels_.data() + (j - c0_) * depth + t * kDualPad, n, tile + (j - c0),
-                             ld, last ? scale_ : 1.0, last ? shift_ : 0.0, t > 0);
+      const P* panel = panels_.data() + (j - c0_) * depth;
+      P* to = tile + (j - c0);
+      if (depth <= kBlock) {
+        sum(rows, n_rows, panel, 0, depth, to, ld, scale_, shift_);
+        continue;
+      }
+      for (std::size_t t = 0; t < depth; t += kBlock) {
+        const std::size_t end = std::min(t + kBlock, depth);
+        sum(rows, n_rows, panel, t, end, block_.data(), kDualPad, 1, 0);
+        const bool last = end == depth;
+        add(n_rows, t > 0, last ? scale_ : 1, last ? shift_ : 0, to, ld);
       }
     }
   }
 
 private:
+  // In float32 sums of so many products are added, and sums of the sums of so many, or the error
+  // would grow with the root of the number of features.
+  static constexpr bool kSingle = std::is_same_v<P, float>;
+  static constexpr std::size_t kChunk = kSingle ? 32 : 256;
+  static constexpr std::size_t kBlock = kSingle ? 1024 : std::numeric_limits<std::size_t>::max();
+
+  // Of features [begin, end), for the columns of a panel.
+  void sum(const P* rows, std::size_t n_rows, const P* panel, std::size_t begin, std::size_t end,
+           P* to, std::size_t ld, double scale, double shift) const {
+    for (std::size_t t = begin; t < end; t += kChunk) {
+      const std::size_t n = std::min(kChunk, end - t);
+      const bool last = t + n == end;
+      dual_table<P>().gram(rows + t, points_.depth, n_rows, panel + t * kDualPad, n, to, ld,
+                           last ? scale : 1.0, last ? shift : 0.0, t > begin);
+    }
+  }
+
+  void add(std::size_t n_rows, bool to_what_is_there, double scale, double shift, P* to,
+           std::size_t ld) const {
+    for (std::size_t r = 0; r < n_rows; ++r, to += ld) {
+      const P* more = block_.data() + r * kDualPad;
+      for (std::size_t j = 0; j < kDualPad; ++j) {
+        const P now = (to_what_is_there ? to[j] : P{0}) + more[j];
+        to[j] = now * static_cast<P>(scale) + static_cast<P>(shift);
+      }
+    }
+  }
+
   Points<X> points_;
   double scale_;
   double shift_;
   std::size_t c0_ = 0;
   Aligned<P> panels_; // for every kDualPad columns (depth, column)
   Aligned<P> rows_;
+  Aligned<P> block_; // sums of a block of features for a panel
 };
 
 class CopiedProducts {
