@@ -198,6 +198,20 @@ def test_products_that_overflow_are_computed_again(doubly):
     assert error(found[0][both], found[1][both], [np.sqrt(p[:1]) * 1e10] * 2) <= 1e-6
 
 
+def test_diagonal_of_one_kernel_alone():
+    X = rows(0, 9)
+    p = (X.astype(np.float64) ** 2).mean(axis=1)
+    table = np.column_stack([np.sqrt(p), 1 / np.sqrt(p)])
+    program = _core.KernelProgram()
+    program.activation("rectifier", (0.0, 1.0), table, table)
+    assert program.be_single()
+    nngp, ntk = np.zeros((2, N, N), np.float32)
+    to = _core.Destination(nngp, ntk, ntk_diagonal=np.full(N, 7.0), symmetric=True)
+    program.run_points(X, X, 1 / 9, to, 1)
+    np.testing.assert_allclose(np.diag(nngp), p / 2, rtol=1e-6)
+    assert_array_equal(np.diag(ntk), 7)
+
+
 def test_maps_without_a_form_in_float32():
     program = _core.KernelProgram()
     program.activation("sign", (), np.ones((1, 2)), np.ones((1, 2)))

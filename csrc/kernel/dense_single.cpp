@@ -162,7 +162,10 @@ std::size_t KernelProgram::run_single(const Points<float>& points, double scale,
   const std::vector<Item> items = divide(extent, cols, n_threads);
   n_threads = std::min(n_threads, items.size());
 
-  const bool with_diagonal = nngp.diagonal != nullptr || ntk.diagonal != nullptr;
+  const auto given = [](const Target<float>& to) {
+    return to.out == nullptr || to.diagonal != nullptr;
+  };
+  const bool with_diagonal = given(nngp) && given(ntk);
   std::atomic<std::size_t> next{0};
   std::atomic<std::size_t> again{0};
   parallel_for(n_threads, n_threads, 1, [&](std::size_t, std::size_t) {
