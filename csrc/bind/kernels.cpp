@@ -81,27 +81,27 @@ struct Destination {
 };
 
 template <class T, class Source>
-void run_into(const KernelProgram& program, const Source& source, double scale, py::ssize_t rows,
-              py::ssize_t cols, Destination& to, std::size_t n_threads) {
+std::size_t run_into(const KernelProgram& program, const Source& source, double scale,
+                     py::ssize_t rows, py::ssize_t cols, Destination& to, std::size_t n_threads) {
   const auto nngp = target<T>(to.nngp, to.nngp_mirror, to.nngp_diagonal, rows, cols, to.symmetric);
   const auto ntk = target<T>(to.ntk, to.ntk_mirror, to.ntk_diagonal, rows, cols, to.symmetric);
   const Extent extent{static_cast<std::size_t>(rows), static_cast<std::size_t>(cols), to.symmetric};
   py::gil_scoped_release released;
-  program.run(source, scale, extent, nngp, ntk, n_threads);
+  return program.run(source, scale, extent, nngp, ntk, n_threads);
 }
 
 template <class Source>
-void run_kernels(const KernelProgram& program, const Source& source, double scale, py::ssize_t rows,
-                 py::ssize_t cols, Destination& to, std::size_t n_threads) {
+std::size_t run_kernels(const KernelProgram& program, const Source& source, double scale,
+                        py::ssize_t rows, py::ssize_t cols, Destination& to,
+                        std::size_t n_threads) {
   if (to.symmetric && rows != cols) {
     throw std::invalid_argument("symmetric: expected as many rows as columns");
   }
   const MaybeArray& any = to.nngp ? to.nngp : to.ntk;
   if (any && py::isinstance<py::array_t<float>>(*any)) {
-    run_into<float>(program, source, scale, rows, cols, to, n_threads);
-  } else {
-    run_into<double>(program, source, scale, rows, cols, to, n_threads);
+    return run_into<float>(program, source, scale, rows, cols, to, n_threads);
   }
+  return run_into<double>(program, source, scale, rows, cols, to, n_threads);
 }
 
 template <class X> void bind_points(py::class_<KernelProgram>& program) {
@@ -113,7 +113,7 @@ template <class X> void bind_points(py::class_<KernelProgram>& program) {
           throw std::invalid_argument("X, Z: expected 2-D arrays of as many columns");
         }
         const Points<X> points{x.data(), z.data(), static_cast<std::size_t>(x.shape(1))};
-        run_kernels(self, points, scale, x.shape(0), z.shape(0), to, n_threads);
+        return run_kernels(self, points, scale, x.shape(0), z.shape(0), to, n_threads);
       },
       "X"_a.noconvert(), "Z"_a.noconvert(), "scale"_a, "to"_a, "n_threads"_a);
 }
@@ -205,6 +205,7 @@ void bind_kernels(py::module_& m) {
           "kind"_a, "params"_a, "left"_a.noconvert(), "right"_a.noconvert())
       .def("push", &KernelProgram::push)
       .def("add", &KernelProgram::add)
+      .def("be_single", &KernelProgram::be_single)
       .def(
           "run_products",
           [](const KernelProgram& self, const Reals& products, double scale, Destination& to,

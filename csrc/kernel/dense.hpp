@@ -31,7 +31,8 @@ struct GivenProducts {
   std::ptrdiff_t ld;
 };
 
-// Dense points, row by row, whose inner products are computed tile by tile, in float64.
+// Dense points, row by row, whose inner products are computed tile by tile: in float64,
+// unless be_single says else.
 template <class X> struct Points {
   const X* rows;
   const X* cols;
@@ -49,27 +50,35 @@ public:
   void push();
   void add();
 
-  // The kernels from K = scale <x, z>, Theta = 0. Throws std::invalid_argument if maps are of other
-  // numbers of points, or push and add do not pair. Source is GivenProducts or Points.
+  // From now on float32 kernels of float32 points are computed in float32, and again in float64
+  // where that is not enough. False, and nothing changes: a map has no form in float32.
+  bool be_single();
+
+  // The kernels from K = scale <x, z>, Theta = 0; returns how many pairs were computed twice.
+  // Throws std::invalid_argument if maps are of other numbers of points, or push and add do not
+  // pair. Source is GivenProducts or Points.
   template <class Source, class T>
-  void run(const Source& source, double scale, const Extent& extent, const Target<T>& nngp,
-           const Target<T>& ntk, std::size_t n_threads) const;
+  std::size_t run(const Source& source, double scale, const Extent& extent, const Target<T>& nngp,
+                  const Target<T>& ntk, std::size_t n_threads) const;
 
 private:
-  friend class RowRunner;
+  template <class T> friend class RowRunner;
   enum class What { kAffine, kActivation, kPush, kAdd };
   struct Step {
     What what;
-    double w2 = 0;
-    double b2 = 0;
+    Affine affine = {};
     std::size_t map = 0;
   };
   void check(const Extent& extent) const;
+  std::size_t run_single(const Points<float>& points, double scale, const Extent& extent,
+                         const Target<float>& nngp, const Target<float>& ntk,
+                         std::size_t n_threads) const;
 
   std::vector<Step> steps_;
   std::vector<DualMap> maps_;
   std::size_t depth_ = 0; // residual connections that are open
   std::size_t most_ = 0;  // the most that were
+  bool single_ = false;
 };
 
 } // namespace nkfast

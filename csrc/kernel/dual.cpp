@@ -155,6 +155,51 @@ void DualMap::apply(std::size_t i, std::size_t j, std::size_t n, double* k, doub
   kernels().dual.map[kind_](row);
 }
 
+bool DualMap::be_single() {
+  if (kernels().dual_single.map[kind_] == nullptr) {
+    return false;
+  }
+  const std::size_t n = right_width_ * ld_;
+  right_single_ = Aligned<float>(n);
+  table<float>().narrow(right_.data(), n, right_single_.data());
+  return true;
+}
+
+void DualMap::apply(std::size_t i, std::size_t j, const TileOf<float>& tile) const {
+  const SingleRows rows{.params = params_.data(),
+                        .left = left_.data() + i * left_width_,
+                        .left_width = left_width_,
+                        .right = right_single_.data() + j,
+                        .ld = ld_,
+                        .rows = tile.rows,
+                        .n = tile.n,
+                        .k = tile.k,
+                        .theta = tile.theta,
+                        .pitch = tile.pitch,
+                        .fresh = tile.fresh,
+                        .after = tile.after};
+  kernels().dual_single.map[kind_](rows);
+}
+
+void DualMap::apply_at(std::size_t i, const std::uint32_t* columns, std::size_t n, double* scratch,
+                       double* k, double* theta) const {
+  for (std::size_t t = 0; t < right_width_; ++t) {
+    const double* from = right_.data() + t * ld_;
+    for (std::size_t u = 0; u < n; ++u) {
+      scratch[t * n + u] = columns[u] < n_right_ ? from[columns[u]] : 0.0;
+    }
+  }
+  const DualRow row{.params = params_.data(),
+                    .left = left_.data() + i * left_width_,
+                    .right = scratch,
+                    .ld = n,
+                    .n = n,
+                    .k = k,
+                    .theta = theta,
+                    .rough = rough_};
+  kernels().dual.map[kind_](row);
+}
+
 void DualMap::apply_all(double* k, double* theta, std::size_t n_threads) const {
   parallel_for(n_left_, n_threads, 1 + 4096 / (n_right_ + 1), [&](std::size_t i0, std::size_t i1) {
     AlignedReals buffer(2 * ld_);

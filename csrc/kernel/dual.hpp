@@ -5,24 +5,37 @@
 #include "simd/kernels.hpp"
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
 namespace nkfast {
 
-// Float64 numbers that start on a cache line.
-class AlignedReals {
+// Numbers that start on a cache line.
+template <class T> class Aligned {
 public:
-  AlignedReals() = default;
-  explicit AlignedReals(std::size_t n) : lines_((n + 7) / 8) {}
-  double* data() { return lines_.empty() ? nullptr : lines_.front().x; }
-  const double* data() const { return lines_.empty() ? nullptr : lines_.front().x; }
+  Aligned() = default;
+  explicit Aligned(std::size_t n) : lines_((n + kLine - 1) / kLine) {}
+  T* data() { return lines_.empty() ? nullptr : lines_.front().x; }
+  const T* data() const { return lines_.empty() ? nullptr : lines_.front().x; }
 
 private:
+  static constexpr std::size_t kLine = 64 / sizeof(T);
   struct alignas(64) Line {
-    double x[8] = {};
+    T x[kLine] = {};
   };
   std::vector<Line> lines_;
+};
+using AlignedReals = Aligned<double>;
+
+// Some rows of pairs: see SingleRows.
+template <class T> struct TileOf {
+  std::size_t rows, n;
+  T* k;
+  T* theta;
+  std::size_t pitch;
+  bool fresh = false;
+  const Affine* after = nullptr;
 };
 
 // An activation between n_left and n_right points: what is known of each of them alone.
@@ -63,6 +76,9 @@ public:
   // From now on an error of 1e-9 in angles will do, as for results in float32.
   void be_rough() { rough_ = true; }
 
+  // From now on rows of float32 may be mapped, too. False: there is no such map of this kind.
+  bool be_single();
+
   std::size_t n_left() const { return n_left_; }
   std::size_t n_right() const { return n_right_; }
   std::size_t right_width() const { return right_width_; }
@@ -70,6 +86,15 @@ public:
   // Row i with the n columns from j on (both multiples of kDualPad, columns past the last one
   // count as points of variance zero).
   void apply(std::size_t i, std::size_t j, std::size_t n, double* k, double* theta) const;
+
+  // Some rows from i on in float32, after be_single; k is NaN where float64 is needed.
+  void apply(std::size_t i, std::size_t j, const TileOf<float>& tile) const;
+
+  // Row i with n columns of any order, for kinds that have a map in float32: n is a multiple of
+  // kDualFew, numbers past the last column are columns of variance zero; scratch holds right_width
+  // times n.
+  void apply_at(std::size_t i, const std::uint32_t* columns, std::size_t n, double* scratch,
+                double* k, double* theta) const;
 
   // k and theta (null: none) of all pairs, (n_left, n_right) row by row, in place.
   void apply_all(double* k, double* theta, std::size_t n_threads) const;
@@ -85,6 +110,7 @@ private:
   std::size_t ld_; // n_right_ in whole panels
   std::vector<double> left_;
   AlignedReals right_; // (right_width, ld)
+  Aligned<float> right_single_;
 };
 
 inline std::size_t whole_panels(std::size_t n) { return (n + kDualPad - 1) / kDualPad * kDualPad; }

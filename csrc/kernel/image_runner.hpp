@@ -122,7 +122,7 @@ private:
     for (std::size_t c = 0; c < (by_pixel ? width : 1); ++c) {
       for (std::size_t p = 0; p < panels; ++p, z += panel) {
         kernels().dual.gram(x + c * channels, channels, by_pixel ? 1 : width, z, channels,
-                            k + c * ld + p * kDualPad, ld, scale, false);
+                            k + c * ld + p * kDualPad, ld, scale, 0.0, false);
       }
     }
   }

@@ -24,6 +24,16 @@ template <class T> const Table<T>& table() {
   }
 }
 
+// Those of exact kernels.
+template <class T> const DualTable<T>& dual_table() {
+  if constexpr (std::is_same_v<T, float>) {
+    return kernels().dual_single;
+  } else {
+    static_assert(std::is_same_v<T, double>);
+    return kernels().dual;
+  }
+}
+
 // The name of the level in use: "base", "avx2" or "avx512".
 const char* level_name();
 

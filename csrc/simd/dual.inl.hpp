@@ -1,4 +1,5 @@
-// Dual activations of one row of pairs, in float64: k <- E f(u) f(v), theta <- theta E f'(u) f'(v).
+// Dual activations of one row of pairs: k <- E f(u) f(v), theta <- theta E f'(u) f'(v). The maps
+// here are in float64, those in float32 in dual_single.inl.hpp.
 //
 // Every loop runs over whole vectors: row.n is a multiple of kDualPad.
 
@@ -15,14 +16,14 @@ template <class F> inline __attribute__((always_inline)) void each(const DualRow
   const std::size_t n = row.n / W;
   if (theta == nullptr) {
     for (std::size_t i = 0; i < n; ++i) {
-      k[i] = f(i, k[i]).k;
+      put(k[i], f(i, k[i]).k);
     }
     return;
   }
   for (std::size_t i = 0; i < n; ++i) {
     const Dual dual = f(i, k[i]);
-    k[i] = dual.k;
-    theta[i] = theta[i] * dual.slope;
+    put(k[i], dual.k);
+    put(theta[i], theta[i] * dual.slope);
   }
 }
 #define NKFAST_EACH [&](std::size_t i, Real c) __attribute__((always_inline))->Dual
@@ -267,25 +268,33 @@ void gabor(const DualRow& row) {
       });
 }
 
-void affine(double w2, double b2, std::size_t n, double* k, double* theta, bool first) {
-  constexpr std::size_t W = kLanes<double>;
-  Lane* x = reinterpret_cast<Lane*>(k);
-  Lane* y = reinterpret_cast<Lane*>(theta);
-  const Lane w = splat(w2);
-  const Lane b = splat(b2);
+template <class T> void affine(double w2, double b2, std::size_t n, T* k, T* theta, bool first) {
+  constexpr std::size_t W = kLanes<T>;
+  Vec<T>* x = reinterpret_cast<Vec<T>*>(k);
+  Vec<T>* y = reinterpret_cast<Vec<T>*>(theta);
+  const Vec<T> w = splat(static_cast<T>(w2));
+  const Vec<T> b = splat(static_cast<T>(b2));
+  // What rounding to T leaves of w2, which would else add up over the layers; 0 in float64.
+  const Vec<T> low = splat(static_cast<T>(w2 - static_cast<double>(static_cast<T>(w2))));
+  const auto scaled = [&](Vec<T> value, Vec<T> plus) __attribute__((always_inline)) {
+    if constexpr (sizeof(T) == sizeof(float)) {
+      plus = fused(low, value, plus);
+    }
+    return fused(w, value, plus);
+  };
   if (theta == nullptr) {
     for (std::size_t i = 0; i < n / W; ++i) {
-      x[i] = fused(w, x[i], b);
+      x[i] = scaled(x[i], b);
     }
   } else if (first) { // theta holds nothing yet, it counts as zero
     for (std::size_t i = 0; i < n / W; ++i) {
-      x[i] = fused(w, x[i], b);
+      x[i] = scaled(x[i], b);
       y[i] = x[i];
     }
   } else {
     for (std::size_t i = 0; i < n / W; ++i) {
-      x[i] = fused(w, x[i], b);
-      y[i] = fused(w, y[i], x[i]);
+      x[i] = scaled(x[i], b);
+      y[i] = scaled(y[i], x[i]);
     }
   }
 }

@@ -1,51 +1,78 @@
 // Products of points into tiles, and tiles of kernels out into rows and columns.
 
-// Rows x kVecs accumulators: with fewer than 8 the products would wait for each other, with more
-// than the registers they would go through memory.
-constexpr std::size_t kGramRows = 4;
+// Rows x vectors of accumulators: with fewer than 8 the products would wait for each other, with
+// more than the registers they would go through memory.
 #if defined(__AVX512F__) || defined(__aarch64__)
-constexpr std::size_t kGramVecs = 4;
+constexpr std::size_t kGramSums = 16;
 #else
-constexpr std::size_t kGramVecs = 2;
+constexpr std::size_t kGramSums = 8;
 #endif
+constexpr std::size_t kGramRows = 4;
+template <class T> constexpr std::size_t gram_vectors() {
+  constexpr std::size_t panel = kDualPad / kLanes<T>;
+  return panel < kGramSums / kGramRows ? panel : kGramSums / kGramRows;
+}
 
-template <std::size_t R>
-inline void gram_rows(const double* x, std::size_t x_ld, const double* panel, std::size_t depth,
-                      double* out, std::size_t ld, double scale, bool add) {
-  constexpr std::size_t W = kLanes<double>;
-  for (std::size_t j = 0; j < kDualPad; j += kGramVecs * W) {
-    Lane sum[R][kGramVecs] = {};
+template <std::size_t R, class T>
+inline void gram_rows(const T* x, std::size_t x_ld, const T* panel, std::size_t depth, T* out,
+                      std::size_t ld, T scale, T shift, bool add) {
+  constexpr std::size_t W = kLanes<T>;
+  constexpr std::size_t V = gram_vectors<T>();
+  for (std::size_t j = 0; j < kDualPad; j += V * W) {
+    Vec<T> sum[R][V] = {};
     for (std::size_t t = 0; t < depth; ++t) {
-      const Lane* z = reinterpret_cast<const Lane*>(panel + t * kDualPad + j);
-#pragma GCC unroll 4
+      const Vec<T>* z = reinterpret_cast<const Vec<T>*>(panel + t * kDualPad + j);
+#pragma GCC unroll 8
       for (std::size_t r = 0; r < R; ++r) {
-        const Lane left = splat(x[r * x_ld + t]);
+        const Vec<T> left = splat(x[r * x_ld + t]);
 #pragma GCC unroll 4
-        for (std::size_t v = 0; v < kGramVecs; ++v) {
+        for (std::size_t v = 0; v < V; ++v) {
           sum[r][v] = fused(left, z[v], sum[r][v]);
         }
       }
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (std::size_t r = 0; r < R; ++r) {
-      Lane* to = reinterpret_cast<Lane*>(out + r * ld + j);
+      Vec<T>* to = reinterpret_cast<Vec<T>*>(out + r * ld + j);
 #pragma GCC unroll 4
-      for (std::size_t v = 0; v < kGramVecs; ++v) {
-        to[v] = (add ? to[v] + sum[r][v] : sum[r][v]) * scale;
+      for (std::size_t v = 0; v < V; ++v) {
+        to[v] = fused(add ? to[v] + sum[r][v] : sum[r][v], splat(scale), splat(shift));
       }
     }
   }
 }
 
-void gram(const double* x, std::size_t x_ld, std::size_t rows, const double* panel,
-          std::size_t depth, double* out, std::size_t ld, double scale, bool add) {
+template <class T>
+void gram(const T* x, std::size_t x_ld, std::size_t rows, const T* panel, std::size_t depth, T* out,
+          std::size_t ld, double scale, double shift, bool add) {
+  constexpr std::size_t R = kGramSums / gram_vectors<T>();
+  const T by = static_cast<T>(scale);
+  const T plus = static_cast<T>(shift);
   std::size_t r = 0;
-  for (; r + kGramRows <= rows; r += kGramRows) {
-    gram_rows<kGramRows>(x + r * x_ld, x_ld, panel, depth, out + r * ld, ld, scale, add);
+  for (; r + R <= rows; r += R) {
+    gram_rows<R>(x + r * x_ld, x_ld, panel, depth, out + r * ld, ld, by, plus, add);
   }
   for (; r < rows; ++r) {
-    gram_rows<1>(x + r * x_ld, x_ld, panel, depth, out + r * ld, ld, scale, add);
+    gram_rows<1>(x + r * x_ld, x_ld, panel, depth, out + r * ld, ld, by, plus, add);
   }
+}
+
+// Whether no entry is infinite or NaN.
+template <class T> bool finite(const T* x, std::size_t n) {
+  constexpr std::size_t W = kLanes<T>;
+  Vec<T> zeros{};
+  std::size_t j = 0;
+  for (; j + W <= n; j += W) {
+    zeros += load_any(x + j) * T{0};
+  }
+  T zero{0};
+  for (; j < n; ++j) {
+    zero += x[j] * T{0};
+  }
+  for (std::size_t l = 0; l < W; ++l) {
+    zero += zeros[l];
+  }
+  return zero == 0;
 }
 
 template <class T> void narrow(const double* src, std::size_t n, T* dst) {

@@ -23,6 +23,7 @@ namespace {
 #include "simd/pixel.inl.hpp"
 #include "simd/maths.inl.hpp"
 #include "simd/dual.inl.hpp"
+#include "simd/dual_single.inl.hpp"
 #include "simd/dual_series.inl.hpp"
 #include "simd/piecewise.inl.hpp"
 #include "simd/gram.inl.hpp"
@@ -54,18 +55,27 @@ template <class T> constexpr Table<T> table() {
       .mean_planes = mean_planes<T>,
       .pool_planes = pool_planes<T>,
       .stream = stream<T>,
+      .finite = finite<T>,
       .narrow = narrow<T>,
       .transpose_tile = transpose_tile<T>,
   };
 }
 
-constexpr DualTable dual_table() {
+constexpr DualTable<double> dual_table() {
   return {
       .map = {rectifier, sign, rectified_power, asin, gelu, exponential_kernel, sine, gaussian,
               normalised_exponential, gabor, series, table_map, piecewise},
-      .affine = affine,
-      .gram = gram,
+      .affine = affine<double>,
+      .gram = gram<double>,
   };
+}
+
+constexpr DualTable<float> dual_single_table() {
+  DualTable<float> table{.map = {}, .affine = affine<float>, .gram = gram<float>};
+  table.map[kRectifier] = single_rectifier;
+  table.map[kAsin] = single_asin;
+  table.map[kGelu] = single_gelu;
+  return table;
 }
 
 constexpr WindowTable window_table() {
@@ -75,7 +85,10 @@ constexpr WindowTable window_table() {
 } // namespace
 
 extern const Kernels kernels;
-constinit const Kernels kernels{
-    .f32 = table<float>(), .f64 = table<double>(), .dual = dual_table(), .window = window_table()};
+constinit const Kernels kernels{.f32 = table<float>(),
+                                .f64 = table<double>(),
+                                .dual = dual_table(),
+                                .dual_single = dual_single_table(),
+                                .window = window_table()};
 
 } // namespace nkfast::NKFAST_LEVEL

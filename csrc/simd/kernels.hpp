@@ -95,6 +95,9 @@ template <class T> struct Table {
   // dst[j] = src[j] for j < n, written past the caches; ranges do not overlap.
   void (*stream)(const T* src, std::size_t n, T* dst);
 
+  // Whether no entry of x is infinite or NaN.
+  bool (*finite)(const T* x, std::size_t n);
+
   // dst[j] = src[j] for j < n, rounded to T.
   void (*narrow)(const double* src, std::size_t n, T* dst);
 
@@ -105,6 +108,14 @@ template <class T> struct Table {
 
 // Columns of the exact kernels come in whole panels of this many.
 constexpr std::size_t kDualPad = 32;
+
+// Maps that work entry by entry, those with a float32 form among them, take multiples of this many.
+constexpr std::size_t kDualFew = 16;
+
+// k <- w2 k + b2, then theta <- w2 theta + k.
+struct Affine {
+  double w2, b2;
+};
 
 // One row of pairs on its way through an activation: covariances in, kernels out. Pointers but left
 // and params are aligned to 64 bytes; the tables of the maps are described in kernel/dual.hpp.
@@ -117,6 +128,28 @@ struct DualRow {
   double* k;
   double* theta; // null: not wanted
   bool rough;    // an error of 1e-9 in angles will do
+};
+
+// Some rows in float32, and the affine layer that follows.
+struct SingleRows {
+  const double* params;
+  const double* left; // the rows' tables, left_width apart
+  std::size_t left_width;
+  const float* right;
+  std::size_t ld;
+  std::size_t rows, n;
+  float* k; // rows are `pitch` apart, a multiple of kDualPad / 2
+  float* theta;
+  std::size_t pitch;
+  bool fresh;          // theta holds nothing yet, it counts as k
+  const Affine* after; // null: none
+};
+
+template <class T> struct DualRowsOf {
+  using type = DualRow;
+};
+template <> struct DualRowsOf<float> {
+  using type = SingleRows;
 };
 
 // Of a piecewise polynomial: distances of kinks from zero, and kinks and sides at one of them.
@@ -141,16 +174,18 @@ enum DualKind {
   kDualKinds
 };
 
-struct DualTable {
-  void (*map[kDualKinds])(const DualRow& row);
+template <class T> struct DualTable {
+  // In float32 not all of them (null), and k = NaN where float64 is needed: see
+  // dual_single.inl.hpp.
+  void (*map[kDualKinds])(const typename DualRowsOf<T>::type& rows);
 
   // k = w2 k + b2, then theta = w2 theta + k (theta null: not wanted; first: it counts as zero).
-  void (*affine)(double w2, double b2, std::size_t n, double* k, double* theta, bool first);
+  void (*affine)(double w2, double b2, std::size_t n, T* k, T* theta, bool first);
 
   // out[r * ld + j] = scale (out[..] if add + sum over t < depth of x[r * x_ld + t] panel[t, j])
-  // for j < kDualPad; a panel holds kDualPad columns as (depth, column).
-  void (*gram)(const double* x, std::size_t x_ld, std::size_t rows, const double* panel,
-               std::size_t depth, double* out, std::size_t ld, double scale, bool add);
+  // + shift for j < kDualPad; a panel holds kDualPad columns as (depth, column).
+  void (*gram)(const T* x, std::size_t x_ld, std::size_t rows, const T* panel, std::size_t depth,
+               T* out, std::size_t ld, double scale, double shift, bool add);
 };
 
 // dst[i * ld + j] = w * sum over t < taps of src[t * tap + i * row_step + j * col_step] + plus[i *
@@ -191,7 +226,8 @@ struct WindowTable {
 struct Kernels {
   Table<float> f32;
   Table<double> f64;
-  DualTable dual;
+  DualTable<double> dual;
+  DualTable<float> dual_single;
   WindowTable window;
 };
 

@@ -1,10 +1,11 @@
-// Elementary functions of vectors of float64.
+// Elementary functions of vectors of float64, and the operations below them for float32 too.
 //
 // With -ffp-contract=off only the products named fused() are fused, and only where the CPU can, so
 // the levels differ in the last bits.
 
 using Lane = Vec<double>;
-using LaneMask = decltype(Lane{} < Lane{});
+template <class T> using MaskOf = decltype(Vec<T>{} < Vec<T>{});
+using LaneMask = MaskOf<double>;
 constexpr double kPi = 3.14159265358979323846;
 constexpr double kPiLow = 1.2246467991473532e-16;
 constexpr double kEps = 2.220446049250313e-16;
@@ -14,6 +15,15 @@ inline Lane fused(Lane a, Lane b, Lane c) {
   return (Lane)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
 #elif defined(__FMA__) && NKFAST_VECTOR_BYTES == 32
   return (Lane)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#else
+  return a * b + c;
+#endif
+}
+inline Vec<float> fused(Vec<float> a, Vec<float> b, Vec<float> c) {
+#if defined(__AVX512F__) && NKFAST_VECTOR_BYTES == 64
+  return (Vec<float>)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__) && NKFAST_VECTOR_BYTES == 32
+  return (Vec<float>)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 #else
   return a * b + c;
 #endif
@@ -33,49 +43,109 @@ inline Lane root(Lane x) {
   return x;
 #endif
 }
+inline Vec<float> root(Vec<float> x) {
+#if defined(__AVX512F__) && NKFAST_VECTOR_BYTES == 64
+  return (Vec<float>)_mm512_sqrt_ps((__m512)x);
+#elif defined(__AVX2__) && NKFAST_VECTOR_BYTES == 32
+  return (Vec<float>)_mm256_sqrt_ps((__m256)x);
+#elif defined(__SSE2__)
+  return (Vec<float>)_mm_sqrt_ps((__m128)x);
+#else
+  for (int i = 0; i < kLanes<float>; ++i) {
+    x[i] = __builtin_sqrtf(x[i]);
+  }
+  return x;
+#endif
+}
 
 inline Lane pick(LaneMask m, Lane a, Lane b) { return m ? a : b; }
 inline Lane absolute(Lane x) { return (Lane)((LaneMask)x & 0x7fffffffffffffffll); }
 inline Lane signs_of(Lane x) { return (Lane)((LaneMask)x & (-0x7fffffffffffffffll - 1)); }
 inline Lane with_signs(Lane x, Lane signs) { return (Lane)((LaneMask)x | (LaneMask)signs); }
+inline Vec<float> pick(MaskOf<float> m, Vec<float> a, Vec<float> b) { return m ? a : b; }
+inline Vec<float> absolute(Vec<float> x) { return (Vec<float>)((MaskOf<float>)x & 0x7fffffff); }
+inline Vec<float> signs_of(Vec<float> x) {
+  return (Vec<float>)((MaskOf<float>)x & (-0x7fffffff - 1));
+}
+inline Vec<float> with_signs(Vec<float> x, Vec<float> signs) {
+  return (Vec<float>)((MaskOf<float>)x | (MaskOf<float>)signs);
+}
 // 2^n for whole n, small enough to have an exponent.
 inline Lane power_of_two(Lane n) { return (Lane)((LaneMask)(n + (0x1.8p52 + 1023.0)) << 52); }
 
 // Two vectors that go through the same operations, since most of these form one long chain: a CPU
 // that meets them vector by vector has its window full of operations that wait.
-struct __attribute__((may_alias)) Real {
-  Lane a, b;
+template <class T> struct __attribute__((may_alias)) Pair {
+  Vec<T> a, b;
 };
-struct Mask {
-  LaneMask a, b;
+template <class T> struct PairMask {
+  MaskOf<T> a, b;
 };
-template <class R> inline R every(double x) { return splat(x); }
-template <> inline Real every<Real>(double x) { return {splat(x), splat(x)}; }
+using Real = Pair<double>;
+using Mask = PairMask<double>;
+
+template <class T> struct Identity {
+  using type = T;
+};
+template <class T> using Same = typename Identity<T>::type; // not deduced
+
+// x in every lane of an R.
+template <class R> struct Every {
+  template <class T> static R of(T x) { return splat(x); }
+};
+template <class T> struct Every<Pair<T>> {
+  static Pair<T> of(T x) { return {splat(x), splat(x)}; }
+};
+template <class R, class T> inline R every(T x) { return Every<R>::of(x); }
 
 #define NKFAST_OPERATOR(op)                                                                        \
-  inline Real operator op(Real x, Real y) { return {x.a op y.a, x.b op y.b}; }                     \
-  inline Real operator op(Real x, double y) { return {x.a op y, x.b op y}; }                       \
-  inline Real operator op(double x, Real y) { return {x op y.a, x op y.b}; }
+  template <class T> inline Pair<T> operator op(Pair<T> x, Pair<T> y) {                            \
+    return {x.a op y.a, x.b op y.b};                                                               \
+  }                                                                                                \
+  template <class T> inline Pair<T> operator op(Pair<T> x, Same<T> y) {                            \
+    return {x.a op y, x.b op y};                                                                   \
+  }                                                                                                \
+  template <class T> inline Pair<T> operator op(Same<T> x, Pair<T> y) {                            \
+    return {x op y.a, x op y.b};                                                                   \
+  }
 NKFAST_OPERATOR(+)
 NKFAST_OPERATOR(-)
 NKFAST_OPERATOR(*)
 NKFAST_OPERATOR(/)
 #undef NKFAST_OPERATOR
-inline Real operator-(Real x) { return {-x.a, -x.b}; }
-inline Mask operator<(Real x, double y) { return {x.a < y, x.b < y}; }
-inline Mask operator>(Real x, double y) { return {x.a > y, x.b > y}; }
-inline Mask operator<=(Real x, double y) { return {x.a <= y, x.b <= y}; }
-inline Mask operator<=(Real x, Real y) { return {x.a <= y.a, x.b <= y.b}; }
-inline Real fused(Real x, Real y, Real z) { return {fused(x.a, y.a, z.a), fused(x.b, y.b, z.b)}; }
-inline Real root(Real x) { return {root(x.a), root(x.b)}; }
-inline Real pick(Mask m, Real x, Real y) { return {pick(m.a, x.a, y.a), pick(m.b, x.b, y.b)}; }
-inline Real absolute(Real x) { return {absolute(x.a), absolute(x.b)}; }
-inline Real signs_of(Real x) { return {signs_of(x.a), signs_of(x.b)}; }
-inline Real with_signs(Real x, Real s) { return {with_signs(x.a, s.a), with_signs(x.b, s.b)}; }
+#define NKFAST_COMPARISON(op)                                                                      \
+  template <class T> inline PairMask<T> operator op(Pair<T> x, Same<T> y) {                        \
+    return {x.a op y, x.b op y};                                                                   \
+  }
+NKFAST_COMPARISON(<)
+NKFAST_COMPARISON(>)
+NKFAST_COMPARISON(<=)
+#undef NKFAST_COMPARISON
+template <class T> inline PairMask<T> operator<=(Pair<T> x, Pair<T> y) {
+  return {x.a <= y.a, x.b <= y.b};
+}
+// to = x; GCC would send the whole pair through the stack, too.
+template <class T> inline void put(Pair<T>& to, Pair<T> x) {
+  to.a = x.a;
+  to.b = x.b;
+}
+template <class T> inline Pair<T> operator-(Pair<T> x) { return {-x.a, -x.b}; }
+template <class T> inline Pair<T> fused(Pair<T> x, Pair<T> y, Pair<T> z) {
+  return {fused(x.a, y.a, z.a), fused(x.b, y.b, z.b)};
+}
+template <class T> inline Pair<T> root(Pair<T> x) { return {root(x.a), root(x.b)}; }
+template <class T> inline Pair<T> pick(PairMask<T> m, Pair<T> x, Pair<T> y) {
+  return {pick(m.a, x.a, y.a), pick(m.b, x.b, y.b)};
+}
+template <class T> inline Pair<T> absolute(Pair<T> x) { return {absolute(x.a), absolute(x.b)}; }
+template <class T> inline Pair<T> signs_of(Pair<T> x) { return {signs_of(x.a), signs_of(x.b)}; }
+template <class T> inline Pair<T> with_signs(Pair<T> x, Pair<T> s) {
+  return {with_signs(x.a, s.a), with_signs(x.b, s.b)};
+}
 inline Real power_of_two(Real n) { return {power_of_two(n.a), power_of_two(n.b)}; }
 
 // sum of c[i] x^i, the even and the odd powers as two chains.
-template <class R, int N> inline R polynomial(R x, const double (&c)[N]) {
+template <class R, class T, int N> inline R polynomial(R x, const T (&c)[N]) {
   static_assert(N >= 4);
   const R x2 = x * x;
   R high = every<R>(c[N - 1]);

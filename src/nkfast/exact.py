@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import namedtuple
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -38,6 +39,14 @@ _PRODUCT_ENTRIES = 1 << 20  # entries of a block of inner products from BLAS or 
 _BOUNDED_ENTRIES = 1 << 22  # entries of a block that is buffered, or whose pages are let go
 _TABLE_BYTES = 32 << 20  # tables of the rows, or of the columns, of a block
 _TILED_FEATURES = 16384  # up to here the core computes the inner products, in cache
+# Float32 kernels of float32 rows are computed in float32, and again in float64 where |rho| is too
+# near 1 for that, unless the network is deep, numbers are extreme, most pairs are of that kind, or
+# they are so few that finding out would take longer than float64 does.
+_SINGLE_PAIRS = 1 << 17
+_SINGLE_LAYERS = 8
+_SINGLE_RANGE = (1e-12, 1e12)
+_SINGLE_SAMPLE = 64  # rows and columns of pairs that tell
+_SINGLE_SHARE = 0.2  # of pairs in float64
 
 
 class Diagonal(NamedTuple):
@@ -283,10 +292,40 @@ class RowPairs:
             self._left = _variances(self._steps, self._p)
             self._right = self._left if self.symmetric else _variances(self._steps, self._q)
         self._tiled = not sp.issparse(self.X) and not sp.issparse(self.Z) and d <= _TILED_FEATURES
+        self._single = self._may_be_single() and self._is_tame() and self._pays()
+
+    def _may_be_single(self) -> bool:
+        n, m = self.shape
+        return self._tiled and self.dtype == np.float32 and n * m >= _SINGLE_PAIRS
+
+    def _is_tame(self) -> bool:
+        """Return whether few layers with numbers of usual size make the network."""
+        if len(self._left) > _SINGLE_LAYERS:
+            return False
+        maps = self._extremes
+        if maps is None:
+            return False
+        least, most = _SINGLE_RANGE
+        numbers = [self._p, self._q, *self._left, *self._right, *(m.params for m in maps)]
+        sizes = np.abs(np.concatenate([np.asarray(x, np.float64) for x in numbers]))
+        return bool(np.all((sizes == 0) | ((sizes >= least) & (sizes <= most))))
+
+    def _pays(self) -> bool:
+        """Return whether float32 is enough for most pairs of a sample, whatever the blocks."""
+        rows, cols = (
+            np.unique(np.linspace(0, n - 1, _SINGLE_SAMPLE).astype(np.intp)) for n in self.shape
+        )
+        program = self._program(self._maps(rows, cols) or [])
+        if not program.be_single():
+            return False
+        ntk = np.empty((len(rows), len(cols)), np.float32)
+        to = _core.Destination(None, ntk)
+        again = program.run_points(self.X[rows], self.Z[cols], 1 / self.X.shape[1], to, 1)
+        return again <= _SINGLE_SHARE * ntk.size
 
     def block_shape(self, bounded: bool) -> tuple[int, int]:
         """Return the rows and columns of a block that keep extra memory small."""
-        maps = self._probe() if min(self.shape) > 0 else None
+        maps = self._extremes
         if maps is None:
             return _square(_BLOCK_ENTRIES)
         height = max(64, _TABLE_BYTES // (8 * max(1, sum(x.left.shape[1] for x in maps))))
@@ -298,8 +337,11 @@ class RowPairs:
             height, width = min(height, tall), min(width, wide)
         return height, width
 
-    def _probe(self) -> list[DualMap] | None:
-        """Return the maps of the extreme points: their widths are those of all."""
+    @cached_property
+    def _extremes(self) -> list[DualMap] | None:
+        """The maps of the extreme points: their widths and constants are those of all."""
+        if min(self.shape) == 0:
+            return None
         ends = [[int(p.argmin()), int(p.argmax())] for p in (self._p, self._q)]
         return self._maps(np.array(ends[0]), np.array(ends[1]))
 
@@ -348,6 +390,8 @@ class RowPairs:
             scale, n_threads = 1 / self.X.shape[1], get_num_threads()
             if self._tiled:
                 X, Z = self._points(self.X[rows]), self._points(self.Z[cols])
+                if self._single:
+                    program.be_single()
                 program.run_points(X, Z, scale, to, n_threads)
             else:
                 program.run_products(self._products(rows, cols), scale, to, n_threads)

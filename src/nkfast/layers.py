@@ -245,8 +245,12 @@ class Sequential(Row):
 
         Notes
         -----
-        Everything is computed in float64 and rounded once. Pairs of images go through the layers
-        as maps of all pairs of their pixels (Arora et al. 2019; Novak et al. 2020).
+        Everything is computed in float64 and rounded once, but for large kernels of float32 rows
+        in float32, through up to eight activations that are rectifiers, erf or GELU. These are
+        computed in float32 to about 1e-6 of the kernel's scale, and in float64 where rho, the
+        correlation of a pair, is so near to +-1 that rounding would be magnified. Pairs of images
+        go through the layers as maps of all pairs of their pixels (Arora et al. 2019; Novak et al.
+        2020).
 
         Examples
         --------
