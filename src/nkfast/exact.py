@@ -276,7 +276,7 @@ class RowPairs:
         self.shape = (self.X.shape[0], self.Z.shape[0])
         self.dtype = np.result_type(self.X.dtype, self.Z.dtype)
         # Maps that are series stop where they are good enough for the dtype of the result.
-        self._tol = 1e-8 if self.dtype == np.float32 else 1e-14
+        self._tol = 1e-7 if self.dtype == np.float32 else 1e-14
         self._net = net
         self._steps = _steps_of(net._steps())
         self._p = squared_norms(self.X) / d

@@ -22,7 +22,7 @@ from ._steps import is_step
 Array = NDArray[Any]
 
 _TOL = 1e-12  # of tables, relative to the kernel's scale
-_LOOSE = 1e-8  # where float32 is asked for
+_LOOSE = 1e-7  # where float32 is asked for
 _STEP = 0.35  # ranges of log std are rounded outward to multiples, so that they can be kept
 _FEW = 128  # entries that are integrated one by one where that spares a table
 _MOST_TERMS = 4096  # of a series where nothing else helps
