@@ -78,7 +78,10 @@ def by_width(name: str, x: Any) -> None:
                 columns.append(f"{relative(found, exact):>15}")
                 if m == WIDTH:
                     degree = phi.degree_
-                    kernel = phi.expansion_.kernel_of(norms, rho, phi.allocation_.widths > 0)
+                    kernel = found  # harmonics are not sketched
+                    if phi.harmonics_ is None:
+                        used = phi.allocation_.widths > 0
+                        kernel = phi.expansion_.kernel_of(norms, rho, used)
                     alone = relative(kernel, exact)
             print(
                 f"{name:<28}{activation:<6}{depth:>3}{degree:>4} {alone:>15}", *columns, flush=True

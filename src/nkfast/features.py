@@ -326,9 +326,10 @@ _DOC = """Feature map of the {name} of a network: Z Z^T approximates the kernel.
     sum_l g_l(|x|, |y|) cos(x, y)^l. Low degrees are taken exactly, as monomials, wherever they
     fit; the others are sketched by products of lower ones, as TensorSRHTs or TensorSketches. The
     width is shared among the degrees, and their coefficients are adjusted, so that the expected
-    squared error of Z Z^T on rows like those of `fit` is least. Where that helps, powers are split
-    between the leading principal directions of these rows and all others, and where not all
-    columns fit, those with most energy are kept apart.
+    squared error of Z Z^T on rows like those of `fit` is least. Where that helps, features are the
+    spherical harmonics with most energy in these rows, as in few dimensions, or powers are split
+    between the leading principal directions of the rows and all others, and where not all columns
+    fit, those with most energy are kept apart.
 
     Parameters
     ----------
@@ -340,8 +341,9 @@ _DOC = """Feature map of the {name} of a network: Z Z^T approximates the kernel.
     degree : int or "auto", default="auto"
         Highest degree of the expansion, at most 64. "auto" takes 8, or more where the input has so
         few dimensions that higher degrees fit exactly; and 16 or 32 where rows lie so near to
-        each other, or are so few, that twice the degree lowers the expected error by a tenth. If
-        "layerwise", it is that of each activation, and "auto" is 8.
+        each other, or are so few, that twice the degree lowers the expected error by a tenth; of
+        spherical harmonics up to 48. If "layerwise", it is that of each activation, and "auto" is
+        8.
     construction : {{"collapsed", "layerwise"}}, default="collapsed"
         "collapsed" is the one expansion of the whole network. "layerwise" is the construction of
         the paper, to compare with: each layer's features are sketched from those of the layer
@@ -381,12 +383,15 @@ _DOC = """Feature map of the {name} of a network: Z Z^T approximates the kernel.
     compression_ : ndarray of shape (oversampling * n_components_, n_components_) or None
         From the sketched features to those that are kept, in float64; None if ``oversampling=1``.
     expansion_ : Expansion
-        The radial weights of all terms (degree, rank), factors included. This and the next four
+        The radial weights of all terms (degree, rank), factors included. This and the next five
         only with ``construction="collapsed"``.
     allocation_ : Allocation
         Features of each term, and which terms are exact.
     factors_ : ndarray of shape (q + 1,)
         What each degree was multiplied by.
+    harmonics_ : Harmonics or None
+        The spherical harmonics that are features, if they take the place of powers. Terms of
+        `expansion_` are then those of the Gegenbauer polynomials of the cosine.
     split_ : Split or None
         The leading directions, and the features of each part of the powers, if powers are split.
     steps_ : list
