@@ -33,7 +33,7 @@ _SPLIT_ROWS = 8000  # in whose directions, and on which, powers are split
 _MOST_DIMENSIONS = 256  # that are turned: d^2 operations for each row
 _ROWS_A_DIMENSION = 4  # rows at least
 _GAINS = (0.05, 0.15)  # of fits that are general, and of those closer to the rows they have seen
-_HARMONIC_ROWS = 2000  # on which the energies of harmonics are measured
+_HARMONIC_ROWS = 4000  # on which the energies of harmonics are measured
 _FEW_DIMENSIONS = 16  # up to which harmonics that are better than powers are so than split ones
 _GAIN = 0.1  # share of the expected error that twice the degree must save
 

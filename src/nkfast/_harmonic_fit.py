@@ -9,12 +9,19 @@ from numpy.typing import NDArray
 
 from ._compression import blocks
 from ._factors import FactorProblem, Pairs
-from ._harmonics import HarmonicMap, Harmonics, harmonic_basis, n_harmonics
+from ._harmonics import (
+    MOST_HARMONIC_DEGREE,
+    HarmonicMap,
+    Harmonics,
+    harmonic_basis,
+    n_harmonics,
+)
 from .expansion import Expansion
 
 Array = NDArray[np.float64]
 
-WHOLE = 2  # degrees that are there for rows of any kind
+WHOLE = 2  # degrees that are there for rows of any kind, and more as long as they take
+_WHOLE_SHARE = 4  # of the features no more than one of so many
 _CANDIDATES = (8, 60000)  # harmonics: that many times the features, or that many
 _ROUNDS = 3  # of choosing harmonics and fitting their factors
 
@@ -22,6 +29,17 @@ _ROUNDS = 3  # of choosing harmonics and fitting their factors
 def whole_size(n_features: int) -> int:
     """Return the number of harmonics up to degree `WHOLE`."""
     return sum(n_harmonics(n_features, l) for l in range(WHOLE + 1))
+
+
+def whole_degree(n_features: int, width: int) -> int:
+    """Return up to which degree all harmonics are features, whatever the rows."""
+    degree, size = WHOLE, whole_size(n_features)
+    while degree < MOST_HARMONIC_DEGREE:
+        size += n_harmonics(n_features, degree + 1)
+        if size * _WHOLE_SHARE > width:
+            break
+        degree += 1
+    return degree
 
 
 class Candidates:
@@ -46,13 +64,14 @@ class Candidates:
         strengths = np.mean(expansion.weights(norms) ** 2, axis=0)
         strengths = np.bincount(expansion.degrees, strengths, q + 1).astype(np.float64)
         limit = max(_CANDIDATES[0] * width, _CANDIDATES[1])
-        basis = harmonic_basis(shares, strengths, limit, WHOLE)
+        whole = min(whole_degree(len(shares), width), q)
+        basis = harmonic_basis(shares, strengths, limit, whole)
         self.expansion = expansion = expansion.take(expansion.degrees <= basis.degree)
         columns = [np.flatnonzero(basis.degrees == l) for l in expansion.degrees]
         terms = [np.full(len(some), c) for c, some in enumerate(columns)]
         self.every = Harmonics(axes, basis, np.concatenate(terms), np.concatenate(columns))
         self._degrees = expansion.degrees[self.every.terms]
-        self._whole = (self._degrees <= WHOLE) & (expansion.ranks[self.every.terms] == 0)
+        self._whole = (self._degrees <= whole) & (expansion.ranks[self.every.terms] == 0)
 
     def energies(self, unit: Array, norms: Array) -> Array:
         """Return the mean square of each candidate; rows have norm 1 or 0 in `unit`."""
