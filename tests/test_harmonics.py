@@ -1,13 +1,12 @@
 """Spherical harmonics of rows in few dimensions."""
 
-import pickle
-
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from scipy.special import eval_chebyt, eval_gegenbauer
 
 import nkfast as nk
+from feature_cases import assert_close_for_other_rows, assert_same_bits
 from nkfast import _coefficients
 from nkfast._coefficients import harmonic_coefficients, radial_coefficients
 from nkfast._fitting import Sample
@@ -309,17 +308,7 @@ def test_same_bits_for_any_threads_and_chunks(dtype, sparse):
     X = sp.csr_array(X) if sparse else X
     phi = nk.NTKFeatures(NET, 300, random_state=0).fit(X)
     assert phi.harmonics_ is not None
-    with nk.num_threads(1):
-        whole = phi.transform(X)
-    assert whole.dtype == dtype
-    for threads in (2, 7):
-        with nk.num_threads(threads):
-            assert np.array_equal(phi.transform(X), whole)
-    for size in (1, 17):
-        parts = [phi.transform(X[i : i + size]) for i in range(0, 100, size)]
-        assert np.array_equal(np.vstack(parts)[:100], whole[:100])
-    again = pickle.loads(pickle.dumps(phi))
-    assert np.array_equal(again.transform(X), whole)
+    assert_same_bits(phi, X)
 
 
 def test_csr_rows_are_the_same_and_so_is_float32():
@@ -327,11 +316,7 @@ def test_csr_rows_are_the_same_and_so_is_float32():
     phi = nk.NTKFeatures(NET, 400, random_state=0).fit(X)
     sparse = nk.NTKFeatures(NET, 400, random_state=0).fit(sp.csr_array(X))
     assert phi.harmonics_ is not None
-    Z = phi.transform(X)
-    assert np.allclose(phi.transform(sp.csr_array(X)), Z, rtol=0, atol=1e-12 * np.abs(Z).max())
-    assert np.allclose(sparse.transform(X), Z, rtol=0, atol=1e-9 * np.abs(Z).max())
-    narrow = phi.transform(X.astype(np.float32))
-    assert np.allclose(narrow, Z, rtol=0, atol=2e-5 * np.abs(Z).max())
+    assert_close_for_other_rows(phi, sparse, X)
 
 
 def test_float32_at_high_degrees():

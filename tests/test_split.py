@@ -1,6 +1,5 @@
 """Powers split between the leading directions of the rows and the others."""
 
-import pickle
 from math import comb
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 import nkfast as nk
+from feature_cases import assert_close_for_other_rows, assert_same_bits
 from nkfast._fitting import Sample
 from nkfast._polynomial import build_program
 from nkfast._split import Directions, Split
@@ -154,28 +154,14 @@ def test_same_bits_for_any_threads_and_chunks(dtype, sparse, sketch):
     X = sp.csr_array(X) if sparse else X
     phi = nk.NTKFeatures(NET, 300, sketch=sketch, random_state=0).fit(X)
     assert phi.split_ is not None
-    with nk.num_threads(1):
-        whole = phi.transform(X)
-    assert whole.dtype == dtype
-    for threads in (2, 7):
-        with nk.num_threads(threads):
-            assert np.array_equal(phi.transform(X), whole)
-    for size in (1, 17):
-        parts = [phi.transform(X[i : i + size]) for i in range(0, 100, size)]
-        assert np.array_equal(np.vstack(parts)[:100], whole[:100])
-    again = pickle.loads(pickle.dumps(phi))
-    assert np.array_equal(again.transform(X), whole)
+    assert_same_bits(phi, X)
 
 
 def test_csr_rows_are_the_same_and_so_is_float32():
     X = near_a_plane(800)
     phi = nk.NTKFeatures(NET, 400, random_state=0).fit(X)
     sparse = nk.NTKFeatures(NET, 400, random_state=0).fit(sp.csr_array(X))
-    Z = phi.transform(X)
-    assert np.allclose(phi.transform(sp.csr_array(X)), Z, rtol=0, atol=1e-12 * np.abs(Z).max())
-    assert np.allclose(sparse.transform(X), Z, rtol=0, atol=1e-9 * np.abs(Z).max())
-    narrow = phi.transform(X.astype(np.float32))
-    assert np.allclose(narrow, Z, rtol=0, atol=2e-5 * np.abs(Z).max())
+    assert_close_for_other_rows(phi, sparse, X)
 
 
 def test_points_of_any_norm():
