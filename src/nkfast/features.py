@@ -19,7 +19,7 @@ from ._compression import blocks, fit_to_kernel, principal_directions
 from ._config import get_num_threads
 from ._feature_map import FeatureMap, relative_error
 from ._fitting import Sample
-from ._harmonics import MOST_HARMONIC_DEGREE, harmonic_steps
+from ._harmonics import harmonic_steps
 from ._inputs import check_points
 from ._layerwise import LayerwiseMap
 from ._mapped import release, take
@@ -185,7 +185,7 @@ class _NeuralFeatures(Compiled, FeatureMap):
     ) -> None:
         """Fit the expansion of the whole network and draw its sketch."""
         d = sample.X.shape[1]
-        most = MOST_HARMONIC_DEGREE if isinstance(self.degree, str) else degrees[0]
+        most = _MAX_DEGREE if isinstance(self.degree, str) else degrees[0]
         found = sample.best(degrees, width, most)
         self.factors_ = found.factors
         self.expansion_ = found.expansion.scale(found.factors)
