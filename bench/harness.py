@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import platform
 import statistics
 from collections.abc import Callable, Iterable
@@ -53,13 +54,19 @@ def measure(
 
     So both see the same machine, however busy. `ours` maps names of nkfast's variants to their
     jobs; where the job is nkfast's own it stays empty. BLAS gets as many threads as nkfast.
-    `pause` seconds before them let a rival's threads, which may watch for more work, fall asleep.
+    `pause` seconds before them let a rival's threads, which may watch for more work, fall asleep;
+    then ours run once unmeasured. The order of ours changes from round to round.
     """
     times: dict[str, list[float]] = {name: [] for name in ours}
+    turns = itertools.count()
 
     def turn() -> None:
-        sleep(pause)
-        for name, run in ours.items():
+        if pause > 0:
+            sleep(pause)
+            for run in ours.values():
+                run()  # the rival, too, comes to a machine that is awake
+        order = list(ours.items())
+        for name, run in order if next(turns) % 2 else order[::-1]:
             start = perf_counter()
             run()
             times[name].append(perf_counter() - start)
@@ -73,7 +80,7 @@ def measure(
     if times:
         # the warm-up's turns come first
         benchmark.extra_info["ours_median"] = {
-            name: statistics.median(turns[2:]) for name, turns in times.items()
+            name: statistics.median(taken[2:]) for name, taken in times.items()
         }
 
 
