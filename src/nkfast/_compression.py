@@ -119,7 +119,7 @@ def fit_to_kernel(
         return np.eye(m)
     factor = cho_factor(size + shift * np.eye(m), overwrite_a=True)
     inner = cho_solve(factor, cho_solve(factor, excess).T)
-    values, vectors = eigh(np.eye(m) + (inner + inner.T) / 2, overwrite_a=True)
+    values, vectors = eigh(np.eye(m) + (inner + inner.T) / 2, driver="evd", overwrite_a=True)
     return np.asarray((vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T)
 
 
@@ -136,9 +136,23 @@ def _leading(gram: Array, m: int) -> tuple[Array, Array]:
         for _ in range(_ITERATIONS):
             basis = np.linalg.qr(gram @ basis)[0]
         small = basis.T @ gram @ basis
-        values, vectors = eigh((small + small.T) / 2, subset_by_index=[side - m, side - 1])
+        values, vectors = _largest((small + small.T) / 2, m)
         vectors = basis @ vectors
     else:
-        values, vectors = eigh(gram, subset_by_index=[max(0, n - m), n - 1], overwrite_a=True)
+        values, vectors = _largest(gram, min(m, n))
     kept = np.flatnonzero(values > n * _EPS * max(values[-1], 0.0))[::-1]
     return values[kept], vectors[:, kept]
+
+
+def _largest(matrix: Array, m: int) -> tuple[Array, Array]:
+    """Return the m largest eigenvalues, ascending, and their eigenvectors; `matrix` is lost.
+
+    LAPACK finds some of the vectors one by one, each made orthogonal to those before: of more than
+    a third it takes longer than for all.
+    """
+    n = len(matrix)
+    if 3 * m <= n:
+        values, vectors = eigh(matrix, subset_by_index=[n - m, n - 1], overwrite_a=True)
+        return values, vectors
+    values, vectors = eigh(matrix, driver="evd", overwrite_a=True)
+    return values[n - m :], vectors[:, n - m :]
