@@ -11,6 +11,8 @@ BIN   := $(VENV)/bin
 DONE  := $(VENV)/done
 # The build folder of the wheel stays, so that tests/test_baseline.py can look at its object files.
 BUILD := build/wheel
+# A test takes one core, but for a few; threads of BLAS would wait for each other.
+IN_PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=worksteal
 PIP   := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LINTED := src tests tools $(wildcard bench docs examples)
 CXX_FILES = $(shell find csrc tests -name '*.cpp' -o -name '*.hpp')
@@ -34,7 +36,7 @@ demo: $(DONE)/plot
 	$(BIN)/nkfast demo
 
 test: $(DONE)/plot,test
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest $(IN_PARALLEL) $(PYTEST_ARGS)
 
 bench: $(DONE)/plot,bench $(DONE)/neural_tangents
 	$(BIN)/python -m pytest bench --benchmark-columns=min,median,iqr,rounds $(PYTEST_ARGS)

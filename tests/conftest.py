@@ -2,6 +2,11 @@
 
 import signal
 
+from hypothesis import settings
+
+settings.register_profile("any machine", deadline=None)  # it may be busy
+settings.load_profile("any machine")
+
 
 def pytest_configure() -> None:
     """Let Ctrl-C be tested, too, where the suite itself was started in the background."""

@@ -172,7 +172,7 @@ POOLS = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     parts=st.lists(st.tuples(CONVS, st.booleans(), st.none() | POOLS), min_size=1, max_size=3),
     size=st.tuples(st.integers(4, 9), st.integers(4, 9)),

@@ -21,7 +21,7 @@ def run_python(*arguments, level=None, cwd=None):
     if level is not None:
         env["NKFAST_SIMD"] = level
     return subprocess.run(
-        [sys.executable, *arguments], env=env, cwd=cwd, capture_output=True, text=True, timeout=600
+        [sys.executable, *arguments], env=env, cwd=cwd, capture_output=True, text=True, timeout=900
     )
 
 

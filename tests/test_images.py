@@ -211,7 +211,7 @@ class TestChannelStandardizer:
         assert_allclose(scaler.inverse_transform(scaler.transform(new)), new, rtol=1e-13)
         assert scaler.inverse_transform(new.astype("f4")).dtype == "f4"
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(
         mean=st.floats(-1e6, 1e6),
         scale=st.floats(1e-3, 1e3),
@@ -323,7 +323,7 @@ class TestZCA:
         expected = whitened(x, images(9), 0.1)
         assert_allclose(zca.transform(images(9)).reshape(9, -1), expected, atol=1e-10)
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(n=st.integers(2, 40), cut=st.integers(1, 39), seed=st.integers(0, 999))
     def test_both_routes_agree(self, n, cut, seed):
         """`fit` of few images, n x n, and `partial_fit`, d x d."""

@@ -105,7 +105,7 @@ def test_srht_rounds_once_a_level(dtype):
     assert np.all(np.abs(sketch.transform(X) - exact) <= roundings * np.finfo(dtype).eps / 2 * size)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     sketch=st.sampled_from(LINEAR),
     d=st.integers(1, 40),

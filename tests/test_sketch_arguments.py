@@ -76,7 +76,7 @@ def test_fwht_along_any_axis_of_any_shape(shape, axis, dtype):
 
 
 @pytest.mark.simd
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(k=st.integers(0, 10), rows=st.integers(1, 20), seed=st.integers(0, 2**31))
 def test_fwht_twice_is_n_times_the_identity(k, rows, seed):
     x = np.random.default_rng(seed).integers(-100, 100, (rows, 1 << k))

@@ -135,7 +135,7 @@ def test_pairs_of_other_widths_and_mixed_formats(dtype):
         sketch.transform(X)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     sketch=st.sampled_from([TensorSketch(3, 16), TensorSRHT(9), PolySketch(4, 8)]),
     exponent=st.integers(-20, 20),

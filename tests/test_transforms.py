@@ -114,7 +114,7 @@ def test_a_row_does_not_depend_on_the_batch_or_the_threads(dtype):
         assert np.array_equal(one[i : i + 1], y)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(k=st.integers(0, 9), seed=st.integers(0, 2**31), single=st.booleans())
 def test_wht_twice_is_n_times_the_identity(k, seed, single):
     n = 1 << k
