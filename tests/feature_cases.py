@@ -22,6 +22,12 @@ def relative_error(Z, K):
     return np.linalg.norm(Z @ Z.T - K) / np.linalg.norm(K)
 
 
+def mean_error(maps, net, X):
+    """Return the root mean squared relative error of fitted maps to the network's NTK."""
+    K = net.ntk(X)
+    return np.sqrt(np.mean([relative_error(phi.transform(X), K) ** 2 for phi in maps]))
+
+
 def assert_same_bits(phi, X):
     """Of a fitted map: for any number of threads, any chunks, and after pickling."""
     with nk.num_threads(1):
