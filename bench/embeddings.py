@@ -9,7 +9,8 @@ of the fitted rows, relative Frobenius norm / that of the centred kernels:
    one that is used, at the default degree and at degree 8.
 
 With NKFAST_DATA=FOLDER further rows for the real sets that are found there, at most 5000 rows of
-each; names of sets and `depth` or `width` for one of the tables may follow on the command line.
+each; names of sets and `width`, `depth` or `spectrum` for one of the tables may follow on the
+command line.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.linalg import eigvalsh
 
 import nkfast as nk
 from accuracy import Rows, centre
@@ -29,7 +31,8 @@ from nkfast._coefficients import radial_coefficients
 WIDTHS = (1024, 4096, 16384)
 WIDTH = 4096
 MAX_ROWS = 5000
-TABLES = ("width", "depth")
+TABLES = ("width", "depth", "spectrum")
+SHARES = (16, 8, 4)  # of the rows: the ranks of the third table
 TERMS = 256  # degrees of a kernel: above them lies next to nothing
 
 
@@ -106,6 +109,16 @@ def by_depth(name: str, x: Any) -> None:
             )
 
 
+def by_rank(name: str, x: Any) -> None:
+    least = []
+    for depth in (3, 10):
+        values = eigvalsh(nk.mlp(depth, "relu", 1.4, 0.1).ntk(x))
+        below = np.sqrt(np.cumsum(values**2))
+        least.append([below[-1 - len(values) // share] / below[-1] for share in SHARES])
+    columns = [f"{a:9.4f}{b:9.4f}{b / a:6.2f}" for a, b in zip(*least, strict=True)]
+    print(f"{name:<28}", *columns, flush=True)
+
+
 def chosen(names: list[str]) -> Iterator[tuple[str, Any]]:
     for name, x in data_sets(names, MAX_ROWS, MAX_ROWS):
         yield f"{name} ({x.shape[0]} x {x.shape[1]})", x
@@ -124,6 +137,12 @@ def main() -> None:
         print(f"{'data':<28}{'':<6}{'q':>4}{'L = 3':>9}{'L = 10':>9}{'ratio':>7}{'above q':>9}")
         for name, x in sets:
             by_depth(name, x)
+    if "spectrum" in tables:
+        print(
+            f"{'data':<28}", *(f"{f'rank n / {share}: L = 3, 10, ratio':>24}" for share in SHARES)
+        )
+        for name, x in sets:
+            by_rank(name, x)
 
 
 if __name__ == "__main__":
