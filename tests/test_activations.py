@@ -125,6 +125,18 @@ def test_zero_variance(name):
             assert np.isfinite(act.dual_derivative(p, r, 0.0))
 
 
+@pytest.mark.parametrize("name", sorted(SMOOTH))
+def test_slope_at_zero_variance(name):
+    """And near it, where a quotient by the deviation would be one of rounding errors."""
+    act, derivative, kinks = CASES[name]
+    at_zero = float(derivative(np.zeros(1))[0])
+    for q in (0.0, 1.0, 9.0):
+        mean = reference.expectation(derivative, math.sqrt(q), kinks) if q else at_zero
+        for p in (0.0, 1e-40, 1e-30, 1e-16):
+            found = [act.dual_derivative(p, q, 0.0), act.dual_derivative(q, p, 0.0)]
+            assert_allclose(found, at_zero * mean, rtol=1e-7, atol=1e-9)
+
+
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("std", [1.0, 0.3, 4.0])
 def test_hermite_coefficients(name, std):

@@ -16,7 +16,7 @@ from nkfast._dualmap import DualMap
 from ._base import Activation, Span, _inverse
 from ._interpolation import LEAST, Norms, NotResolved, Profile, Series, Table
 from ._quadrature import direct_products, hermite_integrals
-from ._series import series_pair
+from ._series import pair_down_to_zero, series_pair
 from ._steps import is_step
 
 Array = NDArray[Any]
@@ -61,7 +61,7 @@ class Numerical(Activation):
         few = np.broadcast(s, t, c).size <= _FEW and not any(map(np.iscomplexobj, (s, t, c)))
         if few and _series(_Ref(self), *_range(s, t), _TOL) is None:
             return self._direct(s, t, c)
-        return self._representation(s.real, t.real, _TOL).pair(s, t, c)
+        return pair_down_to_zero(self._representation(s.real, t.real, _TOL).pair, s, t, c)
 
     def _both(self, x: Array) -> tuple[Array, Array]:
         """Return f(x) and f'(x)."""

@@ -14,7 +14,7 @@ from nkfast._dualmap import DualMap
 from nkfast._validation import check_count, check_real
 
 from ._base import Activation, Span, _inverse
-from ._series import series_map, series_pair
+from ._series import pair_down_to_zero, series_map, series_pair
 
 Array = NDArray[Any]
 _MAX_DEGREE = 50
@@ -31,13 +31,12 @@ class _Polynomial(Activation):
         coef = self._coefficients()
         return np.asarray(poly.polyval(x, coef.astype(x.dtype) if x.dtype.kind == "f" else coef))
 
-    def _series(self, p: Array) -> Array:
-        """Return r_l(p), l = 0..degree, on the last axis: the Hermite coefficients at sqrt(p).
+    def _series(self, s: Array) -> Array:
+        """Return r_l(p), l = 0..degree, on the last axis: the Hermite coefficients at s = sqrt(p).
 
         r_l(p) = sum_i coef_{l+2i} (l+2i)! / (i! 2^i sqrt(l!)) p^((l+2i)/2).
         """
         coef = self._coefficients()
-        s = np.sqrt(p)
         out = []
         for l in range(len(coef)):
             inner = np.zeros(len(coef))
@@ -48,15 +47,18 @@ class _Polynomial(Activation):
         return np.stack(out, axis=-1)
 
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
-        return series_pair(self._series(p), self._series(q), np.sqrt(p), np.sqrt(q), c)
+        def pair(s: Array, t: Array, c: Array) -> tuple[Array, Array]:
+            return series_pair(self._series(s), self._series(t), s, t, c)
+
+        return pair_down_to_zero(pair, np.sqrt(p), np.sqrt(q), c)
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         left, right = np.sqrt(p), np.sqrt(q)
-        return series_map(self._series(p), self._series(q), _inverse(left), _inverse(right))
+        return series_map(self._series(left), self._series(right), _inverse(left), _inverse(right))
 
     def _hermite(self, std: float, degree: int) -> Array:
         out = np.zeros(degree + 1)
-        own = self._series(np.array(std**2))[: degree + 1]
+        own = self._series(np.array(std))[: degree + 1]
         out[: len(own)] = own
         return out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ from nkfast._dualmap import DualMap
 from ._base import _inverse
 
 Array = NDArray[Any]
+Pair = Callable[[Array, Array, Array], tuple[Array, Array]]
+
+_SMALL = 1e-6  # standard deviations below which all derivatives are those at zero
 
 
 def series_pair(a: Array, b: Array, s: Array, t: Array, c: Array) -> tuple[Array, Array]:
@@ -39,6 +43,18 @@ def series_pair(a: Array, b: Array, s: Array, t: Array, c: Array) -> tuple[Array
         k *= rho
         k += left * right
     return k, slope * inverse
+
+
+def pair_down_to_zero(pair: Pair, s: Array, t: Array, c: Array) -> tuple[Array, Array]:
+    """Return pair(s, t, c), the slopes of very small deviations being those of a larger one.
+
+    They are quotients by the deviations, of zero by zero in the end.
+    """
+    k, slope = pair(s, t, c)
+    if min(s.real.min(initial=1.0), t.real.min(initial=1.0)) < _SMALL:
+        u, v = (np.where(v.real < _SMALL, _SMALL, v) for v in (s, t))
+        slope = pair(u, v, c * _inverse(s) * _inverse(t) * u * v)[1]
+    return k, slope
 
 
 def series_map(a: Array, b: Array, inverse_s: Array, inverse_t: Array, tol: float = 0.0) -> DualMap:
