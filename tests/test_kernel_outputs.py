@@ -370,3 +370,19 @@ def test_programs_that_do_not_fit_are_refused():
     program.activation("sign", (), table, table)
     with pytest.raises(ValueError, match="activation: expected tables of 3 and 3 points, got 2"):
         program.run_points(X, X, 1.0, _core.Destination(out, None), 1)
+
+
+@pytest.mark.simd
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_results_begin_with_a_line_of_the_caches(dtype):
+    """There the mirror image goes past the caches; elsewhere it has the same values."""
+    n = 544  # whole lines in every row
+    X = np.random.default_rng(0).standard_normal((n, 5)).astype(dtype)
+    found = NET.kernel(X)
+    for K in found:
+        assert K.ctypes.data % 64 == 0
+        assert np.array_equal(K, K.T)
+    apart = [np.empty(n * n + 1, dtype)[1:].reshape(n, n) for _ in found]
+    NET.kernel(X, out=apart)
+    for K, other in zip(found, apart, strict=True):
+        assert np.array_equal(K, other)

@@ -64,7 +64,7 @@ public:
       const std::size_t n = std::min(kDualPad, c1 - j);
       const X* from = points_.cols + j * depth;
       if constexpr (std::is_same_v<P, X>) {
-        table<P>().transpose_tile(from, depth, n, depth, panel, kDualPad);
+        table<P>().transpose_tile(from, depth, n, depth, panel, kDualPad, false);
       }
       for (std::size_t t = 0; t < depth; ++t) {
         if constexpr (!std::is_same_v<P, X>) {
@@ -213,7 +213,8 @@ public:
     T* mirror = target_.mirror + static_cast<std::ptrdiff_t>(c0 + past) * target_.mirror_ld +
                 static_cast<std::ptrdiff_t>(r0);
     if (c0 + past < c1) {
-      table<T>().transpose_tile(tile + past, ld, rows, c1 - c0 - past, mirror, target_.mirror_ld);
+      table<T>().transpose_tile(tile + past, ld, rows, c1 - c0 - past, mirror, target_.mirror_ld,
+                                true);
     }
   }
 

@@ -81,10 +81,10 @@ template <class T> void narrow(const double* src, std::size_t n, T* dst) {
   }
 }
 
-// dst[j * dst_ld + i] = src[i * src_ld + j]: squares of vectors, whole lines of dst one by one.
-template <class T>
-void transpose_tile(const T* src, std::size_t src_ld, std::size_t rows, std::size_t cols, T* dst,
-                    std::ptrdiff_t dst_ld) {
+// As transpose_tile; kStream: dst and its rows begin at whole vectors, and go past the caches.
+template <bool kStream, class T>
+void transpose_squares(const T* src, std::size_t src_ld, std::size_t rows, std::size_t cols, T* dst,
+                       std::ptrdiff_t dst_ld) {
   constexpr std::size_t W = kLanes<T>;
   std::size_t j = 0;
   for (; j + W <= cols; j += W, dst += static_cast<std::ptrdiff_t>(W) * dst_ld) {
@@ -99,7 +99,11 @@ void transpose_tile(const T* src, std::size_t src_ld, std::size_t rows, std::siz
       T* to = dst + i;
 #pragma GCC unroll 16
       for (std::size_t r = 0; r < W; ++r, to += dst_ld) {
-        store_any(to, v[r]);
+        if constexpr (kStream) {
+          stream_vector(to, v[r]);
+        } else {
+          store_any(to, v[r]);
+        }
       }
     }
     T* to = dst;
@@ -114,4 +118,20 @@ void transpose_tile(const T* src, std::size_t src_ld, std::size_t rows, std::siz
       dst[i] = src[i * src_ld + j];
     }
   }
+}
+
+// dst[j * dst_ld + i] = src[i * src_ld + j]: squares of vectors, whole lines of dst one by one.
+// away: dst will not be read soon.
+template <class T>
+void transpose_tile(const T* src, std::size_t src_ld, std::size_t rows, std::size_t cols, T* dst,
+                    std::ptrdiff_t dst_ld, [[maybe_unused]] bool away) {
+#if NKFAST_VECTOR_BYTES == 64 && defined(__SSE2__)
+  const auto begin = reinterpret_cast<std::uintptr_t>(dst);
+  const auto pitch = static_cast<std::uintptr_t>(dst_ld) * sizeof(T);
+  if (away && begin % NKFAST_VECTOR_BYTES == 0 && pitch % NKFAST_VECTOR_BYTES == 0) {
+    transpose_squares<true>(src, src_ld, rows, cols, dst, dst_ld);
+    return;
+  }
+#endif
+  transpose_squares<false>(src, src_ld, rows, cols, dst, dst_ld);
 }

@@ -101,9 +101,10 @@ template <class T> struct Table {
   // dst[j] = src[j] for j < n, rounded to T.
   void (*narrow)(const double* src, std::size_t n, T* dst);
 
-  // dst[j * dst_ld + i] = src[i * src_ld + j] for i < rows, j < cols.
+  // dst[j * dst_ld + i] = src[i * src_ld + j] for i < rows, j < cols; away: past the caches, if
+  // dst and its rows begin at whole vectors.
   void (*transpose_tile)(const T* src, std::size_t src_ld, std::size_t rows, std::size_t cols,
-                         T* dst, std::ptrdiff_t dst_ld);
+                         T* dst, std::ptrdiff_t dst_ld, bool away);
 };
 
 // Columns of the exact kernels come in whole panels of this many.

@@ -15,6 +15,8 @@ from ._validation import FLOATS, refuse_bytes
 Array = NDArray[Any]
 NAMES = ("nngp", "ntk")
 
+_LINE = 64  # bytes of a line of the caches
+_LARGE = 1 << 20  # bytes of results for which lines count
 _PAGES_BYTES = 64 << 20  # written to a mapped file before its pages are let go
 
 
@@ -116,7 +118,18 @@ def new_results(names: tuple[str, ...], shape: tuple[int, int], dtype: Any) -> l
     dtype = np.dtype(dtype)
     what = f"{len(names)} kernel{'s' if len(names) > 1 else ''} of shape {shape}"
     refuse_bytes(len(names) * math.prod(shape) * dtype.itemsize, "X", what)
-    return [Result(np.empty(shape, dtype), dtype) for _ in names]
+    return [Result(_aligned(shape, dtype), dtype) for _ in names]
+
+
+def _aligned(shape: tuple[int, int], dtype: np.dtype[Any]) -> Array:
+    """Return an array that begins with a line of the caches, which the core writes as a whole."""
+    n = math.prod(shape)
+    if n * dtype.itemsize < _LARGE:
+        return np.empty(shape, dtype)
+    more = _LINE // dtype.itemsize
+    whole = np.empty(n + more, dtype)
+    start = -whole.ctypes.data % _LINE // dtype.itemsize
+    return whole[start : start + n].reshape(shape)
 
 
 def given_results(

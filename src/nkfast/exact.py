@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import namedtuple
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -210,7 +210,12 @@ def _names(get: str | tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _named(get: str | tuple[str, ...], names: tuple[str, ...], arrays: list[Any]) -> Any:
-    return arrays[0] if isinstance(get, str) else namedtuple("Kernels", names)(*arrays)
+    return arrays[0] if isinstance(get, str) else _kernels(names)(*arrays)
+
+
+@cache
+def _kernels(names: tuple[str, ...]) -> Any:
+    return namedtuple("Kernels", names)
 
 
 def _slices(start: int, stop: int, step: int) -> Iterator[slice]:
