@@ -11,9 +11,9 @@ BIN   := $(VENV)/bin
 DONE  := $(VENV)/done
 # The build folder of the wheel stays, so that tests/test_baseline.py can look at its object files.
 BUILD := build/wheel
-# A test takes one core, but for a few; threads of BLAS would wait for each other.
-IN_PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=worksteal
 PIP   := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# A process for each core; threads of BLAS besides would only wait for each other.
+IN_PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=worksteal
 LINTED := src tests tools $(wildcard bench docs examples)
 CXX_FILES = $(shell find csrc tests -name '*.cpp' -o -name '*.hpp')
 

@@ -1,12 +1,14 @@
 """Errors of NTK features, and of the expansion behind them: `python bench/embeddings.py`.
 
-Prints two tables for ReLU, GELU, Erf and Tanh networks (w_std 1.4, b_std 0.1), errors of the kernel
-of the fitted rows, relative Frobenius norm / that of the centred kernels:
+Prints three tables for ReLU, GELU, Erf and Tanh networks (w_std 1.4, b_std 0.1), errors of the
+kernel of the fitted rows, relative Frobenius norm / that of the centred kernels:
 
 1. depths 1 and 3: the expansion alone, as fitted for 4096 features, without a sketch, then Z Z^T
    at 1024, 4096 and 16384 features;
 2. depths 3 and 10 at 4096 features, beside the share of the kernel's diagonal in degrees above the
-   one that is used, at the default degree and at degree 8.
+   one that is used, at the default degree and at degree 8;
+3. spectrum: of ReLU at depths 3 and 10 the least error that any matrix of rank n / 16, n / 8 and
+   n / 4 has on the same n rows, from the kernel's eigenvalues (Eckart and Young), and the ratio.
 
 With NKFAST_DATA=FOLDER further rows for the real sets that are found there, at most 5000 rows of
 each; names of sets and `width`, `depth` or `spectrum` for one of the tables may follow on the
@@ -138,9 +140,7 @@ def main() -> None:
         for name, x in sets:
             by_depth(name, x)
     if "spectrum" in tables:
-        print(
-            f"{'data':<28}", *(f"{f'rank n / {share}: L = 3, 10, ratio':>24}" for share in SHARES)
-        )
+        print(f"{'data':<28}", *(f"{f'n / {s}: L = 3, 10, ratio':>24}" for s in SHARES))
         for name, x in sets:
             by_rank(name, x)
 

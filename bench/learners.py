@@ -7,8 +7,8 @@ and one of the set's predefined splits: error on all test rows (root mean square
 of wrong classes, in percent), seconds of the fit, seconds of predictions per 10000 rows, and by how
 many MB the memory of the process grew at most. First with 10000 rows, then with all.
 
-`--kernel` prints the networks only; `--large` adds 16384 features on all rows, and to 10000 rows as
-many features, oversampled 3 times, which takes a quarter of an hour and 11 GB.
+`--kernel` prints the networks only; `--large` adds, for each set, 16384 features on all rows, and
+to 10000 rows as many features, oversampled 3 times: a quarter of an hour and 11 GB.
 """
 
 from __future__ import annotations

@@ -16,12 +16,17 @@ RUNNABLE = _core.simd_levels()
 ROOT = Path(__file__).parents[1]
 
 
-def run_python(*arguments, level=None, cwd=None):
+def run_python(*arguments, level=None, cwd=None, timeout=600):
     env = {name: value for name, value in os.environ.items() if name != "NKFAST_SIMD"}
     if level is not None:
         env["NKFAST_SIMD"] = level
     return subprocess.run(
-        [sys.executable, *arguments], env=env, cwd=cwd, capture_output=True, text=True, timeout=900
+        [sys.executable, *arguments],
+        env=env,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
     )
 
 
@@ -114,6 +119,8 @@ def test_loops_at_every_other_level():
     arguments = ("-m", "pytest", "-q", "-m", "simd", "-p", "no:cacheprovider", str(ROOT / "tests"))
     others = [level for level in RUNNABLE if level != _core.simd_level()]
     with ThreadPoolExecutor(max_workers=len(LEVELS)) as pool:
-        runs = pool.map(lambda level: run_python(*arguments, level=level, cwd=ROOT), others)
+        runs = pool.map(
+            lambda level: run_python(*arguments, level=level, cwd=ROOT, timeout=900), others
+        )
     for level, done in zip(others, runs, strict=True):
         assert done.returncode == 0, f"{level}: {done.stdout}{done.stderr}"

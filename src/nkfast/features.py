@@ -417,9 +417,10 @@ _DOC = """Feature map of the {name} of a network: Z Z^T approximates the kernel.
     Notes
     -----
     `fit` looks at the rows' norms and, for the adjustment, at the exact kernel of at most 500 rows;
-    it costs less than a second but for `oversampling`. Rows whose norm lies outside the fitted
-    range are weighted by the kernel itself, one by one; many of them take longer. Zero rows are
-    points like any other.
+    it takes about a second, some seconds for activations without a closed form in up to four
+    columns, and longer with `oversampling`. Rows whose norm lies outside the fitted range are
+    weighted by the kernel itself, one by one; many of them take longer. Zero rows are points like
+    any other.
 
     *Automatic width.* A quarter of the rows, at most 400, is held out, and the error is measured on
     all pairs of these, so `error_` is an honest estimate for new rows; the map is the one fitted on
@@ -428,10 +429,10 @@ _DOC = """Feature map of the {name} of a network: Z Z^T approximates the kernel.
 
     *Oversampling.* The directions are eigenvectors of the uncentred second moments of at most 4000
     rows, or 2 n_components; then a symmetric matrix brings the features' inner products on these
-    rows nearest to the exact kernel. Both take seconds. What lies in other directions is missing,
-    most of all on the diagonal. Of fewer rows than `n_components` all directions are kept, and
-    others are added from the orthogonal complement, where the features have most energy, for the
-    sake of other rows.
+    rows nearest to the exact kernel. Both take seconds up to 1000 features, and then grow as their
+    cube. What lies in other directions is missing, most of all on the diagonal. Of fewer rows than
+    `n_components` all directions are kept, and others are added from the orthogonal complement,
+    where the features have most energy, for the sake of other rows.
 
     *Networks of images.* Those that begin with a `Conv` or another layer of images take images of
     shape (n, height, width, channels). Layer by layer each pixel carries features; see
