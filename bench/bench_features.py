@@ -79,6 +79,7 @@ def bench_features(benchmark: Any, d: int, threads: int, rival: str) -> None:
         group=f"features d={d} width={WIDTH} threads={threads}",
         threads=threads,
         rounds=9,
+        pause=0.0 if threads == 1 else 0.2,
         rows=N_ROWS,
         d=d,
     )

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nkfast as nk
-from nkfast import _core, exact
+from nkfast import _core, _rowpairs
 from nkfast.activations import ReLU
 
 NET = nk.mlp(depth=2, w_std=1.3, b_std=0.2)
@@ -279,7 +279,7 @@ def test_all_ways_agree(n, d, dtype):
 def test_many_features(points, monkeypatch):
     X, Z = points
     whole = [*NET.kernel(X), *NET.kernel(X, Z)]
-    monkeypatch.setattr(exact, "_TILED_FEATURES", 5)
+    monkeypatch.setattr(_rowpairs, "_TILED_FEATURES", 5)
     for found, expected in zip([*NET.kernel(X), *NET.kernel(X, Z)], whole, strict=True):
         assert_allclose(found, expected, rtol=1e-12)
 

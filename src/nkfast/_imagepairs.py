@@ -154,7 +154,7 @@ class _Images:
 
 
 class ImagePairs:
-    """All pairs of an image of X and one of Z; the interface of `exact.RowPairs`."""
+    """All pairs of an image of X and one of Z; the interface of `_rowpairs.RowPairs`."""
 
     def __init__(self, net: Sequential, X: Any, Z: Any) -> None:
         self.symmetric = Z is None or Z is X
@@ -206,7 +206,7 @@ class ImagePairs:
     def fill(
         self, results: dict[str, Result], rows: slice, cols: slice, how: str, first: int = 0
     ) -> None:
-        """Compute the pairs (rows, cols); see `exact.RowPairs.fill`."""
+        """Compute the pairs (rows, cols); see `_rowpairs.RowPairs.fill`."""
         at = slice(rows.start - first, rows.stop - first)
         blocks = open_blocks(results, at, cols, how == "mirrored")
         k, theta = self._readout(rows, cols, how == "symmetric", "ntk" in results)

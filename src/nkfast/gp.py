@@ -16,9 +16,9 @@ from sklearn.gaussian_process.kernels import Hyperparameter, Kernel
 from ._layer import Diagonals, Layer, Moments
 from ._recipes import MLP, check_row_network
 from ._results import NAMES
+from ._rowpairs import squared_norms
 from ._validation import check_choice, check_rows
 from .activations import Activation
-from .exact import squared_norms
 from .layers import Sequential
 
 __all__ = ["NeuralKernel"]
