@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve, eigh
+from scipy.linalg import cho_solve, eigh
 
 from ._rows import row_blocks
+from ._symmetric import cholesky, gram_matrix
 from ._validation import Rows, refuse_bytes
 
 Array = NDArray[Any]
@@ -57,13 +58,13 @@ def principal_directions(features: Callable[[Rows], Array], X: Rows, width: int,
         moment = np.zeros((width, width))
         for rows in blocks(n, width):
             Z = features(X[rows])
-            moment += Z.T @ Z
+            moment += gram_matrix(Z.T)
         energies = np.diagonal(moment).copy()
         values, vectors = _leading(moment, m)
     else:  # the same from the inner products of the rows, of which there are fewer
         Z = features(X)
         energies = np.einsum("ij,ij->j", Z, Z)
-        values, left = _leading(Z @ Z.T, m)
+        values, left = _leading(gram_matrix(Z), m)
         vectors = Z.T @ (left / np.sqrt(values))
     if len(values) < m:
         more = np.zeros((width, m - len(values)))
@@ -109,7 +110,7 @@ def fit_to_kernel(
     ndarray of shape (m, m)
     """
     s, m = Y.shape
-    size = Y.T @ Y
+    size = gram_matrix(Y.T)
     gap = (1 - min(s / n_rows, 1)) * (diagonal - np.einsum("ij,ij->i", Y, Y))
     excess = -size @ size - (Y.T * gap) @ Y
     for rows in blocks(s, s):
@@ -117,29 +118,31 @@ def fit_to_kernel(
     shift = _PULL * float(np.trace(size)) / s
     if shift == 0:
         return np.eye(m)
-    factor = cho_factor(size + shift * np.eye(m), overwrite_a=True)
-    inner = cho_solve(factor, cho_solve(factor, excess).T)
+    factor, failed = cholesky(np.asfortranarray(size + shift * np.eye(m)))
+    if failed:
+        raise np.linalg.LinAlgError("oversampling: the features of a sample are not finite")
+    inner = cho_solve((factor, True), cho_solve((factor, True), excess).T)
     values, vectors = eigh(np.eye(m) + (inner + inner.T) / 2, driver="evd", overwrite_a=True)
     return np.asarray((vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T)
 
 
-def _leading(gram: Array, m: int) -> tuple[Array, Array]:
+def _leading(matrix: Array, m: int) -> tuple[Array, Array]:
     """Return up to m eigenvalues above rounding level, falling, and their eigenvectors.
 
     Those of large matrices are the best in a subspace that block power iteration finds.
     """
-    n = len(gram)
+    n = len(matrix)
     side = m + m // 4 + 32
     if n >= _LARGE and 3 * side <= n:
         start = np.random.RandomState(0).standard_normal((n, side))
-        basis = np.linalg.qr(gram @ start)[0]
+        basis = np.linalg.qr(matrix @ start)[0]
         for _ in range(_ITERATIONS):
-            basis = np.linalg.qr(gram @ basis)[0]
-        small = basis.T @ gram @ basis
+            basis = np.linalg.qr(matrix @ basis)[0]
+        small = basis.T @ matrix @ basis
         values, vectors = _largest((small + small.T) / 2, m)
         vectors = basis @ vectors
     else:
-        values, vectors = _largest(gram, min(m, n))
+        values, vectors = _largest(matrix, min(m, n))
     kept = np.flatnonzero(values > n * _EPS * max(values[-1], 0.0))[::-1]
     return values[kept], vectors[:, kept]
 

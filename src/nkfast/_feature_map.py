@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cholesky, eigvalsh, solve_triangular
+from scipy.linalg import eigvalsh, solve_triangular
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from ._symmetric import cholesky, gram_matrix
 from ._validation import Rows, check_estimator_rows, check_real, refuse_bytes
 
 Array = NDArray[Any]
@@ -114,7 +115,9 @@ def kernel_errors(Z: Array, K: Array, alpha: float) -> dict[str, float]:
         "ridge": ridge,
     }
     if ridge > 0:
-        factor = cholesky(K + ridge * np.eye(n), lower=True, overwrite_a=True, check_finite=False)
+        factor, failed = cholesky(np.asfortranarray(K + ridge * np.eye(n)))
+        if failed:
+            raise np.linalg.LinAlgError(f"alpha: K + {ridge:g} I is not positive definite")
         # L^-1 A L^-T has the eigenvalues of (K + lambda I)^-1/2 A (K + lambda I)^-1/2.
         half = solve_triangular(factor, difference, lower=True, overwrite_b=True)
         whitened = solve_triangular(factor, half.T, lower=True, overwrite_b=True)
@@ -132,7 +135,7 @@ def relative_error(Z: Array, K: Array) -> float:
 
 def _gram(Z: Array) -> Array:
     Z = Z.astype(np.float64, copy=False)
-    return np.asarray(Z @ Z.T)
+    return gram_matrix(Z)
 
 
 def _centred(kernel: Array) -> Array:

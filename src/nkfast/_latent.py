@@ -10,6 +10,7 @@ from scipy.linalg import eigh
 
 from ._rows import row_blocks
 from ._solved import Solved
+from ._symmetric import gram_matrix
 from ._validation import Rows, as_double, refuse_bytes
 
 Array = NDArray[Any]
@@ -82,7 +83,7 @@ def _gram(learner: Solved, X: Rows, F: Array) -> Array | None:
         return None
     if not learner._is_exact:
         F = F - system.mean_z
-        return np.asarray(F @ F.T)
+        return gram_matrix(F)
     K = learner.net_.kernel(as_double(X), get=learner._kernel)
     if system.share is None:
         return np.asarray(K)

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.blas import dsyrk
 from scipy.linalg.lapack import dtpttr, dtrttp
+
+from ._symmetric import rank_update
 
 Array = NDArray[Any]
 
@@ -87,7 +88,7 @@ class Moments:
         Z, mean_z = self._standardised(Z, weight, self.mean_z)
         Y, mean_y = self._standardised(Y, weight, self.mean_y)
         # In place: the matrix may be most of the memory there is.
-        self.zz = dsyrk(1.0, Z.T, beta=1.0, c=self.zz, lower=1, overwrite_c=1)
+        self.zz = rank_update(self.zz, Z)
         self.zy += Z.T @ Y
         self.yy += np.einsum("ij,ij->j", Y, Y)
         self.mean_z, self.mean_y = mean_z, mean_y
@@ -108,7 +109,7 @@ class Moments:
             share = other.total / total
             shift = [other.mean_z - self.mean_z, other.mean_y - self.mean_y]
             dz, dy = (np.sqrt(self.total * share) * d for d in shift)
-            self.zz = dsyrk(1.0, dz[:, None], beta=1.0, c=self.zz, lower=1, overwrite_c=1)
+            self.zz = rank_update(self.zz, dz[None])
             self.zy += np.outer(dz, dy)
             self.yy += dy**2
             self.mean_z = self.mean_z + share * shift[0]

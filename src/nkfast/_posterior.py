@@ -16,6 +16,7 @@ from scipy.linalg import solve_triangular
 
 from ._ridge import cholesky_factor
 from ._spectrum import Spectrum
+from ._symmetric import gram_matrix
 from ._system import System, without_matrix
 
 Array = NDArray[Any]
@@ -119,7 +120,7 @@ class SpectralPosterior(Posterior):
     def covariance(self, T: Array, gram: Array | None) -> Array:
         covariance = (T / (self._spectrum.values + self.alpha)) @ T.T
         if gram is not None:
-            covariance += (gram - T @ T.T) / self.alpha
+            covariance += (gram - gram_matrix(T)) / self.alpha
         covariance += self.of_mean
         return np.asarray((covariance + covariance.T) / 2)
 
@@ -181,7 +182,7 @@ class CholeskyPosterior(Posterior):
         return np.asarray(variance + self.of_mean)
 
     def covariance(self, T: Array, gram: Array | None) -> Array:
-        covariance = T @ T.T
+        covariance = gram_matrix(T)
         if gram is not None:
             covariance = (gram - covariance) / self.alpha
         covariance += self.of_mean

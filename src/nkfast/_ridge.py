@@ -12,6 +12,7 @@ from scipy.linalg import eigh, lapack
 from scipy.optimize import brentq
 
 from ._moments import Moments
+from ._symmetric import cholesky, inverse_diagonal
 from ._system import System, system_of_kernel, system_of_moments, system_of_rows
 from ._tridiagonal import Tridiagonal
 
@@ -232,8 +233,7 @@ def left_out_error(system: System, alpha: float) -> float:
     if failed:
         return np.inf
     residuals = alpha * lapack.dpotrs(factor, system.B, lower=1)[0]
-    inverse, _ = lapack.dpotri(factor, lower=1, overwrite_c=1)
-    left = alpha * np.diagonal(inverse)
+    left = alpha * inverse_diagonal(factor)
     weight = system.weight
     if system.centred:
         left = left - (1.0 if weight is None else weight) / system.total
@@ -247,8 +247,7 @@ def cholesky_factor(A: Array, alpha: float) -> tuple[Array, int]:
     """Return the Cholesky factor of A + alpha I, lower triangle, and LAPACK's info."""
     factor = np.array(A, order="F")
     factor[np.diag_indices(len(A))] += alpha
-    factor, failed = lapack.dpotrf(factor, lower=1, overwrite_a=1, clean=0)
-    return factor, int(failed)
+    return cholesky(factor)
 
 
 def _refined(evidence: Callable[[float], tuple[float, float]], alphas: Array, best: int) -> float:

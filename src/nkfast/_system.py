@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._moments import Moments, is_whole, log_precisions, observations, weighted_mean
+from ._symmetric import gram_matrix
 
 Array = NDArray[Any]
 
@@ -102,7 +103,7 @@ def system_of_rows(Z: Array, Y: Array, weight: Array | None, *, centred: bool) -
         Z *= np.sqrt(weight)[:, None]
     total = len(Z) if weight is None else float(weight.sum())
     noise = total * (_ROUNDING * float(np.linalg.norm(mean_z))) ** 2
-    return _dual(Z @ Z.T, Y, weight, mean_z, mean_y, centred, noise)
+    return _dual(gram_matrix(Z), Y, weight, mean_z, mean_y, centred, noise)
 
 
 def system_of_kernel(K: Array, Y: Array, weight: Array | None, *, centred: bool) -> System:

@@ -12,6 +12,7 @@ from scipy.linalg import eigh
 
 from ._compression import oriented
 from ._moments import Moments, weighted_mean
+from ._symmetric import gram_matrix
 
 Array = NDArray[Any]
 _EPS = float(np.finfo(np.float64).eps)
@@ -47,7 +48,7 @@ class Covariance:
         n, d = X.shape
         mean = weighted_mean(X, None)
         X -= mean
-        values, vectors = eigh(X @ X.T / n, driver="evd", overwrite_a=True)
+        values, vectors = eigh(gram_matrix(X) / n, driver="evd", overwrite_a=True)
         kept = _above_rounding(values, d)
         values, vectors = values[kept], vectors[:, kept]
         components = oriented(X.T @ (vectors / np.sqrt(n * values))).T
@@ -59,7 +60,7 @@ class Covariance:
         sums.total = float(self.n)
         sums.mean_z = self.mean.copy()
         root = self.components * np.sqrt(self.n * self.values)[:, None]
-        sums.zz = np.asfortranarray(root.T @ root)
+        sums.zz = np.asfortranarray(gram_matrix(root.T))
         return sums
 
 
@@ -85,7 +86,7 @@ class SpectralMap:
         else:
             sign = -1.0 if r and change[0] < 0 else 1.0  # the same for all
             root = V * np.sqrt(np.abs(change))[:, None]
-            matrix = sign * (root.T @ root)
+            matrix = sign * gram_matrix(root.T)
             matrix[np.diag_indices(d)] += outside
             factors = [matrix]
         self._factors = {np.dtype(np.float64): factors}
