@@ -41,7 +41,7 @@ def in_numpy(net, X):
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_core_and_numpy_agree(name, points):
     net = nk.mlp(2, CASES[name][0], 1.2, 0.2)
-    if name in ("own bent sine", "own shrunk tanh"):
+    if name in ("own bent sine", "own shrunk tanh", "own step cosine"):
         points = points[:6]  # without a form in the core: integrals for each pair
     for found, expected in zip(net.kernel(points), in_numpy(net, points), strict=True):
         assert_allclose(found, expected, rtol=0, atol=1e-10 * np.abs(expected).max())
@@ -182,6 +182,7 @@ def test_branches_that_do_not_fit_are_refused(build, error, message):
 
 def test_features_of_all_kinds_of_networks(points):
     """The expansions take every activation; their error here is that of the width."""
+    points = points[:12]
     nets = [nk.mlp(2, name, 1.0, 0.1) for name in ("gelu", "tanh", "elu", "hard_tanh", "sin")]
     for net in [*nets, NESTED]:
         phi = nk.NTKFeatures(net, 2048, random_state=0).fit(points)

@@ -10,19 +10,15 @@ import pytest
 from nkfast import NTKRegressor, _symmetric, mlp
 from nkfast._symmetric import cholesky, gram_matrix, inverse_diagonal, rank_update
 
-# With two threads OpenBLAS's own symmetric products end the process at this order.
+# With two threads OpenBLAS's own symmetric product ends the process at this order.
 LARGE = """
 import numpy as np
-from nkfast._symmetric import gram_matrix, rank_update
+from nkfast._symmetric import rank_update
 p = 16000
 Z = np.random.default_rng(0).standard_normal((800, p))
 C = rank_update(np.zeros((p, p), order="F"), Z)
-few = [0, 7999, 8000, 15999]
-assert np.abs(np.tril(C[few] - Z.T[few] @ Z, k=-p + 1)).max() < 1e-10
-assert np.abs(C[-1] - Z.T[-1] @ Z).max() < 1e-10
-del C
-K = gram_matrix(np.ascontiguousarray(Z.T))
-assert np.abs(K[few] - Z.T[few] @ Z).max() < 1e-10
+for row in (0, 7999, 8000, 15999):
+    assert np.abs(C[row, : row + 1] - Z.T[row] @ Z[:, : row + 1]).max() < 1e-10
 """
 
 
