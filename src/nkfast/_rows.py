@@ -14,13 +14,19 @@ from ._mapped import pieces, release
 from ._validation import Rows, csr_arrays
 
 
+def slices(start: int, stop: int, step: int) -> Iterator[slice]:
+    """Yield slices of at most `step` that cover start .. stop."""
+    for i in range(start, stop, step):
+        yield slice(i, min(i + step, stop))
+
+
 def row_blocks(n: int, size: int, *arrays: Any) -> Iterator[slice]:
     """Yield slices of at most `size` rows that cover n.
 
     After each, what was read of `arrays` that map a file is given back.
     """
-    for start in range(0, n, size):
-        yield slice(start, min(start + size, n))
+    for rows in slices(0, n, size):
+        yield rows
         release(*arrays)
 
 

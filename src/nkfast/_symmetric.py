@@ -8,7 +8,6 @@ General products are safe; so above a smaller order the symmetric ones are made 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,16 +15,13 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack, solve_triangular
 from scipy.linalg.blas import dsyrk
 
+from ._rows import slices
+
 Array = NDArray[Any]
 
 _ORDER = 8192  # up to here BLAS and LAPACK do it at once
 _DEPTH = 384  # numbers of a row that a thread packs at most
 _PANEL = 1024  # columns
-
-
-def _pieces(start: int, stop: int, step: int) -> Iterator[slice]:
-    for i in range(start, stop, step):
-        yield slice(i, min(i + step, stop))
 
 
 def rank_update(C: Array, Z: Array) -> Array:
@@ -35,7 +31,7 @@ def rank_update(C: Array, Z: Array) -> Array:
     """
     n, p = Z.shape
     step = n if p <= _ORDER else max(1, _ORDER * _DEPTH // p)
-    for rows in _pieces(0, n, step):
+    for rows in slices(0, n, step):
         C = dsyrk(1.0, Z[rows].T, beta=1.0, c=C, lower=1, overwrite_c=1)
     return C
 
@@ -46,7 +42,7 @@ def gram_matrix(Z: Array) -> Array:
     if n <= _ORDER:
         return np.asarray(Z @ Z.T)
     out = np.empty((n, n), Z.dtype)
-    for rows in _pieces(0, n, _PANEL):
+    for rows in slices(0, n, _PANEL):
         out[rows, rows] = Z[rows] @ Z[rows].T
         out[rows, : rows.start] = Z[rows] @ Z[: rows.start].T
         out[: rows.start, rows] = out[rows, : rows.start].T
@@ -63,14 +59,14 @@ def cholesky(A: Array) -> tuple[Array, int]:
     if n <= _ORDER:
         factor, failed = lapack.dpotrf(A, lower=1, overwrite_a=1, clean=0)
         return factor, int(failed)
-    for cols in _pieces(0, n, _PANEL):
+    for cols in slices(0, n, _PANEL):
         j, end = cols.start, cols.stop
         panel = np.asfortranarray(A[j:, cols])
         panel -= A[j:, :j] @ A[cols, :j].T
         head, failed = lapack.dpotrf(panel[: end - j], lower=1, clean=0)
         if failed:
             return A, j + int(failed)
-        for rows in _pieces(end, n, _ORDER):
+        for rows in slices(end, n, _ORDER):
             rest = panel[rows.start - j : rows.stop - j]
             A[rows, cols] = solve_triangular(head, rest.T, lower=True, check_finite=False).T
         A[cols, cols] = np.tril(head) + np.triu(A[cols, cols], 1)
@@ -84,7 +80,7 @@ def inverse_diagonal(factor: Array) -> Array:
         inverse, _ = lapack.dpotri(factor, lower=1, overwrite_c=1)
         return np.diagonal(inverse).copy()
     out = np.empty(n)
-    for cols in _pieces(0, n, _PANEL):
+    for cols in slices(0, n, _PANEL):
         some = np.zeros((n, cols.stop - cols.start), order="F")
         some[cols] = np.eye(cols.stop - cols.start)
         some = solve_triangular(factor, some, lower=True, overwrite_b=True, check_finite=False)

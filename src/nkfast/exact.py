@@ -19,6 +19,7 @@ from ._journal import Journal, Report, fingerprint, reporting
 from ._layer import Diagonals
 from ._results import NAMES, Result, given_results, new_results
 from ._rowpairs import RowPairs, squared_norms
+from ._rows import slices
 from ._validation import check_count, check_rows
 from .layers import takes_images
 
@@ -106,11 +107,11 @@ def _jobs(
     pairs: RowPairs | ImagePairs, height: int, width: int
 ) -> Iterator[tuple[slice, slice, str]]:
     """Yield the blocks of a kernel: rows, columns, and how `fill` takes them."""
-    for rows in _slices(0, pairs.shape[0], height):
+    for rows in slices(0, pairs.shape[0], height):
         if pairs.symmetric:
             yield rows, rows, "symmetric"
         how = "mirrored" if pairs.symmetric else "plain"
-        for cols in _slices(rows.stop if pairs.symmetric else 0, pairs.shape[1], width):
+        for cols in slices(rows.stop if pairs.symmetric else 0, pairs.shape[1], width):
             yield rows, cols, how
 
 
@@ -155,11 +156,11 @@ def _blocks(
 ) -> Iterator[tuple[slice, Any]]:
     n, m = pairs.shape
     tall, width = pairs.block_shape(False)
-    for rows in _slices(0, n, height):
+    for rows in slices(0, n, height):
         results = new_results(names, (rows.stop - rows.start, m), pairs.dtype)
         whole = dict(zip(names, results, strict=True))
-        for part in _slices(rows.start, rows.stop, tall):
-            for cols in _slices(0, m, width):
+        for part in slices(rows.start, rows.stop, tall):
+            for cols in slices(0, m, width):
                 pairs.fill(whole, part, cols, "plain", rows.start)
         if pairs.symmetric and pairs.ends:
             at = np.arange(rows.start, rows.stop)
@@ -186,8 +187,3 @@ def _named(get: str | tuple[str, ...], names: tuple[str, ...], arrays: list[Any]
 @cache
 def _kernels(names: tuple[str, ...]) -> Any:
     return namedtuple("Kernels", names)
-
-
-def _slices(start: int, stop: int, step: int) -> Iterator[slice]:
-    for i in range(start, stop, step):
-        yield slice(i, min(i + step, stop))
