@@ -1,6 +1,7 @@
 """Rows per second of NTK features beside scikit-learn's kernel approximations of equal width.
 
-Then those of CSR rows by their numbers of nonzeros and of columns, which have no rival here.
+Then two threads beside one, and CSR rows by their numbers of nonzeros and of columns, which have no
+rival here.
 """
 
 from __future__ import annotations
@@ -85,6 +86,28 @@ def bench_features(benchmark: Any, d: int, threads: int, rival: str) -> None:
     )
     if benchmark.stats is not None:  # None under --benchmark-disable
         benchmark.extra_info["rows_per_second"] = round(N_ROWS / benchmark.stats.stats.median)
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("d", [64, 1024])
+def bench_two_threads(benchmark: Any, d: int, depth: int) -> None:
+    x, transform = data(d), ntk_map(d, depth)
+
+    def with_one() -> None:
+        with nk.num_threads(1):
+            transform(x)
+
+    measure(
+        benchmark,
+        f"depth {depth} on one thread",
+        with_one,
+        {OURS: lambda: transform(x)},
+        group=f"features d={d} width={WIDTH} threads=2",
+        threads=2,
+        rounds=31,
+        rows=N_ROWS,
+        d=d,
+    )
 
 
 @cache
