@@ -15,7 +15,7 @@ from typing import Any, Literal, SupportsIndex, overload
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from nkfast import _core
+from ._core import __version__, compiler, simd_level, simd_levels
 
 # The process's own setting, and the override of the running context (one per thread or task).
 _process_threads: int | None = None
@@ -145,11 +145,11 @@ def show_config(mode: Literal["stdout", "dict"] = "stdout") -> dict[str, Any] | 
     if mode not in ("stdout", "dict"):
         raise ValueError(f"mode: expected 'stdout' or 'dict', got {mode!r}")
     facts: dict[str, Any] = {
-        "nkfast": _core.__version__,
-        "simd_level": _core.simd_level(),
-        "simd_levels": _core.simd_levels(),
+        "nkfast": __version__,
+        "simd_level": simd_level(),
+        "simd_levels": simd_levels(),
         "num_threads": get_num_threads(),
-        "compiler": _core.compiler(),
+        "compiler": compiler(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "numpy": version("numpy"),

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _core
 from ._config import one_blas_thread
+from ._core import ImageProgram
 from ._dualmap import DualMap
 from ._layer import Activated, Diagonals, Layer
 from .activations import Activation
@@ -210,9 +210,9 @@ def build(
     maps: Iterable[DualMap],
     readout: str,
     rough: bool,
-) -> _core.ImageProgram:
+) -> ImageProgram:
     """Return the core's program of these stages; rough: angles may have an error of 1e-9."""
-    program = _core.ImageProgram(*image, lanes.are_images, lanes.images)
+    program = ImageProgram(*image, lanes.are_images, lanes.images)
     left = iter(maps)
     for stage in stages:
         if stage.name == "activation":

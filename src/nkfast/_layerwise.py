@@ -25,10 +25,10 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from . import _core
 from ._coefficients import Kernel
 from ._compression import blocks
 from ._config import get_num_threads
+from ._core import radial_weights
 from ._layer import Activated, Dense, Diagonals, Layer
 from ._rows import inverse, row_norms, scale_rows, side_by_side
 from ._validation import Rows
@@ -111,7 +111,7 @@ class Coefficients:
     def __call__(self, norms: Array) -> Array:
         """Return (n, n_activations, 2, degree + 1), each row's from its own norm alone."""
         middle, half = self._middle, self._half
-        out = _core.radial_weights(
+        out = radial_weights(
             norms, self._series, self._at_zero, middle, half, 0.0, get_num_threads()
         )
         with np.errstate(divide="ignore"):

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _core
 from ._coefficients import Kernel
 from ._compression import blocks
 from ._config import get_num_threads
+from ._core import PixelProgram
 from ._pixel_plan import PixelPlan
 from ._validation import FloatArray
 from .layers import Sequential
@@ -56,7 +56,7 @@ class PixelMap:
         self.plan = PixelPlan(
             net._steps(), self.shape, variance, kernel == "ntk", width, degree, n_components, rng
         )
-        self._compiled: _core.PixelProgram | None = None
+        self._compiled: PixelProgram | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_compiled": None}
@@ -77,8 +77,8 @@ class PixelMap:
             program.run(x, out[rows], get_num_threads())
         return out
 
-    def _program(self) -> _core.PixelProgram:
+    def _program(self) -> PixelProgram:
         if self._compiled is None:
-            program: _core.PixelProgram = self.plan.build(_core.PixelProgram())
+            program: PixelProgram = self.plan.build(PixelProgram())
             self._compiled = program
         return self._compiled

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _core
+from ._core import Program
 from .allocation import (
     _MIN_SKETCH,
     Allocation,
@@ -27,9 +27,9 @@ Factor: TypeAlias = tuple[int, int]  # a buffer and its number of features
 _INPUT, _EVEN, _ODD, _LAST, _LEFT, _LEAF, _SPARE, _EXACT = range(8)
 
 
-def build_program(n_features: int, steps: Steps) -> _core.Program:
+def build_program(n_features: int, steps: Steps) -> Program:
     """Return the program of a list of steps (method, arguments...), as a fitted map keeps it."""
-    program = _core.Program(n_features)
+    program = Program(n_features)
     for method, *arguments in steps:
         getattr(program, method)(*arguments)
     return program

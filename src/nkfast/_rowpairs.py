@@ -16,8 +16,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from . import _core
 from ._config import get_num_threads, one_blas_thread
+from ._core import Destination, KernelProgram
 from ._dualmap import DualMap, span
 from ._layer import Activated, Dense, Diagonals, Layer, Moments
 from ._results import NAMES, Blocks, Result, open_blocks, write
@@ -152,7 +152,7 @@ class RowPairs:
         if not program.be_single():
             return False
         ntk = np.empty((len(rows), len(cols)), np.float32)
-        to = _core.Destination(None, ntk)
+        to = Destination(None, ntk)
         again = program.run_points(self.X[rows], self.Z[cols], 1 / self.X.shape[1], to, 1)
         return again <= _SINGLE_SHARE * ntk.size
 
@@ -210,7 +210,7 @@ class RowPairs:
         else:
             ends = self.ends if how == "symmetric" else {}
             nngp, ntk = (blocks.get(name, (None, None)) for name in NAMES)
-            to = _core.Destination(
+            to = Destination(
                 nngp[0],
                 ntk[0],
                 nngp_mirror=nngp[1],
@@ -231,8 +231,8 @@ class RowPairs:
         for result in results.values():
             result.done()
 
-    def _program(self, maps: list[DualMap]) -> _core.KernelProgram:
-        program = _core.KernelProgram()
+    def _program(self, maps: list[DualMap]) -> KernelProgram:
+        program = KernelProgram()
         left = iter(maps)
         for step in self._steps or ():
             if step.layer is not None:

@@ -9,7 +9,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from . import _core
+from ._core import row_norms as _row_norms
+from ._core import row_norms_csr
 from ._mapped import pieces, release
 from ._validation import Rows, csr_arrays
 
@@ -34,11 +35,11 @@ def row_norms(X: Any, n_threads: int) -> NDArray[np.float64]:
     """Return the norms of dense or CSR rows in float64, safe from overflow of the squares."""
     norms = np.empty(X.shape[0])
     if sp.issparse(X):
-        _core.row_norms_csr(*csr_arrays(X), X.shape[1], norms, n_threads)
+        row_norms_csr(*csr_arrays(X), X.shape[1], norms, n_threads)
     else:
         start = 0
         for part in pieces(X):
-            _core.row_norms(part, norms[start : start + len(part)], n_threads)
+            _row_norms(part, norms[start : start + len(part)], n_threads)
             start += len(part)
     # What float32 cannot invert counts as zero: the kernel there is that of zero to 1e-37.
     norms[norms < 4 * np.finfo(X.dtype).tiny] = 0

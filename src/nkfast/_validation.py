@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.validation import validate_data
 
-from . import _core
 from ._config import get_num_threads
+from ._core import all_finite
 from ._mapped import pieces
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
@@ -49,7 +49,7 @@ def _refuse_nonfinite(X: Rows, name: str, estimator: Any = None) -> Rows:
         if not (values.flags.forc and values.dtype.isnative):
             values = np.ascontiguousarray(values)
         flat = values.ravel(order="K")
-        if not flat.flags.aligned or not _core.all_finite(flat, get_num_threads()):
+        if not flat.flags.aligned or not all_finite(flat, get_num_threads()):
             who = None if estimator is None else type(estimator).__name__
             assert_all_finite(values, estimator_name=who, input_name=name)
     return X

@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _core
 from ._coefficients import Kernel, harmonic_coefficients, radial_coefficients
+from ._core import radial_weights
 from ._harmonics import zonal
 from .layers import Sequential
 
@@ -58,7 +58,7 @@ class Expansion:
 
     def weights(self, norms: Array, n_threads: int = 1) -> Array:
         """Return u_c(norms[i]) as (n, n_terms), each row from its own norm alone."""
-        out = _core.radial_weights(
+        out = radial_weights(
             norms,
             self.coefficients,
             self.at_zero,

@@ -12,11 +12,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from . import _core
 from ._coefficients import Kernel
 from ._compiled import Compiled
 from ._compression import blocks, fit_to_kernel, principal_directions
 from ._config import get_num_threads
+from ._core import Program
 from ._feature_map import FeatureMap, relative_error
 from ._fitting import Sample
 from ._harmonics import harmonic_steps
@@ -59,7 +59,7 @@ _FITTED = (
 class _NeuralFeatures(Compiled, FeatureMap):
     _kernel: ClassVar[Kernel]
     _layers: LayerwiseMap | PixelMap | None = None
-    _compiled: _core.Program | None = None
+    _compiled: Program | None = None
     image_shape_: tuple[int, int, int]
     _compiled_single: NDArray[np.float32] | None = None  # compression_ for float32 rows
 

@@ -11,9 +11,9 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from nkfast import _core
 from nkfast._compiled import Compiled
 from nkfast._config import get_num_threads
+from nkfast._core import Program
 from nkfast._polynomial import Steps, build_program
 from nkfast._validation import (
     check_columns,
@@ -204,14 +204,14 @@ class ProgramSketch(Sketch):
         self.steps_ = steps
         self._width = d
 
-    def _compile(self) -> _core.Program:
+    def _compile(self) -> Program:
         return build_program(self._width, self.steps_)
 
     def _apply(self, X: Any, out: Array) -> None:
         run(self._map(), X, out)
 
 
-def run(program: _core.Program, X: Any, out: Array) -> None:
+def run(program: Program, X: Any, out: Array) -> None:
     """Run a program without weights on dense or CSR rows."""
     if sp.issparse(X):
         program.run_csr(*csr_arrays(X), None, None, out, get_num_threads())

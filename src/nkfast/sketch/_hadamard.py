@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nkfast import _core
 from nkfast._config import get_num_threads
+from nkfast._core import fwht as _fwht
 from nkfast._validation import check_count, refuse_excess
 from nkfast.allocation import next_power_of_two
 
@@ -102,6 +102,6 @@ def fwht(
     outer = math.prod(shape[:axis])
     inner = math.prod(shape[axis + 1 :])
     scale = 1.0 if norm is None else 1 / math.sqrt(n)
-    if not _core.fwht(out.reshape(outer, n, inner), scale, get_num_threads()):
+    if not _fwht(out.reshape(outer, n, inner), scale, get_num_threads()):
         raise ValueError("x: expected finite numbers of finite sums, got NaN, infinity or overflow")
     return out

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from nkfast import _core
+from nkfast._core import HadamardMap, HashMap
 from nkfast._polynomial import random_signs
 from nkfast._validation import check_count
 from nkfast.allocation import next_power_of_two
@@ -85,8 +85,8 @@ class OSNAP(LinearSketch):
     def _bytes(self, d: int, m: int) -> int:
         return 32 * d * self._nonzeros(m) + 8 * m
 
-    def _compile(self) -> _core.HashMap:
-        return _core.HashMap(self._n_features_out, self.hashes_, self.values_)
+    def _compile(self) -> HashMap:
+        return HashMap(self._n_features_out, self.hashes_, self.values_)
 
     def _apply_columns(self, A: Array, out: Array) -> None:
         # Column j of S is row j of the fitted arrays; as CSC it reads A once, from top to bottom.
@@ -211,10 +211,10 @@ class SRHT(LinearSketch):
         length = next_power_of_two(d)
         return 24 * (-(-m // length) * d + length + m)
 
-    def _compile(self) -> _core.HadamardMap:
+    def _compile(self) -> HadamardMap:
         scale = 1 / np.sqrt(self._n_features_out)
         signs = self.signs_.astype(np.float64)
-        return _core.HadamardMap(self._length, self.counts_, self.samples_, signs, scale)
+        return HadamardMap(self._length, self.counts_, self.samples_, signs, scale)
 
     def _apply_columns(self, A: Array, out: Array) -> None:
         # A few columns at a time: neighbours are transformed together, and the copy stays small.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from nkfast import _core
+from nkfast._core import Program
 from nkfast._polynomial import Steps, balanced_sample, build_program, hadamard_leaf
 from nkfast._validation import check_count, check_estimator_rows
 from nkfast.allocation import next_power_of_two
@@ -61,7 +61,7 @@ class PolySketch(ProgramSketch):
     [(3, 256), (3, 256), (3, 256), (3, 256)]
     """
 
-    _compiled_powers: _core.Program | None = None
+    _compiled_powers: Program | None = None
 
     def __init__(
         self, degree: int = 2, n_components: int = 1024, *, random_state: Any = None
