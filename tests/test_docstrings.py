@@ -10,7 +10,9 @@ import pytest
 import nkfast
 
 MODULES = [
-    f"nkfast.{m.name}" for m in pkgutil.iter_modules(nkfast.__path__) if m.name != "__main__"
+    m.name
+    for m in pkgutil.walk_packages(nkfast.__path__, "nkfast.")
+    if m.name not in ("nkfast.__main__", "nkfast._core")
 ]
 PUBLIC = {
     f"{module.__name__}.{name}": getattr(module, name)
