@@ -16,7 +16,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import nkfast as nk
 from feature_cases import DEEP, DIGITS, NET, normal, relative_error
-from nkfast import _validation
+from nkfast._arrays import validation
 
 
 @pytest.mark.filterwarnings("ignore:n_components='auto'")
@@ -133,7 +133,7 @@ def test_kernel_error_refuses(monkeypatch):
         phi.kernel_error(np.full((3, 5), np.nan))
     with pytest.raises(ValueError, match="expecting 5 features"):
         phi.kernel_error(X[:, :4])
-    monkeypatch.setattr(_validation.os, "sysconf", lambda name: 100)  # a machine of 10 kB
+    monkeypatch.setattr(validation.os, "sysconf", lambda name: 100)  # a machine of 10 kB
     with pytest.raises(ValueError, match="X: expected what fits into memory, got kernels of 20"):
         phi.kernel_error(X)
 

@@ -151,7 +151,7 @@ def test_bad_pairs_are_refused():
 
 def test_what_cannot_fit_into_memory_is_refused(monkeypatch):
     pages = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2}
-    monkeypatch.setattr("nkfast._validation.os.sysconf", pages.__getitem__)
+    monkeypatch.setattr("nkfast._arrays.validation.os.sysconf", pages.__getitem__)
     X = np.ones((30, 2))
     message = r"X: expected what fits into memory, got 2 kernels of shape \(30, 30\)"
     with pytest.raises(ValueError, match=message):

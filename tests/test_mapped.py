@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from nkfast._mapped import file_map, pieces, release, take
+from nkfast._arrays.mapped import file_map, pieces, release, take
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_rows_of_a_map(path):
 
 
 def test_pieces_are_the_array(path, monkeypatch):
-    monkeypatch.setattr("nkfast._mapped._BLOCK_BYTES", 1 << 20)
+    monkeypatch.setattr("nkfast._arrays.mapped._BLOCK_BYTES", 1 << 20)
     X = np.load(path, mmap_mode="r")
     parts = list(pieces(X))
     assert len(parts) > 20

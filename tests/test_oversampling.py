@@ -12,7 +12,8 @@ from sklearn.exceptions import NotFittedError
 
 import nkfast as nk
 from feature_cases import DEEP, DIGITS, NET, normal, relative_error
-from nkfast import _compression, _validation, features
+from nkfast import _compression, features
+from nkfast._arrays import validation
 from nkfast._compression import fit_to_kernel, principal_directions
 from nkfast._fitting import Sample
 
@@ -209,7 +210,7 @@ def test_bad_arguments_are_refused():
 
 
 def test_directions_that_do_not_fit_into_memory_are_refused(monkeypatch):
-    monkeypatch.setattr(_validation.os, "sysconf", lambda name: 100)
+    monkeypatch.setattr(validation.os, "sysconf", lambda name: 100)
     with pytest.raises(ValueError, match="oversampling: expected what fits into memory"):
         principal_directions(lambda rows: rows, normal(50, 40), 40, 10)
 

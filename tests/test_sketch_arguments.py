@@ -235,7 +235,7 @@ class NoEmpty:
 @pytest.mark.parametrize("sketch", ALL, ids=str)
 def test_what_exhausts_memory_is_refused_before_it_is_allocated(sketch, monkeypatch):
     gigabyte = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2**18}
-    monkeypatch.setattr("nkfast._validation.os.sysconf", gigabyte.__getitem__)
+    monkeypatch.setattr("nkfast._arrays.validation.os.sysconf", gigabyte.__getitem__)
     X = np.ones((4, 5))
     with pytest.raises(ValueError, match="n_components: expected what fits into memory, got a sk"):
         type(sketch)(n_components=2**31 - 1).fit(X)

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from ._compression import blocks
-from ._inputs import check_image_points
+from ._arrays.blocks import blocks
+from ._arrays.images import check_image_points
+from ._arrays.validation import FloatArray, check_real
 from ._moments import Moments
-from ._validation import FloatArray, check_real
 
 Array = NDArray[Any]
 

@@ -14,9 +14,10 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from ._arrays.blocks import row_blocks
+from ._arrays.rows import inverse
+from ._arrays.validation import Rows
 from ._polynomial import Ints, balanced_sample
-from ._rows import inverse, row_blocks
-from ._validation import Rows
 
 Array = NDArray[np.float64]
 

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, eigh
 
-from ._rows import row_blocks
+from ._arrays.blocks import blocks
+from ._arrays.validation import Rows, refuse_bytes
 from ._symmetric import cholesky, gram_matrix
-from ._validation import Rows, refuse_bytes
 
 Array = NDArray[Any]
 
-_BLOCK_ENTRIES = 1 << 21  # wide features of a block of rows: 16 MB in float64
 _EPS = float(np.finfo(np.float64).eps)
 _LARGE = 1500  # matrices of which a small part of the eigenvectors is found by iteration
 _ITERATIONS = 2
 _PULL = 0.01  # towards the directions as they are, as a share of the mean squared norm of a row
-
-
-def blocks(n_rows: int, width: int) -> Iterator[slice]:
-    """Yield slices of rows whose features, `width` for each row, take little memory."""
-    return row_blocks(n_rows, max(1, _BLOCK_ENTRIES // width))
 
 
 def principal_directions(features: Callable[[Rows], Array], X: Rows, width: int, m: int) -> Array:

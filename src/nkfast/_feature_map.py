@@ -10,8 +10,8 @@ from scipy.linalg import eigvalsh, solve_triangular
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from ._arrays.validation import Rows, check_estimator_rows, check_real, refuse_bytes
 from ._symmetric import cholesky, gram_matrix
-from ._validation import Rows, check_estimator_rows, check_real, refuse_bytes
 
 Array = NDArray[Any]
 

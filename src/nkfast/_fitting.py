@@ -10,16 +10,16 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from ._arrays.mapped import take
+from ._arrays.rows import inverse, row_norms
+from ._arrays.validation import Rows
 from ._coefficients import Kernel
 from ._columns import Columns
 from ._config import get_num_threads
 from ._factors import FactorProblem, Pairs, fit_factors
 from ._harmonic_fit import WHOLE, Candidates, whole_size
 from ._harmonics import MOST_HARMONIC_DEGREE, Harmonics
-from ._mapped import take
-from ._rows import inverse, row_norms
 from ._split import Directions, Split
-from ._validation import Rows
 from .allocation import Allocation, noise_levels
 from .expansion import Expansion, expand
 from .layers import Sequential

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ._compression import blocks
+from ._arrays.blocks import blocks
 from ._factors import FactorProblem, Pairs
 from ._harmonics import (
     MOST_HARMONIC_DEGREE,

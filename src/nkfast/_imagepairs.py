@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._arrays.validation import check_images
 from ._config import get_num_threads
 from ._dualmap import DualMap, span
 from ._imagenumpy import pair_in_numpy
@@ -28,7 +29,6 @@ from ._images import (
 )
 from ._layer import Diagonals, Moments
 from ._results import NAMES, Result, open_blocks, write
-from ._validation import check_images
 
 if TYPE_CHECKING:
     from .layers import Sequential

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
-from ._rows import row_blocks
+from ._arrays.blocks import row_blocks
+from ._arrays.validation import Rows, as_double, refuse_bytes
 from ._solved import Solved
 from ._symmetric import gram_matrix
-from ._validation import Rows, as_double, refuse_bytes
 
 Array = NDArray[Any]
 

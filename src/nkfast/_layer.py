@@ -7,8 +7,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from ._arrays.validation import check_real
 from ._parameters import Parameters
-from ._validation import check_real
 from .activations import Activation
 
 Array = NDArray[Any]

@@ -25,13 +25,13 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from ._arrays.blocks import blocks
+from ._arrays.rows import inverse, row_norms, scale_rows, side_by_side
+from ._arrays.validation import Rows
 from ._coefficients import Kernel
-from ._compression import blocks
 from ._config import get_num_threads
 from ._core import radial_weights
 from ._layer import Activated, Dense, Diagonals, Layer
-from ._rows import inverse, row_norms, scale_rows, side_by_side
-from ._validation import Rows
 from .activations import Activation
 from .expansion import _range
 from .layers import Residual, Row, Sequential

@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
+from ._arrays.blocks import row_blocks
+from ._arrays.images import check_points
+from ._arrays.validation import Rows, as_double, check_choice, check_count, check_real, check_width
 from ._feature_map import FeatureMap
-from ._inputs import check_points
 from ._moments import Moments
 from ._progress import counting_rows
 from ._recipes import own_network
 from ._results import NAMES
 from ._ridge import CRITERIA, Alpha, solve_dual, solve_kernel
-from ._rows import row_blocks
 from ._solution import Batch, SampledRows, Stream
 from ._solved import Solved
 from ._spectrum import decompose_rows
-from ._validation import Rows, as_double, check_choice, check_count, check_real, check_width
 from .features import NNGPFeatures, NTKFeatures
 from .layers import Sequential
 from .nystroem import Nystroem

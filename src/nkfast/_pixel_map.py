@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._arrays.blocks import blocks
+from ._arrays.validation import FloatArray
 from ._coefficients import Kernel
-from ._compression import blocks
 from ._config import get_num_threads
 from ._core import PixelProgram
 from ._pixel_plan import PixelPlan
-from ._validation import FloatArray
 from .layers import Sequential
 
 Array = NDArray[Any]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Self, cast
 
+from ._arrays.validation import check_count
 from ._layer import Dense, Layer
 from ._parameters import Parameters
-from ._validation import check_count
 from .activations import Activation, get_activation
 from .layers import Sequential, takes_images
 

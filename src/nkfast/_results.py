@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ._validation import FLOATS, refuse_bytes
+from ._arrays.validation import FLOATS, refuse_bytes
 
 Array = NDArray[Any]
 NAMES = ("nngp", "ntk")

@@ -16,12 +16,12 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from ._arrays.validation import check_rows
 from ._config import get_num_threads, one_blas_thread
 from ._core import Destination, KernelProgram
 from ._dualmap import DualMap, span
 from ._layer import Activated, Dense, Diagonals, Layer, Moments
 from ._results import NAMES, Blocks, Result, open_blocks, write
-from ._validation import check_rows
 from .activations import Activation
 from .convolution import Flatten
 from .layers import Residual

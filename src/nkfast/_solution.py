@@ -9,13 +9,13 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from ._arrays.validation import Rows
 from ._interrupts import whole_steps
 from ._moments import Moments
 from ._posterior import CholeskyPosterior, Posterior, cheapest
 from ._ridge import Alpha, Ridge, solve_primal
 from ._spectrum import Spectrum, decompose
 from ._system import system_of_moments
-from ._validation import Rows
 
 Array = NDArray[Any]
 _KEPT_ROWS = 2048

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from ._arrays.validation import Rows, as_double
 from ._posterior import CholeskyPosterior, Posterior, cheapest
 from ._ridge import CRITERIA, Criterion, Ridge
 from ._solution import Batch, Stream
 from ._spectrum import Spectrum, decompose_rows
 from ._system import system_of_kernel, system_of_rows
-from ._validation import Rows, as_double
 from .layers import Sequential
 
 Array = NDArray[Any]

@@ -15,8 +15,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from ._archives import ArchivedArray
-from ._inputs import ImageShape
-from ._rows import row_blocks
+from ._arrays.blocks import row_blocks
+from ._arrays.images import ImageShape
 from ._svmlight import SvmlightFile
 
 Array = NDArray[Any]

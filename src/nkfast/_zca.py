@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from ._arrays.blocks import blocks
+from ._arrays.validation import FloatArray, check_real, refuse_bytes
 from ._channels import Rescaler
-from ._compression import blocks
 from ._moments import Moments
-from ._validation import FloatArray, check_real, refuse_bytes
 from ._whitening import Covariance, Running, Whitening, whitening
 
 Array = NDArray[Any]

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ._arrays.validation import check_choice, check_count, check_real
 from ._layer import Dense, Diagonals, Layer, Moments
 from ._recipes import Recipe
-from ._validation import check_choice, check_count, check_real
 from .activations import Activation, get_activation
 
 PADDINGS = ("SAME", "VALID", "CIRCULAR")

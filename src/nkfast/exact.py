@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ._arrays.blocks import slices
+from ._arrays.validation import check_count, check_rows
 from ._imagepairs import ImagePairs, image_diagonal
 from ._journal import Journal, Report, fingerprint, reporting
 from ._layer import Diagonals
 from ._results import NAMES, Result, given_results, new_results
 from ._rowpairs import RowPairs, squared_norms
-from ._rows import slices
-from ._validation import check_count, check_rows
 from .layers import takes_images
 
 if TYPE_CHECKING:

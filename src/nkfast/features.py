@@ -12,31 +12,25 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ._arrays.blocks import blocks
+from ._arrays.images import check_points
+from ._arrays.mapped import release, take
+from ._arrays.rows import row_norms
+from ._arrays.validation import Rows, check_choice, check_count, check_real, check_width, csr_arrays
 from ._coefficients import Kernel
 from ._compiled import Compiled
-from ._compression import blocks, fit_to_kernel, principal_directions
+from ._compression import fit_to_kernel, principal_directions
 from ._config import get_num_threads
 from ._core import Program
 from ._feature_map import FeatureMap, relative_error
 from ._fitting import Sample
 from ._harmonics import harmonic_steps
-from ._inputs import check_points
 from ._layerwise import LayerwiseMap
-from ._mapped import release, take
 from ._pixel_map import DEGREE, ImageSample, PixelMap, default_width
 from ._pixel_parts import MOST_DEGREE
 from ._polynomial import build_program, polynomial_steps
 from ._recipes import own_network
-from ._rows import row_norms
 from ._split_steps import split_steps
-from ._validation import (
-    Rows,
-    check_choice,
-    check_count,
-    check_real,
-    check_width,
-    csr_arrays,
-)
 from .allocation import n_monomials
 from .layers import Sequential, takes_images
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.gaussian_process.kernels import Hyperparameter, Kernel
 
+from ._arrays.validation import check_choice, check_rows
 from ._layer import Diagonals, Layer, Moments
 from ._recipes import MLP, check_row_network
 from ._results import NAMES
 from ._rowpairs import squared_norms
-from ._validation import check_choice, check_rows
 from .activations import Activation
 from .layers import Sequential
 

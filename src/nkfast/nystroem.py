@@ -11,14 +11,14 @@ from scipy.linalg import eigh
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ._arrays.blocks import row_blocks
+from ._arrays.images import check_points
+from ._arrays.mapped import take
+from ._arrays.validation import Rows, as_double, check_choice, check_count
 from ._compression import oriented
 from ._feature_map import FeatureMap
-from ._inputs import check_points
-from ._mapped import take
 from ._recipes import own_network
 from ._results import NAMES
-from ._rows import row_blocks
-from ._validation import Rows, as_double, check_choice, check_count
 from .layers import Sequential
 
 Array = NDArray[Any]

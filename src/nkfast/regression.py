@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 
+from ._arrays.blocks import row_blocks
+from ._arrays.validation import check_real, check_targets, check_weights
 from ._bayesian import BayesianRegressor
 from ._learner import streaming
-from ._rows import row_blocks
-from ._validation import check_real, check_targets, check_weights
 
 Array = NDArray[Any]
 

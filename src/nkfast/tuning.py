@@ -13,9 +13,9 @@ from sklearn.base import clone
 from sklearn.model_selection import ParameterGrid
 from sklearn.utils import check_random_state
 
+from ._arrays.validation import check_count
 from ._learner import Method
 from ._recipes import MLP, own_network
-from ._validation import check_count
 from .gp import changed_network, tied
 from .layers import Sequential
 from .regression import NTKRegressor

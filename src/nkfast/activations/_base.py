@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nkfast._arrays.validation import check_count, check_real
 from nkfast._dualmap import DualMap
 from nkfast._parameters import Parameters
-from nkfast._validation import check_count, check_real
 
 from ._quadrature import hermite_integrals
 

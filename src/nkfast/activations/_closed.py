@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import erf, gammaln, ndtr
 
+from nkfast._arrays.validation import check_real
 from nkfast._dualmap import DualMap
-from nkfast._validation import check_real
 
 from ._base import Activation, Span, _inverse, _scaled
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import ArrayLike, NDArray
 
+from nkfast._arrays.validation import check_real
 from nkfast._dualmap import DualMap
-from nkfast._validation import check_real
 
 from ._base import Span, _inverse
 from ._corners import piecewise_map

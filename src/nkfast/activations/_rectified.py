@@ -9,8 +9,8 @@ from numpy.polynomial import polynomial as poly
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln
 
+from nkfast._arrays.validation import check_count, check_real
 from nkfast._dualmap import DualMap
-from nkfast._validation import check_count, check_real
 
 from ._base import Activation, Span, _angle, _inverse, _scaled
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from nkfast._validation import check_real
+from nkfast._arrays.validation import check_real
 
 from ._numerical import Numerical
 

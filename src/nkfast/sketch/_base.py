@@ -11,11 +11,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from nkfast._compiled import Compiled
-from nkfast._config import get_num_threads
-from nkfast._core import Program
-from nkfast._polynomial import Steps, build_program
-from nkfast._validation import (
+from nkfast._arrays.validation import (
     check_columns,
     check_count,
     check_estimator_rows,
@@ -24,6 +20,10 @@ from nkfast._validation import (
     refuse_bytes,
     refuse_excess,
 )
+from nkfast._compiled import Compiled
+from nkfast._config import get_num_threads
+from nkfast._core import Program
+from nkfast._polynomial import Steps, build_program
 
 Array = NDArray[Any]
 

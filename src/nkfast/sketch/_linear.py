@@ -8,9 +8,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from nkfast._arrays.validation import check_count
 from nkfast._core import HadamardMap, HashMap
 from nkfast._polynomial import random_signs
-from nkfast._validation import check_count
 from nkfast.allocation import next_power_of_two
 
 from ._base import LinearSketch

@@ -1,34 +1,18 @@
-"""Norms and multiples of dense or CSR rows."""
+"""Norms, multiples and joins of dense or CSR rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from ._core import row_norms as _row_norms
-from ._core import row_norms_csr
-from ._mapped import pieces, release
-from ._validation import Rows, csr_arrays
+from nkfast._core import row_norms as _row_norms
+from nkfast._core import row_norms_csr
 
-
-def slices(start: int, stop: int, step: int) -> Iterator[slice]:
-    """Yield slices of at most `step` that cover start .. stop."""
-    for i in range(start, stop, step):
-        yield slice(i, min(i + step, stop))
-
-
-def row_blocks(n: int, size: int, *arrays: Any) -> Iterator[slice]:
-    """Yield slices of at most `size` rows that cover n.
-
-    After each, what was read of `arrays` that map a file is given back.
-    """
-    for rows in slices(0, n, size):
-        yield rows
-        release(*arrays)
+from .mapped import pieces
+from .validation import Rows, csr_arrays
 
 
 def row_norms(X: Any, n_threads: int) -> NDArray[np.float64]:

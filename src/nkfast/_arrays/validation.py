@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.validation import validate_data
 
-from ._config import get_num_threads
-from ._core import all_finite
-from ._mapped import pieces
+from nkfast._config import get_num_threads
+from nkfast._core import all_finite
+
+from .mapped import pieces
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 Rows: TypeAlias = Any  # a dense (n, d) array or a CSR matrix; scipy.sparse carries no usable types

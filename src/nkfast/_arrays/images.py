@@ -1,4 +1,4 @@
-"""What estimators take: rows, images, or flat rows that are images; and what they remember."""
+"""Images, also those that come as flat rows, and what an estimator remembers of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
-from ._validation import (
+from nkfast.layers import Sequential, takes_images
+
+from .validation import (
     FloatArray,
     Rows,
     check_count,
@@ -16,7 +18,6 @@ from ._validation import (
     check_images,
     check_rows,
 )
-from .layers import Sequential, takes_images
 
 ImageShape: TypeAlias = tuple[int, int, int]
 
