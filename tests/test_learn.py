@@ -286,7 +286,7 @@ def test_interrupted_fit_leaves_the_old_one(monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_learner.Moments, "add", interrupt)
+    monkeypatch.setattr(_learner.RunningMoments, "add", interrupt)
     with pytest.raises(KeyboardInterrupt):
         model.set_params(net=nk.mlp(3)).fit(X, y + 1)
     assert_array_equal(model.predict(X), before)

@@ -283,18 +283,18 @@ def test_an_interrupt_between_sums_comes_after_the_block(monkeypatch):
     """Ctrl-C while a block is added: the block is in, wholly, and the stream goes on from there."""
     import signal
 
-    from nkfast import _moments
+    from nkfast._linalg import moments
 
     X, y = regression(n=300)
     model = nk.NTKRegressor(None, 16, alpha=0.1, random_state=0, block_size=100)
     model.partial_fit(X[:100], y[:100])
-    add = _moments.Moments.add
+    add = moments.RunningMoments.add
 
     def interrupted(self, *arguments):
         signal.raise_signal(signal.SIGINT)
         add(self, *arguments)
 
-    monkeypatch.setattr(_moments.Moments, "add", interrupted)
+    monkeypatch.setattr(moments.RunningMoments, "add", interrupted)
     with pytest.raises(KeyboardInterrupt):
         model.partial_fit(X[100:], y[100:])
     monkeypatch.undo()
@@ -327,7 +327,7 @@ def test_first_partial_fit_that_fails_leaves_nothing(monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nkfast._moments.Moments.add", interrupt)
+    monkeypatch.setattr("nkfast._linalg.moments.RunningMoments.add", interrupt)
     for call in (model.partial_fit, model.fit):
         with pytest.raises(KeyboardInterrupt):
             call(X, y)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import reference
-from nkfast._moments import Moments, observations, weighted_mean
+from nkfast._linalg.moments import RunningMoments, observations, weighted_mean
 from nkfast._ridge import (
     GCV_STEPS,
     gcv_minima,
@@ -31,7 +31,7 @@ def problem(n=60, p=7, k=2, seed=0, offset=0.0):
 
 
 def moments(Z, Y, weight=None, *, centred=True, blocks=((0, None),)):
-    sums = Moments(Z.shape[1], Y.shape[1], centred=centred)
+    sums = RunningMoments(Z.shape[1], Y.shape[1], centred=centred)
     for start, stop in blocks:
         rows = slice(start, stop)
         sums.add(Z[rows], Y[rows], None if weight is None else weight[rows])

@@ -7,8 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from nkfast import NTKRegressor, _symmetric, mlp
-from nkfast._symmetric import cholesky, gram_matrix, inverse_diagonal, rank_update
+from nkfast import NTKRegressor, mlp
+from nkfast._linalg import symmetric
+from nkfast._linalg.symmetric import cholesky, gram_matrix, inverse_diagonal, rank_update
 
 # With two threads OpenBLAS's own symmetric product ends the process at this order.
 LARGE = """
@@ -25,7 +26,7 @@ for row in (0, 7999, 8000, 15999):
 @pytest.fixture
 def small_pieces(monkeypatch):
     for name, value in {"_ORDER": 16, "_DEPTH": 5, "_PANEL": 12}.items():
-        monkeypatch.setattr(_symmetric, name, value)
+        monkeypatch.setattr(symmetric, name, value)
 
 
 def positive(n):
@@ -85,8 +86,8 @@ def test_learner_in_pieces(monkeypatch):
 
     cases = [(200, "evidence"), (200, 0.1), (60, "gcv"), (60, 0.1)]
     whole = [fit(*case) for case in cases]
-    monkeypatch.setattr(_symmetric, "_ORDER", 16)
-    monkeypatch.setattr(_symmetric, "_PANEL", 12)
+    monkeypatch.setattr(symmetric, "_ORDER", 16)
+    monkeypatch.setattr(symmetric, "_PANEL", 12)
     for case, expected in zip(cases, whole, strict=True):
         np.testing.assert_allclose(fit(*case), expected, rtol=1e-6)
 

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._arrays.blocks import blocks
 from ._arrays.images import check_image_points
 from ._arrays.validation import FloatArray, check_real
-from ._moments import Moments
+from ._linalg.moments import RunningMoments
 
 Array = NDArray[Any]
 
@@ -128,7 +128,7 @@ class ChannelStandardizer(Rescaler):
         X = self._checked(X, reset=reset)
         n_channels = self.image_shape_[2]
         if reset:
-            self._sums = Moments(n_channels, 1)
+            self._sums = RunningMoments(n_channels, 1)
             self.n_samples_seen_ = 0
         for rows in blocks(len(X), self.n_features_in_):
             pixels = X[rows].reshape(-1, n_channels)

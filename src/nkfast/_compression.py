@@ -8,16 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, eigh
+from sklearn.utils.extmath import svd_flip
 
 from ._arrays.blocks import blocks
 from ._arrays.validation import Rows, refuse_bytes
-from ._symmetric import cholesky, gram_matrix
+from ._linalg.eigen import leading
+from ._linalg.symmetric import cholesky, gram_matrix
 
 Array = NDArray[Any]
 
-_EPS = float(np.finfo(np.float64).eps)
-_LARGE = 1500  # matrices of which a small part of the eigenvectors is found by iteration
-_ITERATIONS = 2
 _PULL = 0.01  # towards the directions as they are, as a share of the mean squared norm of a row
 
 
@@ -54,11 +53,11 @@ def principal_directions(features: Callable[[Rows], Array], X: Rows, width: int,
             Z = features(X[rows])
             moment += gram_matrix(Z.T)
         energies = np.diagonal(moment).copy()
-        values, vectors = _leading(moment, m)
+        values, vectors = leading(moment, m)
     else:  # the same from the inner products of the rows, of which there are fewer
         Z = features(X)
         energies = np.einsum("ij,ij->j", Z, Z)
-        values, left = _leading(gram_matrix(Z), m)
+        values, left = leading(gram_matrix(Z), m)
         vectors = Z.T @ (left / np.sqrt(values))
     if len(values) < m:
         more = np.zeros((width, m - len(values)))
@@ -66,13 +65,7 @@ def principal_directions(features: Callable[[Rows], Array], X: Rows, width: int,
         more[axes, np.arange(len(axes))] = 1
         # Householder's QR: orthonormal columns, also where an axis depends on the others.
         vectors = np.linalg.qr(np.hstack([vectors, more]))[0]
-    return np.ascontiguousarray(oriented(vectors))
-
-
-def oriented(vectors: Array) -> Array:
-    """Return eigenvectors, in columns, with signs that are the same on any machine."""
-    largest = np.abs(vectors).argmax(axis=0)
-    return np.where(vectors[largest, np.arange(vectors.shape[1])] < 0, -vectors, vectors)
+    return np.ascontiguousarray(svd_flip(vectors, None)[0])
 
 
 def fit_to_kernel(
@@ -118,38 +111,3 @@ def fit_to_kernel(
     inner = cho_solve((factor, True), cho_solve((factor, True), excess).T)
     values, vectors = eigh(np.eye(m) + (inner + inner.T) / 2, driver="evd", overwrite_a=True)
     return np.asarray((vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T)
-
-
-def _leading(matrix: Array, m: int) -> tuple[Array, Array]:
-    """Return up to m eigenvalues above rounding level, falling, and their eigenvectors.
-
-    Those of large matrices are the best in a subspace that block power iteration finds.
-    """
-    n = len(matrix)
-    side = m + m // 4 + 32
-    if n >= _LARGE and 3 * side <= n:
-        start = np.random.RandomState(0).standard_normal((n, side))
-        basis = np.linalg.qr(matrix @ start)[0]
-        for _ in range(_ITERATIONS):
-            basis = np.linalg.qr(matrix @ basis)[0]
-        small = basis.T @ matrix @ basis
-        values, vectors = _largest((small + small.T) / 2, m)
-        vectors = basis @ vectors
-    else:
-        values, vectors = _largest(matrix, min(m, n))
-    kept = np.flatnonzero(values > n * _EPS * max(values[-1], 0.0))[::-1]
-    return values[kept], vectors[:, kept]
-
-
-def _largest(matrix: Array, m: int) -> tuple[Array, Array]:
-    """Return the m largest eigenvalues, ascending, and their eigenvectors; `matrix` is lost.
-
-    LAPACK finds some of the vectors one by one, each made orthogonal to those before: of more than
-    a third it takes longer than for all.
-    """
-    n = len(matrix)
-    if 3 * m <= n:
-        values, vectors = eigh(matrix, subset_by_index=[n - m, n - 1], overwrite_a=True)
-        return values, vectors
-    values, vectors = eigh(matrix, driver="evd", overwrite_a=True)
-    return values[n - m :], vectors[:, n - m :]

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from ._arrays.validation import Rows, check_estimator_rows, check_real, refuse_bytes
-from ._symmetric import cholesky, gram_matrix
+from ._linalg.symmetric import cholesky, gram_matrix
 
 Array = NDArray[Any]
 

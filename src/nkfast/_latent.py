@@ -10,8 +10,8 @@ from scipy.linalg import eigh
 
 from ._arrays.blocks import row_blocks
 from ._arrays.validation import Rows, as_double, refuse_bytes
+from ._linalg.symmetric import gram_matrix
 from ._solved import Solved
-from ._symmetric import gram_matrix
 
 Array = NDArray[Any]
 

@@ -19,7 +19,7 @@ from ._arrays.blocks import row_blocks
 from ._arrays.images import check_points
 from ._arrays.validation import Rows, as_double, check_choice, check_count, check_real, check_width
 from ._feature_map import FeatureMap
-from ._moments import Moments
+from ._linalg.moments import RunningMoments
 from ._progress import counting_rows
 from ._recipes import own_network
 from ._results import NAMES
@@ -232,7 +232,7 @@ class NTKLearner(Solved):
             self.__dict__.pop(name, None)
 
     def _new_stream(self, m: int) -> Stream:
-        sums = Moments(m, self._n_targets, centred=self.fit_intercept)
+        sums = RunningMoments(m, self._n_targets, centred=self.fit_intercept)
         return Stream(sums, self.alpha, SampledRows() if self._samples_streams else None)
 
     def _running_sums(self) -> Stream:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh, lapack
 from scipy.optimize import brentq
 
-from ._moments import Moments
-from ._symmetric import cholesky, inverse_diagonal
+from ._linalg.moments import RunningMoments
+from ._linalg.symmetric import cholesky, inverse_diagonal
+from ._linalg.tridiagonal import Tridiagonal
 from ._system import System, system_of_kernel, system_of_moments, system_of_rows
-from ._tridiagonal import Tridiagonal
 
 Array = NDArray[Any]
 Criterion: TypeAlias = Literal["gcv", "loo", "evidence"]
@@ -68,7 +68,7 @@ class Ridge:
     penalty: Penalty
 
 
-def solve_primal(sums: Moments, alpha: Alpha) -> Ridge:
+def solve_primal(sums: RunningMoments, alpha: Alpha) -> Ridge:
     """Solve min_w sum_i w_i (y_i - z_i^T w - b)^2 + alpha ||w||^2 from the moments."""
     system = system_of_moments(sums)
     coef, penalty = _solve(system, alpha)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ._arrays.validation import Rows
 from ._interrupts import whole_steps
-from ._moments import Moments
+from ._linalg.moments import RunningMoments
 from ._posterior import CholeskyPosterior, Posterior, cheapest
 from ._ridge import Alpha, Ridge, solve_primal
 from ._spectrum import Spectrum, decompose
@@ -25,7 +25,7 @@ _KEPT_ROWS = 2048
 class Stream:
     """Sums that may still grow, and their solution, computed when it is first asked for."""
 
-    sums: Moments
+    sums: RunningMoments
     alpha: Alpha
     kept: SampledRows | None = None
     _ridge: Ridge | None = None

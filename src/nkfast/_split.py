@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils.extmath import svd_flip
 
-from ._compression import oriented
 from .allocation import _MIN_SKETCH, descends, ladder, n_monomials, next_power_of_two, powers
 
 Array = NDArray[np.float64]
@@ -119,7 +119,7 @@ class Directions:
         counts = np.square(weights[::2, some]).sum(axis=1, keepdims=True)
         values, vectors = np.linalg.eigh((unit[::2] * counts).T @ unit[::2])
         self.shares = np.maximum(values[::-1], 0.0)
-        self.axes = np.ascontiguousarray(oriented(vectors[:, ::-1]).T)
+        self.axes = np.ascontiguousarray(svd_flip(vectors[:, ::-1], None)[0].T)
         self._squares = np.square(weights[1::2])
         turned = unit[1::2] @ self.axes.T
         self._inside = np.cumsum(np.square(turned), axis=1)

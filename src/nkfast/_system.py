@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._moments import Moments, is_whole, log_precisions, observations, weighted_mean
-from ._symmetric import gram_matrix
+from ._linalg.moments import RunningMoments, is_whole, log_precisions, observations, weighted_mean
+from ._linalg.symmetric import gram_matrix
 
 Array = NDArray[Any]
 
@@ -31,7 +31,7 @@ class System:
     mean_z, mean_y : ndarray of shape (p,), (k,)
         What was subtracted: of features their means, of a kernel's columns k(x, X) those of K.
     observations, total, log_precisions, whole
-        As in `Moments`.
+        As in `RunningMoments`.
     noise : float
         If the rows were `centred`, eigenvalues below it are what rounding left of zero.
     weight : ndarray of shape (n,) or None
@@ -72,7 +72,7 @@ def without_matrix(system: System) -> System:
     return System(**facts)
 
 
-def system_of_moments(sums: Moments) -> System:
+def system_of_moments(sums: RunningMoments) -> System:
     """Return the primal system; the sums stay as they are."""
     return System(
         sums.zz,

@@ -9,10 +9,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
+from sklearn.utils.extmath import svd_flip
 
-from ._compression import oriented
-from ._moments import Moments, weighted_mean
-from ._symmetric import gram_matrix
+from ._linalg.moments import RunningMoments, weighted_mean
+from ._linalg.symmetric import gram_matrix
 
 Array = NDArray[Any]
 _EPS = float(np.finfo(np.float64).eps)
@@ -31,12 +31,12 @@ class Covariance:
     components: Array
 
     @classmethod
-    def of_moments(cls, sums: Moments) -> Self:
+    def of_moments(cls, sums: RunningMoments) -> Self:
         """Decompose the (d, d) covariance."""
         n = round(sums.total)
         values, vectors = eigh(sums.zz / n, lower=True, driver="evd", overwrite_a=True)
         kept = _above_rounding(values, max(n, len(values)))
-        vectors = np.ascontiguousarray(oriented(vectors[:, kept]).T)
+        vectors = np.ascontiguousarray(svd_flip(vectors[:, kept], None)[0].T)
         return cls(n, sums.mean_z.copy(), values[kept], vectors)
 
     @classmethod
@@ -51,12 +51,12 @@ class Covariance:
         values, vectors = eigh(gram_matrix(X) / n, driver="evd", overwrite_a=True)
         kept = _above_rounding(values, d)
         values, vectors = values[kept], vectors[:, kept]
-        components = oriented(X.T @ (vectors / np.sqrt(n * values))).T
+        components = svd_flip(X.T @ (vectors / np.sqrt(n * values)), None)[0].T
         return cls(n, mean, values, np.ascontiguousarray(components))
 
-    def moments(self) -> Moments:
+    def moments(self) -> RunningMoments:
         """Return the sums over the rows, to which others can be added."""
-        sums = Moments(len(self.mean), 1)
+        sums = RunningMoments(len(self.mean), 1)
         sums.total = float(self.n)
         sums.mean_z = self.mean.copy()
         root = self.components * np.sqrt(self.n * self.values)[:, None]
@@ -140,7 +140,7 @@ def whitening(covariance: Covariance, regularization: float) -> Whitening:
 class Running:
     """Sums that may still grow, and their whitening, computed when it is first asked for."""
 
-    sums: Moments
+    sums: RunningMoments
     regularization: float
 
     @cached_property

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._arrays.blocks import blocks
 from ._arrays.validation import FloatArray, check_real, refuse_bytes
 from ._channels import Rescaler
-from ._moments import Moments
+from ._linalg.moments import RunningMoments
 from ._whitening import Covariance, Running, Whitening, whitening
 
 Array = NDArray[Any]
@@ -185,12 +185,12 @@ class ZCA(Rescaler):
                 f"normalize_contrast: expected True or False, got {self.normalize_contrast!r}"
             )
 
-    def _new_sums(self) -> Moments:
+    def _new_sums(self) -> RunningMoments:
         d = self.n_features_in_
         refuse_bytes(8 * _MATRICES * d**2, "X", f"the covariance of images of {d} entries")
-        return Moments(d, 1)
+        return RunningMoments(d, 1)
 
-    def _add(self, sums: Moments, X: FloatArray) -> Moments:
+    def _add(self, sums: RunningMoments, X: FloatArray) -> RunningMoments:
         for rows in blocks(len(X), self.n_features_in_):
             flat = self._prepared(X[rows])
             sums.add(flat, np.zeros((len(flat), 1)))

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 from sklearn.utils import check_random_state
+from sklearn.utils.extmath import svd_flip
 from sklearn.utils.validation import check_is_fitted
 
 from ._arrays.blocks import row_blocks
 from ._arrays.images import check_points
 from ._arrays.mapped import take
 from ._arrays.validation import Rows, as_double, check_choice, check_count
-from ._compression import oriented
 from ._feature_map import FeatureMap
 from ._recipes import own_network
 from ._results import NAMES
@@ -208,7 +208,7 @@ def _normalization(kernel: Array) -> Array:
     """
     values, vectors = eigh(kernel, driver="evd", overwrite_a=True)
     kept = np.flatnonzero(values > len(values) * _EPS * max(values[-1], 0.0))[::-1]
-    return np.asarray(oriented(vectors[:, kept]) * (1 / np.sqrt(values[kept])))
+    return np.asarray(svd_flip(vectors[:, kept], None)[0] * (1 / np.sqrt(values[kept])))
 
 
 def _spread(net: Sequential, get: str, X: Rows, m: int, rng: np.random.RandomState) -> Array:

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.lapack import dtpttr, dtrttp
 
-from ._symmetric import rank_update
+from .symmetric import rank_update
 
 Array = NDArray[Any]
 
 
-class Moments:
+class RunningMoments:
     """Weighted means of features z and targets y, and their second moments about these means.
 
     The memory is that of one (p, p) matrix, whatever the number of rows.
@@ -97,7 +97,7 @@ class Moments:
         self._rows += n
         self._whole = self._whole and is_whole(weight)
 
-    def merge(self, other: Moments) -> None:
+    def merge(self, other: RunningMoments) -> None:
         """Add all that `other` has seen; it stays as it is."""
         if other.total == 0:
             return

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack, solve_triangular
 from scipy.linalg.blas import dsyrk
 
-from ._arrays.blocks import slices
+from nkfast._arrays.blocks import slices
 
 Array = NDArray[Any]
 
