@@ -14,7 +14,7 @@ from nkfast._linalg.symmetric import cholesky, gram_matrix, inverse_diagonal, ra
 # With two threads OpenBLAS's own symmetric product ends the process at this order.
 LARGE = """
 import numpy as np
-from nkfast._symmetric import rank_update
+from nkfast._linalg.symmetric import rank_update
 p = 16000
 Z = np.random.default_rng(0).standard_normal((800, p))
 C = rank_update(np.zeros((p, p), order="F"), Z)
