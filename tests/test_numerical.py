@@ -8,8 +8,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import nkfast as nk
 from activation_cases import bent_sine, unit_clip
+from nkfast.activations._complex_steps import is_step
 from nkfast.activations._numerical import Numerical, _range, _Ref, _represent, _series
-from nkfast.activations._steps import is_step
 
 
 def test_own_function_is_the_named_one():

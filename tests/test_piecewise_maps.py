@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dual_maps import deviations, run
-from nkfast.activations._corners import piecewise_map
 from nkfast.activations._piecewise import Term, derivatives, piecewise_pair
+from nkfast.activations._piecewise_tables import piecewise_map
 
 pytestmark = pytest.mark.simd
 PIECEWISE = {  # power, side, b, coefficient

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from ._arrays.validation import check_images
 from ._config import get_num_threads
-from ._dualmap import DualMap, span
 from ._imagenumpy import pair_in_numpy
 from ._images import (
     Lanes,
@@ -29,6 +28,7 @@ from ._images import (
 )
 from ._layer import Diagonals, Moments
 from ._results import NAMES, Result, open_blocks, write
+from .activations._dual_map import DualMap, span
 
 if TYPE_CHECKING:
     from .layers import Sequential

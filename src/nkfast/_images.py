@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from ._config import one_blas_thread
 from ._core import ImageProgram
-from ._dualmap import DualMap
 from ._layer import Activated, Diagonals, Layer
 from .activations import Activation
+from .activations._dual_map import DualMap
 from .convolution import AvgPool, Conv, Flatten, GlobalAvgPool, Window
 from .layers import Residual
 

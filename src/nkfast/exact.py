@@ -1,6 +1,6 @@
 """Exact NNGP and NTK kernels, block by block.
 
-What is known of each point alone (the tables of `_dualmap`) stays small in a block. The blocks of
+What is known of each point alone (the tables of `DualMap`) stays small in a block. The blocks of
 dense networks are in `_rowpairs`, those of networks of images in `_imagepairs`.
 """
 

@@ -1,4 +1,13 @@
-"""Activations and their dual kernels k(p, q, c) = E f(u) f(v), (u, v) ~ N(0, [[p, c], [c, q]])."""
+"""Activations and their dual kernels k(p, q, c) = E f(u) f(v), (u, v) ~ N(0, [[p, c], [c, q]]).
+
+An activation is a function and what a layer of it does to kernels: k, and its derivative
+kdot = dk/dc = E f'(u) f'(v) (Daniely, Frostig & Singer 2016; Price 1958). Closed forms are in
+`_closed` (Williams 1996 for erf, Han et al. 2022, table 1 for most), `_rectified` (Cho & Saul 2009)
+and `_polynomial`; functions without one are `_numerical`, by Mehler's series in Hermite
+coefficients (Han et al. 2022, section 3), with smooth ones in `_smooth`, piecewise polynomials in
+`_hard` and any function of the user's in `_elementwise`. `_dual_map` is what the core is told of
+one. This room knows `_arrays`, and nothing of layers or networks.
+"""
 
 from __future__ import annotations
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nkfast._arrays.validation import check_count, check_real
-from nkfast._dualmap import DualMap
 from nkfast._parameters import Parameters
 
+from ._dual_map import DualMap
 from ._quadrature import hermite_integrals
 
 Array = NDArray[Any]

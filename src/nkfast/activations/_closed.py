@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import erf, gammaln, ndtr
 
 from nkfast._arrays.validation import check_real
-from nkfast._dualmap import DualMap
 
 from ._base import Activation, Span, _inverse, _scaled
+from ._dual_map import DualMap
 
 Array = NDArray[Any]
 

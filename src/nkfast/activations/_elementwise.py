@@ -13,16 +13,16 @@ from numpy.polynomial import chebyshev
 from numpy.typing import ArrayLike, NDArray
 
 from nkfast._arrays.validation import check_real
-from nkfast._dualmap import DualMap
 
 from ._base import Span, _inverse
-from ._corners import piecewise_map
+from ._complex_steps import is_step
+from ._dual_map import DualMap
 from ._interpolation import LEAST, Profile, _chebyshev, _nodes, _to_series, coordinate
 from ._numerical import Numerical, _range, _Ref
 from ._piecewise import Term, evaluate, piecewise_pair
+from ._piecewise_tables import piecewise_map
 from ._quadrature import Function, hermite_integrals
 from ._series import series_pair
-from ._steps import is_step
 
 Array = NDArray[Any]
 _Table: TypeAlias = tuple[float, float, Array]  # its begin, points per unit, values there

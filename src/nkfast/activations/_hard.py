@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nkfast._dualmap import DualMap
-
 from ._base import Span
-from ._corners import piecewise_map
+from ._complex_steps import is_step
+from ._dual_map import DualMap
 from ._numerical import Numerical
 from ._piecewise import Term, derivatives, evaluate, piecewise_pair
-from ._steps import is_step
+from ._piecewise_tables import piecewise_map
 
 Array = NDArray[Any]
 

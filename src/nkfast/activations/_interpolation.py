@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nkfast._dualmap import DualMap
-
 from ._base import _inverse
+from ._dual_map import DualMap
 from ._quadrature import REACH, hermite_integrals, normal_rule, polar_products
 from ._series import series_map, series_pair
 

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nkfast._config import one_blas_thread
-from nkfast._dualmap import DualMap
 
 from ._base import Activation, Span, _inverse
+from ._complex_steps import is_step
+from ._dual_map import DualMap
 from ._interpolation import LEAST, Norms, NotResolved, Profile, Series, Table
 from ._quadrature import direct_products, hermite_integrals
 from ._series import pair_down_to_zero, series_pair
-from ._steps import is_step
 
 Array = NDArray[Any]
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import factorial2, ndtr, owens_t
 
-from ._steps import clipped, density, distribution
+from ._complex_steps import clipped, density, distribution
 
 Array = NDArray[Any]
 

@@ -11,9 +11,9 @@ from numpy.polynomial import polynomial as poly
 from numpy.typing import ArrayLike, NDArray
 
 from nkfast._arrays.validation import check_count, check_real
-from nkfast._dualmap import DualMap
 
 from ._base import Activation, Span, _inverse
+from ._dual_map import DualMap
 from ._series import pair_down_to_zero, series_map, series_pair
 
 Array = NDArray[Any]

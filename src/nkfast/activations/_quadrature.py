@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._steps import clipped, density
+from ._complex_steps import clipped, density
 
 Array = NDArray[Any]
 Function = Callable[[Array], Array]

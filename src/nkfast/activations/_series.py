@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nkfast._dualmap import DualMap
-
 from ._base import _inverse
+from ._dual_map import DualMap
 
 Array = NDArray[Any]
 Pair = Callable[[Array, Array, Array], tuple[Array, Array]]

@@ -20,19 +20,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from math import comb, factorial, sqrt
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.polynomial import chebyshev, legendre
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from nkfast._dualmap import DualMap
-
 from ._base import _inverse
-
-if TYPE_CHECKING:
-    from ._piecewise import Term
+from ._dual_map import DualMap
+from ._piecewise import Term
 
 Array = NDArray[Any]
 
