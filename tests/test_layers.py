@@ -9,8 +9,8 @@ from numpy.testing import assert_array_equal
 from sklearn.base import clone
 
 import nkfast as nk
-from nkfast._recipes import MLP
 from nkfast.activations import Activation
+from nkfast.networks import MLP
 
 
 def sequential():

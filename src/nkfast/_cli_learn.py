@@ -118,8 +118,7 @@ def _alpha(text: str) -> Any:
 
 
 def _network(options: argparse.Namespace) -> Any:
-    from ._recipes import mlp
-    from .convolution import myrtle
+    from .networks import mlp, myrtle
 
     if options.network == "mlp":
         return mlp(options.depth, options.activation, options.w_std, options.b_std)

@@ -10,7 +10,7 @@ from scipy.special import roots_jacobi
 
 from ._harmonics import n_harmonics, zonal
 from ._layer import Moments
-from .layers import Sequential
+from .networks import Sequential
 
 Array: TypeAlias = NDArray[np.float64]
 Kernel: TypeAlias = Literal["nngp", "ntk"]

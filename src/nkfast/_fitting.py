@@ -22,7 +22,7 @@ from ._harmonics import MOST_HARMONIC_DEGREE, Harmonics
 from ._split import Directions, Split
 from .allocation import Allocation, noise_levels
 from .expansion import Expansion, expand
-from .layers import Sequential
+from .networks import Sequential
 
 Array = NDArray[Any]
 

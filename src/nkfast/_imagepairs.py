@@ -10,7 +10,7 @@ pixels near each other are needed. Layers behind the readout see one number a pa
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +29,7 @@ from ._images import (
 from ._layer import Diagonals, Moments
 from ._results import NAMES, Result, open_blocks, write
 from .activations._dual_map import DualMap, span
-
-if TYPE_CHECKING:
-    from .layers import Sequential
+from .layers import Row
 
 Array = NDArray[Any]
 _TABLE_BYTES = 64 << 20  # tables of the left, or of the right, images of a block
@@ -39,7 +37,7 @@ _BLOCK_ENTRIES = 4e8  # pairs of pixels at activations in a block: about a secon
 _MOST_IMAGES = 512  # on either side of a block
 
 
-def image_diagonal(net: Sequential, X: Any) -> tuple[Array, Array]:
+def image_diagonal(net: Row, X: Any) -> tuple[Array, Array]:
     """Return the kernels of images with themselves; see `Sequential.diag`."""
     images = _Images(net, X, "X")
     own = images.own()
@@ -51,7 +49,7 @@ def image_diagonal(net: Sequential, X: Any) -> tuple[Array, Array]:
 class _Images:
     """Images, and their pixels' variances."""
 
-    def __init__(self, net: Sequential, X: Any, name: str, tol: float | None = None) -> None:
+    def __init__(self, net: Row, X: Any, name: str, tol: float | None = None) -> None:
         self.X = check_images(X, name)
         self.stages = Stages(net, self.X.shape[1:3])
         # Maps that are series stop where they are good enough for the dtype of the result.
@@ -156,7 +154,7 @@ class _Images:
 class ImagePairs:
     """All pairs of an image of X and one of Z; the interface of `_rowpairs.RowPairs`."""
 
-    def __init__(self, net: Sequential, X: Any, Z: Any) -> None:
+    def __init__(self, net: Row, X: Any, Z: Any) -> None:
         self.symmetric = Z is None or Z is X
         X = check_images(X, "X")
         Z = X if self.symmetric else check_images(Z, "Z")

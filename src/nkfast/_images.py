@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,7 @@ from ._layer import Activated, Diagonals, Layer
 from .activations import Activation
 from .activations._dual_map import DualMap
 from .convolution import AvgPool, Conv, Flatten, GlobalAvgPool, Window
-from .layers import Residual
-
-if TYPE_CHECKING:
-    from .layers import Sequential
+from .layers import Residual, Row
 
 Array = NDArray[Any]
 _PANEL = 32  # lanes come in panels of so many (kDualPad)
@@ -39,7 +36,7 @@ class Stage:
 class Stages:
     """A network of images of one shape: stages up to the readout, and the layers behind."""
 
-    def __init__(self, net: Sequential, shape: tuple[int, int]) -> None:
+    def __init__(self, net: Row, shape: tuple[int, int]) -> None:
         self.stages: list[Stage] = []
         self.readout = "flatten"
         self.tail: list[Layer] = []

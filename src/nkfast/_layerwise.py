@@ -34,7 +34,8 @@ from ._core import radial_weights
 from ._layer import Activated, Dense, Diagonals, Layer
 from .activations import Activation
 from .expansion import _range
-from .layers import Residual, Row, Sequential
+from .layers import Residual, Row
+from .networks import Sequential
 from .sketch import SRHT, CountSketch, PolySketch, TensorSRHT
 
 Array: TypeAlias = NDArray[np.float64]

@@ -14,7 +14,7 @@ from ._coefficients import Kernel
 from ._config import get_num_threads
 from ._core import PixelProgram
 from ._pixel_plan import PixelPlan
-from .layers import Sequential
+from .networks import Sequential
 
 Array = NDArray[Any]
 Shape = tuple[int, int, int]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -24,10 +24,7 @@ from ._results import NAMES, Blocks, Result, open_blocks, write
 from .activations import Activation
 from .activations._dual_map import DualMap, span
 from .convolution import Flatten
-from .layers import Residual
-
-if TYPE_CHECKING:
-    from .layers import Sequential
+from .layers import Residual, Row
 
 Array = NDArray[Any]
 _BLOCK_ENTRIES = 1 << 18  # entries of a block that NumPy computes: a few MB of temporaries
@@ -99,7 +96,7 @@ def _variances(steps: list[_Step], p: Array) -> list[Array]:
 class RowPairs:
     """All pairs of a row of X and a row of Z, and what each point brings along."""
 
-    def __init__(self, net: Sequential, X: Any, Z: Any) -> None:
+    def __init__(self, net: Row, X: Any, Z: Any) -> None:
         self.X = check_rows(X, "X")
         self.symmetric = Z is None or Z is X
         self.Z = self.X if self.symmetric else check_rows(Z, "Z")

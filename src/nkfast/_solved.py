@@ -15,7 +15,7 @@ from ._ridge import CRITERIA, Criterion, Ridge
 from ._solution import Batch, Stream
 from ._spectrum import Spectrum, decompose_rows
 from ._system import system_of_kernel, system_of_rows
-from .layers import Sequential
+from .networks import Sequential
 
 Array = NDArray[Any]
 

@@ -18,7 +18,7 @@ from ._latent import latent_variances
 from ._learner import Method, NTKLearner, streaming
 from ._ridge import Alpha, Ridge
 from ._solution import Batch, Stream
-from .layers import Sequential
+from .networks import Sequential
 
 Array = NDArray[Any]
 _EPS = float(np.finfo(float).eps)

@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ._arrays.validation import check_choice, check_count, check_real
-from ._layer import Dense, Diagonals, Layer, Moments
-from ._recipes import Recipe
-from .activations import Activation, get_activation
+from ._layer import Diagonals, Layer, Moments
 
 PADDINGS = ("SAME", "VALID", "CIRCULAR")
-_REPEATS = {5: (2, 1, 1), 7: (2, 2, 2), 10: (3, 3, 3)}
 
 
 @dataclass(frozen=True)
@@ -203,58 +200,3 @@ class Flatten(_ImageLayer):
 
     def _diagonal(self, d: Diagonals) -> Diagonals:
         return d
-
-
-class Myrtle(Recipe):
-    """The network of `myrtle`: a `Sequential` whose parameters are those of `myrtle`."""
-
-    _function = "myrtle"
-
-    def __init__(
-        self, depth: int = 5, activation: str | Activation = "relu", w_std: float = 2**0.5
-    ) -> None:
-        if check_count(depth, "depth") not in _REPEATS:
-            raise ValueError(f"depth: expected one of {tuple(_REPEATS)}, got {depth!r}")
-        act = get_activation(activation)
-        self.depth = depth
-        self.activation = activation
-        self.w_std = w_std
-        layers: list[Layer | Activation] = []
-        for stage, repeats in enumerate(_REPEATS[depth]):
-            layers += [Conv(w_std=w_std), act] * repeats
-            layers.append(AvgPool((2, 2)) if stage < 2 else GlobalAvgPool())
-        super().__init__(*layers, Flatten(), Dense(w_std))
-
-
-def myrtle(depth: int = 5, activation: str | Activation = "relu", w_std: float = 2**0.5) -> Myrtle:
-    """Return a Myrtle network, the convolutional one of the kernel literature.
-
-    Parameters
-    ----------
-    depth : {5, 7, 10}, default=5
-        3 x 3 convolutions, each with an activation, before the three pools: (2, 1, 1), (2, 2, 2) or
-        (3, 3, 3), and the `Dense` layer at the end.
-    activation : str or activation, default="relu"
-        By name ("relu") or as an object.
-    w_std : float, default=2**0.5
-        Standard deviation of the weights of every layer; there are no biases.
-
-    Returns
-    -------
-    Myrtle
-        A `Sequential` for images (n, height, width, channels).
-
-    Notes
-    -----
-    Images of 32 x 32 pixels have 8 x 8 at the third pool. There the original (Shankar et al. 2020)
-    has three pools of 2 x 2, which together average all pixels: the same as the `GlobalAvgPool`
-    here, which serves images of any other size, too.
-
-    Examples
-    --------
-    >>> import numpy as np, nkfast as nk
-    >>> net = nk.myrtle(depth=5, activation="gelu")
-    >>> net.ntk(np.ones((2, 12, 12, 3))).shape
-    (2, 2)
-    """
-    return Myrtle(depth, activation, w_std)

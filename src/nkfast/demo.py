@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score, r2_score
 
-from ._recipes import mlp
 from .classification import NTKClassifier
-from .layers import Sequential
+from .networks import Sequential, mlp
 from .regression import NTKRegressor
 
 Array = NDArray[Any]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import namedtuple
 from collections.abc import Iterable, Iterator
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,7 @@ from ._journal import Journal, Report, fingerprint, reporting
 from ._layer import Diagonals
 from ._results import NAMES, Result, given_results, new_results
 from ._rowpairs import RowPairs, squared_norms
-from .layers import takes_images
-
-if TYPE_CHECKING:
-    from .layers import Sequential
+from .layers import Row, takes_images
 
 Array = NDArray[Any]
 
@@ -36,7 +33,7 @@ class Diagonal(NamedTuple):
     ntk: Array
 
 
-def diag(net: Sequential, X: Any) -> Diagonal:
+def diag(net: Row, X: Any) -> Diagonal:
     """Return the diagonals of the kernels of `X` with itself; see `Sequential.diag`."""
     if takes_images(net):
         return Diagonal(*image_diagonal(net, X))
@@ -47,7 +44,7 @@ def diag(net: Sequential, X: Any) -> Diagonal:
 
 
 def kernel(
-    net: Sequential,
+    net: Row,
     X: Any,
     Z: Any,
     get: str | Iterable[str],
@@ -124,7 +121,7 @@ def _size(job: tuple[slice, slice, str]) -> int:
 
 
 def _facts(
-    net: Sequential,
+    net: Row,
     pairs: RowPairs | ImagePairs,
     names: tuple[str, ...],
     results: list[Result],
@@ -142,7 +139,7 @@ def _facts(
 
 
 def kernel_blocks(
-    net: Sequential, X: Any, Z: Any, get: str | Iterable[str], rows: int
+    net: Row, X: Any, Z: Any, get: str | Iterable[str], rows: int
 ) -> Iterator[tuple[slice, Any]]:
     """Yield blocks of rows; see `Sequential.kernel_blocks`."""
     get = get if isinstance(get, str) else tuple(get)
@@ -169,7 +166,7 @@ def _blocks(
         yield rows, _named(get, names, [result.out for result in results])
 
 
-def _pairs_of(net: Sequential, X: Any, Z: Any) -> RowPairs | ImagePairs:
+def _pairs_of(net: Row, X: Any, Z: Any) -> RowPairs | ImagePairs:
     return ImagePairs(net, X, Z) if takes_images(net) else RowPairs(net, X, Z)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ._coefficients import Kernel, harmonic_coefficients, radial_coefficients
 from ._core import radial_weights
 from ._harmonics import zonal
-from .layers import Sequential
+from .networks import Sequential
 
 Array: TypeAlias = NDArray[np.float64]
 

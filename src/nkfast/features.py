@@ -13,7 +13,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ._arrays.blocks import blocks
-from ._arrays.images import check_points
 from ._arrays.mapped import release, take
 from ._arrays.rows import row_norms
 from ._arrays.validation import Rows, check_choice, check_count, check_real, check_width, csr_arrays
@@ -29,10 +28,10 @@ from ._layerwise import LayerwiseMap
 from ._pixel_map import DEGREE, ImageSample, PixelMap, default_width
 from ._pixel_parts import MOST_DEGREE
 from ._polynomial import build_program, polynomial_steps
-from ._recipes import own_network
 from ._split_steps import split_steps
 from .allocation import n_monomials
-from .layers import Sequential, takes_images
+from .layers import takes_images
+from .networks import Sequential, check_points, own_network
 
 Array = NDArray[Any]
 

@@ -13,13 +13,11 @@ from sklearn.utils.extmath import svd_flip
 from sklearn.utils.validation import check_is_fitted
 
 from ._arrays.blocks import row_blocks
-from ._arrays.images import check_points
 from ._arrays.mapped import take
 from ._arrays.validation import Rows, as_double, check_choice, check_count
 from ._feature_map import FeatureMap
-from ._recipes import own_network
 from ._results import NAMES
-from .layers import Sequential
+from .networks import Sequential, check_points, own_network
 
 Array = NDArray[Any]
 SELECTIONS = ("uniform", "kmeans++")

@@ -15,9 +15,8 @@ from sklearn.utils import check_random_state
 
 from ._arrays.validation import check_count
 from ._learner import Method
-from ._recipes import MLP, own_network
-from .gp import changed_network, tied
-from .layers import Sequential
+from .networks import MLP, Sequential, own_network
+from .networks._tied import changed_network, tied
 from .regression import NTKRegressor
 
 __all__ = ["Tuning", "tune_network"]

@@ -8,11 +8,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
-from nkfast.layers import Sequential, takes_images
-
 from .validation import (
     FloatArray,
-    Rows,
     check_count,
     check_estimator_rows,
     check_images,
@@ -51,18 +48,6 @@ def _unflattened(X: FloatArray, image_shape: ImageShape) -> FloatArray:
             f"{image_shape}, got {X.shape[1]}"
         )
     return np.asarray(X.reshape(len(X), *image_shape))
-
-
-def check_points(
-    estimator: Any, net: Sequential, X: Any, image_shape: Any = None, *, reset: bool
-) -> Rows:
-    """Return checked rows or, with a network of images, images (n, height, width, channels)."""
-    if takes_images(net):
-        X = check_image_points(estimator, X, image_shape, reset=reset)
-        return X.reshape(len(X), *estimator.image_shape_)
-    if reset:
-        estimator.__dict__.pop("image_shape_", None)
-    return check_estimator_rows(estimator, X, reset=reset)
 
 
 def check_image_points(

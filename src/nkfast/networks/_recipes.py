@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Self, cast
+from typing import Any, Self
 
-from ._arrays.validation import check_count
-from ._layer import Dense, Layer
-from ._parameters import Parameters
-from .activations import Activation, get_activation
-from .layers import Sequential, takes_images
+from nkfast._arrays.validation import check_count
+from nkfast._layer import Dense, Layer
+from nkfast._parameters import Parameters
+from nkfast.activations import Activation, get_activation
+from nkfast.convolution import AvgPool, Conv, Flatten, GlobalAvgPool
+
+from ._sequential import Sequential
 
 
 class Recipe(Sequential):
@@ -96,22 +98,59 @@ def mlp(
     return MLP(depth, activation, w_std, b_std)
 
 
-def own_network(net: Any) -> Sequential:
-    """Return an own copy of a network, which set_params cannot reach; `mlp` for None."""
-    if net is None:
-        return mlp()
-    check_network(net)
-    return cast(Sequential, net.__sklearn_clone__())
+_REPEATS = {5: (2, 1, 1), 7: (2, 2, 2), 10: (3, 3, 3)}
 
 
-def check_network(net: Any) -> None:
-    """Refuse what is no network."""
-    if not isinstance(net, Sequential):
-        raise TypeError(f"net: expected a network such as nkfast.mlp(), got {net!r}")
+class Myrtle(Recipe):
+    """The network of `myrtle`: a `Sequential` whose parameters are those of `myrtle`."""
+
+    _function = "myrtle"
+
+    def __init__(
+        self, depth: int = 5, activation: str | Activation = "relu", w_std: float = 2**0.5
+    ) -> None:
+        if check_count(depth, "depth") not in _REPEATS:
+            raise ValueError(f"depth: expected one of {tuple(_REPEATS)}, got {depth!r}")
+        act = get_activation(activation)
+        self.depth = depth
+        self.activation = activation
+        self.w_std = w_std
+        layers: list[Layer | Activation] = []
+        for stage, repeats in enumerate(_REPEATS[depth]):
+            layers += [Conv(w_std=w_std), act] * repeats
+            layers.append(AvgPool((2, 2)) if stage < 2 else GlobalAvgPool())
+        super().__init__(*layers, Flatten(), Dense(w_std))
 
 
-def check_row_network(net: Any) -> None:
-    """Refuse what is no network of rows."""
-    check_network(net)
-    if takes_images(net):
-        raise ValueError(f"net: expected a network of rows, got one of images, {net!r}")
+def myrtle(depth: int = 5, activation: str | Activation = "relu", w_std: float = 2**0.5) -> Myrtle:
+    """Return a Myrtle network, the convolutional one of the kernel literature.
+
+    Parameters
+    ----------
+    depth : {5, 7, 10}, default=5
+        3 x 3 convolutions, each with an activation, before the three pools: (2, 1, 1), (2, 2, 2) or
+        (3, 3, 3), and the `Dense` layer at the end.
+    activation : str or activation, default="relu"
+        By name ("relu") or as an object.
+    w_std : float, default=2**0.5
+        Standard deviation of the weights of every layer; there are no biases.
+
+    Returns
+    -------
+    Myrtle
+        A `Sequential` for images (n, height, width, channels).
+
+    Notes
+    -----
+    Images of 32 x 32 pixels have 8 x 8 at the third pool. There the original (Shankar et al. 2020)
+    has three pools of 2 x 2, which together average all pixels: the same as the `GlobalAvgPool`
+    here, which serves images of any other size, too.
+
+    Examples
+    --------
+    >>> import numpy as np, nkfast as nk
+    >>> net = nk.myrtle(depth=5, activation="gelu")
+    >>> net.ntk(np.ones((2, 12, 12, 3))).shape
+    (2, 2)
+    """
+    return Myrtle(depth, activation, w_std)

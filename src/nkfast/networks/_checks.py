@@ -1,0 +1,45 @@
+"""What estimators take for a network, and points of the kind that it takes."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from nkfast._arrays.images import check_image_points
+from nkfast._arrays.validation import Rows, check_estimator_rows
+from nkfast.layers import takes_images
+
+from ._recipes import mlp
+from ._sequential import Sequential
+
+
+def own_network(net: Any) -> Sequential:
+    """Return an own copy of a network, which set_params cannot reach; `mlp` for None."""
+    if net is None:
+        return mlp()
+    check_network(net)
+    return cast(Sequential, net.__sklearn_clone__())
+
+
+def check_network(net: Any) -> None:
+    """Refuse what is no network."""
+    if not isinstance(net, Sequential):
+        raise TypeError(f"net: expected a network such as nkfast.mlp(), got {net!r}")
+
+
+def check_row_network(net: Any) -> None:
+    """Refuse what is no network of rows."""
+    check_network(net)
+    if takes_images(net):
+        raise ValueError(f"net: expected a network of rows, got one of images, {net!r}")
+
+
+def check_points(
+    estimator: Any, net: Sequential, X: Any, image_shape: Any = None, *, reset: bool
+) -> Rows:
+    """Return checked rows or, with a network of images, images (n, height, width, channels)."""
+    if takes_images(net):
+        X = check_image_points(estimator, X, image_shape, reset=reset)
+        return X.reshape(len(X), *estimator.image_shape_)
+    if reset:
+        estimator.__dict__.pop("image_shape_", None)
+    return check_estimator_rows(estimator, X, reset=reset)
