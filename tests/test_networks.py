@@ -12,7 +12,7 @@ import nkfast as nk
 import reference
 from activation_cases import CASES
 from nkfast import _rowpairs, activations
-from nkfast._layer import Diagonals, Moments
+from nkfast.layers import Diagonals, Moments
 
 NAMES = sorted(activations._BY_NAME)
 # Functions that grow so fast that a deep network overflows.

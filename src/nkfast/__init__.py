@@ -3,7 +3,6 @@
 from nkfast import gp, images, sketch
 from nkfast._config import get_num_threads, num_threads, set_num_threads, show_config
 from nkfast._core import __version__
-from nkfast._layer import Dense
 from nkfast.activations import (
     CELU,
     ELU,
@@ -40,9 +39,8 @@ from nkfast.activations import (
     Tanh,
 )  # fmt: skip
 from nkfast.classification import NTKClassifier
-from nkfast.convolution import AvgPool, Conv, Flatten, GlobalAvgPool
 from nkfast.features import NNGPFeatures, NTKFeatures
-from nkfast.layers import Residual
+from nkfast.layers import AvgPool, Conv, Dense, Flatten, GlobalAvgPool, Residual
 from nkfast.networks import Sequential, mlp, myrtle
 from nkfast.nystroem import Nystroem
 from nkfast.regression import NTKRegressor

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import roots_jacobi
 
 from ._harmonics import n_harmonics, zonal
-from ._layer import Moments
+from .layers import Moments
 from .networks import Sequential
 
 Array: TypeAlias = NDArray[np.float64]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._images import Stage
-from .convolution import Conv, Window
+from .layers import Conv, Window
 
 Array = NDArray[Any]
 

@@ -26,10 +26,9 @@ from ._images import (
     dual_maps,
     pixel_step,
 )
-from ._layer import Diagonals, Moments
 from ._results import NAMES, Result, open_blocks, write
 from .activations._dual_map import DualMap, span
-from .layers import Row
+from .layers import Diagonals, Moments, Row
 
 Array = NDArray[Any]
 _TABLE_BYTES = 64 << 20  # tables of the left, or of the right, images of a block

@@ -11,11 +11,20 @@ from numpy.typing import NDArray
 
 from ._config import one_blas_thread
 from ._core import ImageProgram
-from ._layer import Activated, Diagonals, Layer
 from .activations import Activation
 from .activations._dual_map import DualMap
-from .convolution import AvgPool, Conv, Flatten, GlobalAvgPool, Window
-from .layers import Residual, Row
+from .layers import (
+    Activated,
+    AvgPool,
+    Conv,
+    Diagonals,
+    Flatten,
+    GlobalAvgPool,
+    Layer,
+    Residual,
+    Row,
+    Window,
+)
 
 Array = NDArray[Any]
 _PANEL = 32  # lanes come in panels of so many (kDualPad)

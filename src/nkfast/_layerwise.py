@@ -31,10 +31,9 @@ from ._arrays.validation import Rows
 from ._coefficients import Kernel
 from ._config import get_num_threads
 from ._core import radial_weights
-from ._layer import Activated, Dense, Diagonals, Layer
 from .activations import Activation
 from .expansion import _range
-from .layers import Residual, Row
+from .layers import Activated, Dense, Diagonals, Layer, Residual, Row
 from .networks import Sequential
 from .sketch import SRHT, CountSketch, PolySketch, TensorSRHT
 

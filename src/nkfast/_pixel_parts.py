@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ._polynomial import balanced_sample, monomials, random_signs
 from .allocation import next_power_of_two
-from .convolution import Window
+from .layers import Window
 
 MOST_DEGREE = 16
 MOST_SIDE = 512  # features that are laid side by side: of exact parts, of an exact power

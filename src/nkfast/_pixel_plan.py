@@ -27,13 +27,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._hermite_table import HermiteTable
-from ._layer import Activated, Dense, Layer
 from ._pixel_parts import MOST_SIDE, Vectors, mix, powers, product, taps_of, typical
 from ._polynomial import balanced_sample, random_signs
 from .activations import Activation
 from .allocation import next_power_of_two
-from .convolution import AvgPool, Conv, Flatten, GlobalAvgPool, Window
-from .layers import Residual
+from .layers import Activated, AvgPool, Conv, Dense, Flatten, GlobalAvgPool, Layer, Residual, Window
 
 Hash: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int8]]
 Shape: TypeAlias = tuple[int, int]

@@ -19,12 +19,10 @@ from numpy.typing import NDArray
 from ._arrays.validation import check_rows
 from ._config import get_num_threads, one_blas_thread
 from ._core import Destination, KernelProgram
-from ._layer import Activated, Dense, Diagonals, Layer, Moments
 from ._results import NAMES, Blocks, Result, open_blocks, write
 from .activations import Activation
 from .activations._dual_map import DualMap, span
-from .convolution import Flatten
-from .layers import Residual, Row
+from .layers import Activated, Dense, Diagonals, Flatten, Layer, Moments, Residual, Row
 
 Array = NDArray[Any]
 _BLOCK_ENTRIES = 1 << 18  # entries of a block that NumPy computes: a few MB of temporaries

@@ -18,10 +18,9 @@ from ._arrays.blocks import slices
 from ._arrays.validation import check_count, check_rows
 from ._imagepairs import ImagePairs, image_diagonal
 from ._journal import Journal, Report, fingerprint, reporting
-from ._layer import Diagonals
 from ._results import NAMES, Result, given_results, new_results
 from ._rowpairs import RowPairs, squared_norms
-from .layers import Row, takes_images
+from .layers import Diagonals, Row, takes_images
 
 Array = NDArray[Any]
 

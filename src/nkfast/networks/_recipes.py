@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any, Self
 
 from nkfast._arrays.validation import check_count
-from nkfast._layer import Dense, Layer
 from nkfast._parameters import Parameters
 from nkfast.activations import Activation, get_activation
-from nkfast.convolution import AvgPool, Conv, Flatten, GlobalAvgPool
+from nkfast.layers import AvgPool, Conv, Dense, Flatten, GlobalAvgPool, Layer
 
 from ._sequential import Sequential
 

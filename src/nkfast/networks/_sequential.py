@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from nkfast._layer import Layer
 from nkfast.activations import Activation
 from nkfast.exact import Diagonal, diag, kernel, kernel_blocks
-from nkfast.layers import Row, check_layers
+from nkfast.layers import Layer, Row, check_layers
 
 
 class Sequential(Row):

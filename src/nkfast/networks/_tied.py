@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
-from nkfast._layer import Layer
 from nkfast.activations import Activation
+from nkfast.layers import Layer
 
 from ._recipes import MLP
 from ._sequential import Sequential
@@ -90,5 +90,3 @@ def stepped(net: Sequential, group: Tied) -> Sequential:
     for i in group.ratios:
         setattr(parts[i], group.attribute, getattr(parts[i], group.attribute) * (1 + 1j * STEP))
     return twin
-
-

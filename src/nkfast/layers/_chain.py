@@ -5,9 +5,10 @@ from __future__ import annotations
 import pickle
 from typing import Any, ClassVar, Self
 
-from ._layer import Activated, Diagonals, Layer, Moments
-from ._parameters import Parameters
-from .activations import Activation
+from nkfast._parameters import Parameters
+from nkfast.activations import Activation
+
+from ._base import Activated, Diagonals, Layer, Moments
 
 
 class Row(Parameters):

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ._arrays.validation import check_choice, check_count, check_real
-from ._layer import Diagonals, Layer, Moments
+from nkfast._arrays.validation import check_choice, check_count, check_real
+
+from ._base import Diagonals, Layer, Moments
 
 PADDINGS = ("SAME", "VALID", "CIRCULAR")
 
