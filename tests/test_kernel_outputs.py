@@ -10,8 +10,9 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nkfast as nk
-from nkfast import _core, _rowpairs
+from nkfast import _core
 from nkfast.activations import ReLU
+from nkfast.kernels import _rows
 
 NET = nk.mlp(depth=2, w_std=1.3, b_std=0.2)
 
@@ -166,7 +167,9 @@ def test_what_cannot_fit_into_memory_is_refused(monkeypatch):
 @pytest.mark.parametrize("net", NETS)
 def test_memmap(tmp_path, monkeypatch, points, mode, net):
     X, _ = points
-    monkeypatch.setattr("nkfast._results._PAGES_BYTES", 5000)  # let pages go after each block
+    monkeypatch.setattr(
+        "nkfast.kernels._outputs._PAGES_BYTES", 5000
+    )  # let pages go after each block
     path = tmp_path / "kernel"
     np.full((301, 301), np.nan).tofile(path)
     out = np.memmap(path, np.float64, mode, shape=(301, 301))
@@ -178,7 +181,7 @@ def test_memmap(tmp_path, monkeypatch, points, mode, net):
 
 
 def test_private_memmap_keeps_its_pages(tmp_path, monkeypatch, points):
-    monkeypatch.setattr("nkfast._results._PAGES_BYTES", 5000)
+    monkeypatch.setattr("nkfast.kernels._outputs._PAGES_BYTES", 5000)
     path = tmp_path / "kernel"
     np.zeros((301, 301)).tofile(path)
     out = np.memmap(path, np.float64, "c", shape=(301, 301))
@@ -279,7 +282,7 @@ def test_all_ways_agree(n, d, dtype):
 def test_many_features(points, monkeypatch):
     X, Z = points
     whole = [*NET.kernel(X), *NET.kernel(X, Z)]
-    monkeypatch.setattr(_rowpairs, "_TILED_FEATURES", 5)
+    monkeypatch.setattr(_rows, "_TILED_FEATURES", 5)
     for found, expected in zip([*NET.kernel(X), *NET.kernel(X, Z)], whole, strict=True):
         assert_allclose(found, expected, rtol=1e-12)
 

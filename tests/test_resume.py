@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nkfast as nk
-from nkfast import exact
+from nkfast.kernels import _exact
 
 RNG = np.random.default_rng(0)
 CONV = nk.Sequential(nk.Conv(), nk.ReLU(), nk.AvgPool((2, 2)), nk.Conv(), nk.ReLU(), nk.Flatten())
@@ -29,7 +29,7 @@ class StopError(Exception):
     pass
 
 
-PLAIN = {cls: cls.fill for cls in (exact.RowPairs, exact.ImagePairs)}
+PLAIN = {cls: cls.fill for cls in (_exact.RowPairs, _exact.ImagePairs)}
 
 
 class Counter:

@@ -5,7 +5,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import nkfast as nk
-from nkfast import _core, _rowpairs
+from nkfast import _core
+from nkfast.kernels import _rows
 
 pytestmark = pytest.mark.simd
 
@@ -49,7 +50,7 @@ def doubly(monkeypatch):
 
     def kernel(net, *args, **options):
         with monkeypatch.context() as patch:
-            patch.setattr(_rowpairs, "_SINGLE_PAIRS", 1 << 60)
+            patch.setattr(_rows, "_SINGLE_PAIRS", 1 << 60)
             return net.kernel(*args, **options)
 
     return kernel

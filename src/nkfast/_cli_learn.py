@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._progress import counting_rows
-from ._results import NAMES
 from ._tables import FORMATS, Table, open_table
+from .kernels import NAMES
 
 Array = NDArray[Any]
 _TRUST = "A model file is a pickle: loading one runs code that it holds. Open only files you trust."

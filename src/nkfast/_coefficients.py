@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import roots_jacobi
 
 from ._harmonics import n_harmonics, zonal
+from .kernels import Kernel
 from .layers import Moments
 from .networks import Sequential
 
 Array: TypeAlias = NDArray[np.float64]
-Kernel: TypeAlias = Literal["nngp", "ntk"]
 
 _CIRCLE = 512  # points on the circle on which the kernel is sampled
 _RADIUS = 1e-16 ** (1 / _CIRCLE)  # of that circle: the first aliased coefficient is at rounding

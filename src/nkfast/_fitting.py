@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from ._arrays.mapped import take
 from ._arrays.rows import inverse, row_norms
 from ._arrays.validation import Rows
-from ._coefficients import Kernel
 from ._columns import Columns
 from ._config import get_num_threads
 from ._factors import FactorProblem, Pairs, fit_factors
@@ -22,6 +21,7 @@ from ._harmonics import MOST_HARMONIC_DEGREE, Harmonics
 from ._split import Directions, Split
 from .allocation import Allocation, noise_levels
 from .expansion import Expansion, expand
+from .kernels import Kernel
 from .networks import Sequential
 
 Array = NDArray[Any]

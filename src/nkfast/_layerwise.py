@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 from ._arrays.blocks import blocks
 from ._arrays.rows import inverse, row_norms, scale_rows, side_by_side
 from ._arrays.validation import Rows
-from ._coefficients import Kernel
 from ._config import get_num_threads
 from ._core import radial_weights
 from .activations import Activation
 from .expansion import _range
+from .kernels import Kernel
 from .layers import Activated, Dense, Diagonals, Layer, Residual, Row
 from .networks import Sequential
 from .sketch import SRHT, CountSketch, PolySketch, TensorSRHT

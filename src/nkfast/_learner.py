@@ -20,12 +20,12 @@ from ._arrays.validation import Rows, as_double, check_choice, check_count, chec
 from ._feature_map import FeatureMap
 from ._linalg.moments import RunningMoments
 from ._progress import counting_rows
-from ._results import NAMES
 from ._ridge import CRITERIA, Alpha, solve_dual, solve_kernel
 from ._solution import Batch, SampledRows, Stream
 from ._solved import Solved
 from ._spectrum import decompose_rows
 from .features import NNGPFeatures, NTKFeatures
+from .kernels import NAMES
 from .networks import Sequential, check_points, own_network
 from .nystroem import Nystroem
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from ._arrays.blocks import blocks
 from ._arrays.validation import FloatArray
-from ._coefficients import Kernel
 from ._config import get_num_threads
 from ._core import PixelProgram
 from ._pixel_plan import PixelPlan
+from .kernels import Kernel
 from .networks import Sequential
 
 Array = NDArray[Any]

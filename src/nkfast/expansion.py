@@ -14,9 +14,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ._coefficients import Kernel, harmonic_coefficients, radial_coefficients
+from ._coefficients import harmonic_coefficients, radial_coefficients
 from ._core import radial_weights
 from ._harmonics import zonal
+from .kernels import Kernel
 from .networks import Sequential
 
 Array: TypeAlias = NDArray[np.float64]

@@ -12,8 +12,7 @@ from sklearn.base import clone
 from sklearn.gaussian_process.kernels import Hyperparameter, Kernel
 
 from ._arrays.validation import check_choice, check_rows
-from ._results import NAMES
-from ._rowpairs import squared_norms
+from .kernels import NAMES, squared_norms
 from .layers import Diagonals, Moments
 from .networks import Sequential, check_row_network
 from .networks._tied import STEP, Tied, changed_network, stepped, tied

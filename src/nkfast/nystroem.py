@@ -16,7 +16,7 @@ from ._arrays.blocks import row_blocks
 from ._arrays.mapped import take
 from ._arrays.validation import Rows, as_double, check_choice, check_count
 from ._feature_map import FeatureMap
-from ._results import NAMES
+from .kernels import NAMES
 from .networks import Sequential, check_points, own_network
 
 Array = NDArray[Any]

@@ -85,7 +85,7 @@ class _Shape:
         self.n_whole = max((term.power for term in terms), default=0) + 1
 
     def params(self, fit: _Fit) -> tuple[float, ...]:
-        """Return what holds for all points; the order is that of csrc/kernel/dual.hpp."""
+        """Return what holds for all points; the order is that of csrc/kernels/dual.hpp."""
         params = [self.degree, self.low, self.n_whole, *fit, *_normal_table(fit)]
         params.append(len(self.classes))
         for distance, parts in self.classes.items():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from nkfast.activations import Activation
-from nkfast.exact import Diagonal, diag, kernel, kernel_blocks
+from nkfast.kernels import Diagonal, diag, kernel, kernel_blocks
 from nkfast.layers import Layer, Row, check_layers
 
 

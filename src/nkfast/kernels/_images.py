@@ -1,6 +1,6 @@
 """Exact kernels of networks of images.
 
-The core (csrc/kernel/images) takes pairs of images through the layers up to the readout, a
+The core (csrc/kernels/images) takes pairs of images through the layers up to the readout, a
 `Flatten` or `GlobalAvgPool`. It needs the variances K(x, x)[p, p] of every pixel at every
 activation. They follow a recursion of their own up to the first pool; a pool mixes pixels, so
 behind it they are read from the kernels of each image with itself, of which only the pairs of
@@ -15,20 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arrays.validation import check_images
-from ._config import get_num_threads
-from ._imagenumpy import pair_in_numpy
-from ._images import (
-    Lanes,
-    MissingMapError,
-    Stages,
-    build,
-    dual_maps,
-    pixel_step,
-)
-from ._results import NAMES, Result, open_blocks, write
-from .activations._dual_map import DualMap, span
-from .layers import Diagonals, Moments, Row
+from nkfast._arrays.validation import check_images
+from nkfast._config import get_num_threads
+from nkfast.activations._dual_map import DualMap, span
+from nkfast.layers import Diagonals, Moments, Row
+
+from ._image_program import Lanes, MissingMapError, build, dual_maps, pair_in_numpy
+from ._image_stages import Stages, pixel_step
+from ._outputs import NAMES, Result, open_blocks, write
 
 Array = NDArray[Any]
 _TABLE_BYTES = 64 << 20  # tables of the left, or of the right, images of a block
@@ -151,7 +145,7 @@ class _Images:
 
 
 class ImagePairs:
-    """All pairs of an image of X and one of Z; the interface of `_rowpairs.RowPairs`."""
+    """All pairs of an image of X and one of Z; the interface of `_rows.RowPairs`."""
 
     def __init__(self, net: Row, X: Any, Z: Any) -> None:
         self.symmetric = Z is None or Z is X
@@ -203,7 +197,7 @@ class ImagePairs:
     def fill(
         self, results: dict[str, Result], rows: slice, cols: slice, how: str, first: int = 0
     ) -> None:
-        """Compute the pairs (rows, cols); see `_rowpairs.RowPairs.fill`."""
+        """Compute the pairs (rows, cols); see `_rows.RowPairs.fill`."""
         at = slice(rows.start - first, rows.stop - first)
         blocks = open_blocks(results, at, cols, how == "mirrored")
         k, theta = self._readout(rows, cols, how == "symmetric", "ntk" in results)

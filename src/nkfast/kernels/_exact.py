@@ -1,7 +1,7 @@
 """Exact NNGP and NTK kernels, block by block.
 
 What is known of each point alone (the tables of `DualMap`) stays small in a block. The blocks of
-dense networks are in `_rowpairs`, those of networks of images in `_imagepairs`.
+dense networks are in `_rows`, those of networks of images in `_images`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arrays.blocks import slices
-from ._arrays.validation import check_count, check_rows
-from ._imagepairs import ImagePairs, image_diagonal
+from nkfast._arrays.blocks import slices
+from nkfast._arrays.validation import check_count, check_rows
+from nkfast.layers import Diagonals, Row, takes_images
+
+from ._images import ImagePairs, image_diagonal
 from ._journal import Journal, Report, fingerprint, reporting
-from ._results import NAMES, Result, given_results, new_results
-from ._rowpairs import RowPairs, squared_norms
-from .layers import Diagonals, Row, takes_images
+from ._outputs import NAMES, Result, given_results, new_results
+from ._rows import RowPairs, squared_norms
 
 Array = NDArray[Any]
 

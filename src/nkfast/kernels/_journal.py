@@ -17,9 +17,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
-from ._progress import Progress
-from ._results import Result
-from .activations import Activation
+from nkfast._progress import Progress
+from nkfast.activations import Activation
+
+from ._outputs import Result
 
 Report: TypeAlias = Callable[[int, int], object]
 _FORMAT = "nkfast kernel journal 1"

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import mmap
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arrays.validation import FLOATS, refuse_bytes
+from nkfast._arrays.validation import FLOATS, refuse_bytes
 
 Array = NDArray[Any]
+Kernel: TypeAlias = Literal["nngp", "ntk"]
 NAMES = ("nngp", "ntk")
 
 _LINE = 64  # bytes of a line of the caches

@@ -1,7 +1,7 @@
 """Exact kernels of networks of rows.
 
 The core takes each row of a tile of inner products through all layers while it is in cache
-(csrc/kernel). Networks with an activation that has no compiled map go through the same blocks in
+(csrc/kernels). Networks with an activation that has no compiled map go through the same blocks in
 NumPy.
 """
 
@@ -16,13 +16,14 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from ._arrays.validation import check_rows
-from ._config import get_num_threads, one_blas_thread
-from ._core import Destination, KernelProgram
-from ._results import NAMES, Blocks, Result, open_blocks, write
-from .activations import Activation
-from .activations._dual_map import DualMap, span
-from .layers import Activated, Dense, Diagonals, Flatten, Layer, Moments, Residual, Row
+from nkfast._arrays.validation import check_rows
+from nkfast._config import get_num_threads, one_blas_thread
+from nkfast._core import Destination, KernelProgram
+from nkfast.activations import Activation
+from nkfast.activations._dual_map import DualMap, span
+from nkfast.layers import Activated, Dense, Diagonals, Flatten, Layer, Moments, Residual, Row
+
+from ._outputs import NAMES, Blocks, Result, open_blocks, write
 
 Array = NDArray[Any]
 _BLOCK_ENTRIES = 1 << 18  # entries of a block that NumPy computes: a few MB of temporaries

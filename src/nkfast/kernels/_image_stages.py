@@ -1,19 +1,15 @@
-"""Networks of images as the core takes them: stages of known shapes, layouts, programs."""
+"""Networks of images as stages of known shapes, and pixels with themselves on their way."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._config import one_blas_thread
-from ._core import ImageProgram
-from .activations import Activation
-from .activations._dual_map import DualMap
-from .layers import (
+from nkfast.activations import Activation
+from nkfast.layers import (
     Activated,
     AvgPool,
     Conv,
@@ -27,8 +23,6 @@ from .layers import (
 )
 
 Array = NDArray[Any]
-_PANEL = 32  # lanes come in panels of so many (kDualPad)
-_MOST_LANES = 64
 
 
 @dataclass(frozen=True)
@@ -137,111 +131,3 @@ def pixel_step(stage: Stage, d: Diagonals) -> Diagonals:
     w2, b2 = stage.layer.w_std**2, stage.layer.b_std**2
     k = w2 * window_mean(d.k, stage.windows, circular) + b2
     return Diagonals(k, w2 * window_mean(d.theta, stage.windows, circular) + k)
-
-
-@dataclass(frozen=True)
-class Lanes:
-    """How right images are laid out: `images` of them in a tile, side by side or pixel by pixel."""
-
-    are_images: bool
-    images: int
-
-    @classmethod
-    def best(cls, pixelwise: bool, width: int, n: int) -> Lanes:
-        """Return the layout for n right images that leaves few lanes idle."""
-        if pixelwise:
-            return cls(True, 2 * _PANEL if n > _PANEL else _PANEL)
-
-        def cost(images: int) -> float:
-            lanes = images * width
-            return (_whole(lanes) + 6) / lanes  # a row of lanes has a price of its own
-
-        most = max(1, min(n, _MOST_LANES // width))
-        return cls(False, min(range(1, most + 1), key=cost))
-
-    def tiles(self, x: Array) -> Array:
-        """Return (n, height, width, ...) as (tiles, rows of lanes, lanes in whole panels, ...)."""
-        n, height, width = x.shape[:3]
-        n_tiles = -(-n // self.images)
-        x = x[np.minimum(np.arange(n_tiles * self.images), n - 1)]  # the last one again
-        x = x.reshape(n_tiles, self.images, height, width, *x.shape[3:])
-        if self.are_images:
-            x = np.moveaxis(x, 1, 3)
-            x = x.reshape(n_tiles, height * width, self.images, *x.shape[4:])
-        else:
-            x = np.moveaxis(x, 1, 2)
-            x = x.reshape(n_tiles, height, self.images * width, *x.shape[4:])
-        lanes = x.shape[2]
-        return x[:, :, np.minimum(np.arange(_whole(lanes)), lanes - 1)]
-
-    def panels(self, x: Array) -> Array:
-        tiled = self.tiles(x)
-        n_tiles, rows, lanes, channels = tiled.shape
-        panels = tiled.reshape(n_tiles, rows, lanes // _PANEL, _PANEL, channels)
-        return np.ascontiguousarray(np.swapaxes(panels, 3, 4))
-
-
-def _whole(lanes: int) -> int:
-    return -(-lanes // _PANEL) * _PANEL
-
-
-class MissingMapError(Exception):
-    """An activation has no form in the core."""
-
-
-def dual_maps(
-    activations: Iterable[Activation],
-    left: list[Array],
-    right: list[Array],
-    lanes: Lanes,
-    tol: float,
-    spans: list[tuple[float, float]],
-) -> list[DualMap]:
-    """Return the activations' maps between pixels, in the core's order of points."""
-    maps = []
-    with one_blas_thread():
-        for activation, p, q, span in zip(activations, left, right, spans, strict=True):
-            columns = lanes.tiles(q).ravel()
-            dual = activation._dual_map(p.ravel(), columns, tol, span)
-            if dual is None:
-                raise MissingMapError
-            maps.append(dual)
-    return maps
-
-
-def build(
-    stages: list[Stage],
-    image: tuple[int, int, int],
-    lanes: Lanes,
-    maps: Iterable[DualMap],
-    readout: str,
-    rough: bool,
-) -> ImageProgram:
-    """Return the core's program of these stages; rough: angles may have an error of 1e-9."""
-    program = ImageProgram(*image, lanes.are_images, lanes.images)
-    left = iter(maps)
-    for stage in stages:
-        if stage.name == "activation":
-            dual = next(left)
-            program.activation(dual.kind, dual.params, dual.left, dual.right, rough)
-        elif stage.name == "push":
-            program.push()
-        elif stage.name == "add":
-            program.add()
-        elif stage.name == "pool":
-            assert stage.windows is not None
-            rows, cols = stage.windows
-            program.pool((rows.taps, rows.stride), (cols.taps, cols.stride))
-        else:
-            assert isinstance(stage.layer, Conv)
-            assert stage.windows is not None
-            rows, cols = stage.windows
-            program.conv(
-                (rows.taps, rows.stride, rows.before, rows.out),
-                (cols.taps, cols.stride, cols.before, cols.out),
-                stage.layer.padding == "CIRCULAR",
-                stage.layer.w_std**2 / (rows.taps * cols.taps),
-                stage.layer.b_std**2,
-            )
-    program.finish(readout)
-    return program
