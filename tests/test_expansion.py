@@ -10,15 +10,10 @@ from feature_cases import mean_error
 from nkfast._coefficients import radial_coefficients
 from nkfast._factors import Pairs, fit_factors
 from nkfast._fitting import Sample
-from nkfast._polynomial import balanced_sample, injective_hash, monomials
-from nkfast.allocation import (
-    allocate,
-    ladder,
-    n_monomials,
-    next_power_of_two,
-    sketch_widths,
-)
+from nkfast._polynomial import monomials
+from nkfast.allocation import allocate, ladder, n_monomials, sketch_widths
 from nkfast.expansion import expand
+from nkfast.sketch._program import balanced_sample, injective_hash, next_power_of_two
 
 NETS = {
     "one layer": nk.mlp(1),

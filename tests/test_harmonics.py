@@ -17,8 +17,8 @@ from nkfast._harmonics import (
     n_harmonics,
     zonal,
 )
-from nkfast._polynomial import build_program
 from nkfast.expansion import expand
+from nkfast.sketch._program import build_program
 
 NET = nk.mlp(3, "relu", 1.4, 0.1)
 

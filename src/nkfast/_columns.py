@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ._arrays.blocks import row_blocks
 from ._arrays.rows import inverse
 from ._arrays.validation import Rows
-from ._polynomial import Ints, balanced_sample
+from .sketch._program import Ints, balanced_sample
 
 Array = NDArray[np.float64]
 

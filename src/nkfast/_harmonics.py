@@ -23,18 +23,8 @@ from numpy.typing import NDArray
 from scipy.special import betaln
 
 from ._config import get_num_threads
-from ._polynomial import (
-    _EVEN,
-    _INPUT,
-    _LAST,
-    _LEAF,
-    _LEFT,
-    _ODD,
-    _SPARE,
-    Steps,
-    build_program,
-    zero_steps,
-)
+from ._polynomial import zero_steps
+from .sketch._program import EVEN, INPUT, LAST, LEAF, LEFT, ODD, SPARE, Steps, build_program
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -42,7 +32,7 @@ Ints = NDArray[np.int64]
 MOST_HARMONIC_DEGREE = 48
 _BIN, _MOST_COST = 0.05, 30.0  # of the logarithm of the energy, when harmonics are counted
 _TINY = 1e-300
-_TURNED, _TABLE = _LEFT, _LEAF  # buffers: turned rows, and the polynomials of one dimension
+_TURNED, _TABLE = LEFT, LEAF  # buffers: turned rows, and the polynomials of one dimension
 
 
 def n_harmonics(n_features: int, degree: int) -> int:
@@ -226,10 +216,10 @@ def harmonic_steps(harmonics: Harmonics, n_components: int) -> Steps:
         needed.append(np.unique(parents[needed[-1]]))
     needed = needed[::-1]  # in 1, 2, ..., d dimensions
     steps: Steps = [
-        ("linear", _INPUT, axes.ravel(), _TURNED),
-        ("recurrence", _TURNED, 1, *basis.recurrence(1), _EVEN),
+        ("linear", INPUT, axes.ravel(), _TURNED),
+        ("recurrence", _TURNED, 1, *basis.recurrence(1), EVEN),
     ]
-    below, target, held = _EVEN, _ODD, np.arange(min(basis.degree, 1) + 1)
+    below, target, held = EVEN, ODD, np.arange(min(basis.degree, 1) + 1)
     for k in range(2, d + 1):
         parents, entries = basis.parents[k - 2], basis.entries[k - 2]
         table = basis.recurrence(k)
@@ -241,16 +231,16 @@ def harmonic_steps(harmonics: Harmonics, n_components: int) -> Steps:
             below, target, held = target, below, needed[k - 1]
     for l in np.unique(basis.degrees[needed[-1]]):
         of_degree = needed[-1][basis.degrees[needed[-1]] == l]
-        steps.append(_products(below, held, parents, entries, of_degree, _LAST))
+        steps.append(_products(below, held, parents, entries, of_degree, LAST))
         scale = n_harmonics(d, int(l)) ** -0.5
         mine = basis.degrees[harmonics.columns] == l
         for c in np.unique(harmonics.terms[mine]):
             columns = harmonics.columns[harmonics.terms == c]
-            source = _LAST
+            source = LAST
             if len(columns) < len(of_degree):
                 places = np.searchsorted(of_degree, columns).astype(np.int32)
-                steps.append(("gather", _LAST, places, 1.0, _SPARE))
-                source = _SPARE
+                steps.append(("gather", LAST, places, 1.0, SPARE))
+                source = SPARE
             steps.append(("emit", source, len(columns), scale, int(c), False))
     return steps + zero_steps(n_components - len(harmonics.terms))
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._polynomial import balanced_sample, monomials, random_signs
-from .allocation import next_power_of_two
+from ._polynomial import monomials
 from .layers import Window
+from .sketch._program import balanced_sample, next_power_of_two, random_signs
 
 MOST_DEGREE = 16
 MOST_SIDE = 512  # features that are laid side by side: of exact parts, of an exact power

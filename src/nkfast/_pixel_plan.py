@@ -28,10 +28,9 @@ from numpy.typing import NDArray
 
 from ._hermite_table import HermiteTable
 from ._pixel_parts import MOST_SIDE, Vectors, mix, powers, product, taps_of, typical
-from ._polynomial import balanced_sample, random_signs
 from .activations import Activation
-from .allocation import next_power_of_two
 from .layers import Activated, AvgPool, Conv, Dense, Flatten, GlobalAvgPool, Layer, Residual, Window
+from .sketch._program import balanced_sample, next_power_of_two, random_signs
 
 Hash: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int8]]
 Shape: TypeAlias = tuple[int, int]

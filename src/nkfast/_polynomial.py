@@ -3,54 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._core import Program
-from .allocation import (
-    _MIN_SKETCH,
-    Allocation,
-    ladder,
-    n_monomials,
+from .allocation import _MIN_SKETCH, Allocation, ladder, n_monomials, sketch_widths
+from .sketch._program import (
+    EVEN,
+    EXACT,
+    INPUT,
+    LAST,
+    LEAF,
+    ODD,
+    SPARE,
+    Ints,
+    Steps,
+    balanced_sample,
+    injective_hash,
+    multiplier,
     next_power_of_two,
-    sketch_widths,
+    random_signs,
 )
-
-Steps: TypeAlias = list[tuple[Any, ...]]
-Ints: TypeAlias = NDArray[np.int32]
-Factor: TypeAlias = tuple[int, int]  # a buffer and its number of features
-
-# Buffers of the program. Degrees that feed others go back and forth between _EVEN and _ODD; exact
-# degree l is kept in buffer _EXACT + l.
-_INPUT, _EVEN, _ODD, _LAST, _LEFT, _LEAF, _SPARE, _EXACT = range(8)
-
-
-def build_program(n_features: int, steps: Steps) -> Program:
-    """Return the program of a list of steps (method, arguments...), as a fitted map keeps it."""
-    program = Program(n_features)
-    for method, *arguments in steps:
-        getattr(program, method)(*arguments)
-    return program
-
-
-def random_signs(rng: np.random.RandomState, n: int) -> NDArray[np.int8]:
-    """Return n independent signs."""
-    return (2 * rng.randint(0, 2, n) - 1).astype(np.int8)
-
-
-def balanced_sample(rng: np.random.RandomState, n: int, size: int) -> Ints:
-    """Return `size` random indices below n that take every index about equally often."""
-    rounds = [rng.permutation(n) for _ in range(-(-size // n))]
-    return np.concatenate(rounds)[:size].astype(np.int32)
-
-
-def injective_hash(rng: np.random.RandomState, n: int, width: int) -> Ints:
-    """Return a random map of n coordinates into `width` buckets: one to one if they fit."""
-    if n <= width:
-        return rng.permutation(width)[:n].astype(np.int32)
-    return rng.randint(0, width, n).astype(np.int32)
 
 
 def monomials(n_features: int, degree: int) -> list[tuple[Ints, Ints, NDArray[np.float64]]]:
@@ -112,26 +85,26 @@ def polynomial_steps(
                     linear_steps(steps, rng, size, m, plan.columns, hashes)
                 else:
                     places, signs = injective_hash(rng, size, m), random_signs(rng, size)
-                    steps.append(("count_sketch", buffer, _SPARE, m, places, signs))
-                steps.append(("emit", _SPARE, m, 1.0, int(c), True))
+                    steps.append(("count_sketch", buffer, SPARE, m, places, signs))
+                steps.append(("emit", SPARE, m, 1.0, int(c), True))
 
-    steps.append(("one", _SPARE))
-    write(0, _SPARE, 1)
-    buffers = {1: _INPUT}  # where each degree is that will be needed
+    steps.append(("one", SPARE))
+    write(0, SPARE, 1)
+    buffers = {1: INPUT}  # where each degree is that will be needed
     levels = monomials(n_features, min(top, q))
     for l in range(1, min(top, q) + 1):
         if l > 1:
-            buffers[l] = _EXACT + l
+            buffers[l] = EXACT + l
             below, variables, factors = levels[l - 2]
             steps.append(
-                ("weighted_product", buffers[l - 1], below, _INPUT, variables, factors, buffers[l])
+                ("weighted_product", buffers[l - 1], below, INPUT, variables, factors, buffers[l])
             )
         write(l, buffers[l], n_monomials(n_features, l))
     sizes = {l: n_monomials(n_features, l) for l in range(1, top + 1)} | widths
     for l, parent in parents.items():
         width = widths[l]
         feeds = l in parents.values()
-        target = _LAST if not feeds else _ODD if buffers.get(parent) == _EVEN else _EVEN
+        target = LAST if not feeds else ODD if buffers.get(parent) == EVEN else EVEN
         k = l - parent
         left, right = (buffers[k], n_monomials(n_features, k)), (buffers[parent], sizes[parent])
         multiply(steps, rng, left, right, target, width)
@@ -147,8 +120,8 @@ def zero_steps(n: int) -> Steps:
     """Return steps of n features that are 0: the kernel needs fewer than were asked for."""
     if n <= 0:
         return []
-    zeros = ("gather", _INPUT, np.zeros(n, np.int32), 0.0, _SPARE)
-    return [zeros, ("emit", _SPARE, n, 0.0, -1, False)]
+    zeros = ("gather", INPUT, np.zeros(n, np.int32), 0.0, SPARE)
+    return [zeros, ("emit", SPARE, n, 0.0, -1, False)]
 
 
 def linear_steps(
@@ -159,7 +132,7 @@ def linear_steps(
     n_own: int,
     hashes: Callable[[np.random.RandomState, int, int], Ints] | None,
 ) -> None:
-    """Append _SPARE = a sketch of the input, with a feature for each of `n_own` columns.
+    """Append SPARE = a sketch of the input, with a feature for each of `n_own` columns.
 
     If no column has one, a Hadamard transform mixes all: none is lost to another alone.
     """
@@ -169,57 +142,8 @@ def linear_steps(
         places = injective_hash(rng, size, buckets)
     else:
         places = hashes(rng, n_own, buckets)
-    target = _SPARE if n_own > 0 else _LEAF
-    steps.append(("count_sketch", _INPUT, target, buckets, places, random_signs(rng, size)))
+    target = SPARE if n_own > 0 else LEAF
+    steps.append(("count_sketch", INPUT, target, buckets, places, random_signs(rng, size)))
     if n_own == 0:
-        steps.append(("hadamard", _LEAF))
-        steps.append(("gather", _LEAF, balanced_sample(rng, buckets, width), 1.0, _SPARE))
-
-
-def multiplier(sketch: str) -> Callable[..., None]:
-    """Return the function that appends a sketch of tensor products of that name."""
-    return _tensor_sketch if sketch == "tensorsketch" else _tensor_srht
-
-
-def _tensor_srht(
-    steps: Steps, rng: np.random.RandomState, left: Factor, right: Factor, target: int, width: int
-) -> None:
-    """Append target = T(s, p) for two factors.
-
-    T(s, p)_t = (H D C s)_{i_t} (H D' C' p)_{j_t} / sqrt(N) with fresh signs D, D', fresh samples
-    i, j and, where s or p do not fit, fresh CountSketches C, C'.
-    """
-    taken = []
-    for (src, size), dst in ((left, _LEAF), (right, _LEFT)):
-        buckets = hadamard_leaf(steps, rng, src, size, dst, width)
-        taken += [dst, balanced_sample(rng, buckets, width)]
-    steps.append(("product", *taken, 1 / np.sqrt(width), target))
-
-
-def _tensor_sketch(
-    steps: Steps, rng: np.random.RandomState, left: Factor, right: Factor, target: int, width: int
-) -> None:
-    """Append target = the spectrum of the TensorSketch of two factors.
-
-    The product of the Fourier transforms of fresh CountSketches (Pham & Pagh, KDD 2013), left as
-    it is: the transform is orthogonal up to a factor. Of each conjugate pair one number is kept, as
-    a real and an imaginary part; each part alone is unbiased, too, up to a factor. So any first
-    entries will do, and that the two real numbers of the spectrum stand for one and not for two
-    changes the variance by O(1 / N) only.
-    """
-    for (src, size), dst in ((left, target), (right, _LEAF)):
-        hashes = injective_hash(rng, size, width)
-        steps.append(("count_sketch", src, dst, width, hashes, random_signs(rng, size)))
-        steps.append(("fourier", dst))
-    steps.append(("multiply_spectra", target, _LEAF))
-
-
-def hadamard_leaf(
-    steps: Steps, rng: np.random.RandomState, src: int, size: int, dst: int, width: int
-) -> int:
-    """Append dst = H D P src, P into at most `width` buckets; return the number of buckets."""
-    buckets = min(next_power_of_two(size), width)
-    hashes = injective_hash(rng, size, buckets)
-    steps.append(("count_sketch", src, dst, buckets, hashes, random_signs(rng, size)))
-    steps.append(("hadamard", dst))
-    return buckets
+        steps.append(("hadamard", LEAF))
+        steps.append(("gather", LEAF, balanced_sample(rng, buckets, width), 1.0, SPARE))

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.extmath import svd_flip
 
-from .allocation import _MIN_SKETCH, descends, ladder, n_monomials, next_power_of_two, powers
+from .allocation import _MIN_SKETCH, descends, ladder, n_monomials, powers
+from .sketch._program import next_power_of_two
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]

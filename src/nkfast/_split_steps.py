@@ -7,9 +7,10 @@ from math import comb
 
 import numpy as np
 
-from ._polynomial import _INPUT, _LAST, _SPARE, Steps, monomials, multiplier, zero_steps
+from ._polynomial import monomials, zero_steps
 from ._split import Split
-from .allocation import _MIN_SKETCH, n_monomials, next_power_of_two
+from .allocation import _MIN_SKETCH, n_monomials
+from .sketch._program import INPUT, LAST, SPARE, Steps, multiplier, next_power_of_two
 
 _ONE, _FIRST = 1, 8  # buffers of a constant, and from which on they are free for powers
 Source = tuple[int, int]  # a buffer and its number of features
@@ -58,8 +59,8 @@ def split_steps(
     b = _Powers(d - k, _FIRST + a.top, ladders[1][2])
     steps: Steps = [
         ("one", _ONE),
-        ("linear", _INPUT, split.axes[:k].ravel(), a.first),
-        ("linear", _INPUT, split.axes[k:].ravel(), b.first),
+        ("linear", INPUT, split.axes[:k].ravel(), a.first),
+        ("linear", INPUT, split.axes[k:].ravel(), b.first),
         *a.exact_steps(),
         *b.exact_steps(),
     ]
@@ -87,12 +88,12 @@ def split_steps(
         if exact:
             source, scale = left if j == 0 else right, 1.0
             if i > 0 and j > 0:
-                source, scale = (_SPARE, left[1] * right[1]), root
+                source, scale = (SPARE, left[1] * right[1]), root
                 pairs = (
                     np.repeat(np.arange(left[1]), right[1]).astype(np.int32),
                     np.tile(np.arange(right[1]), left[1]).astype(np.int32),
                 )
-                steps.append(("product", left[0], pairs[0], right[0], pairs[1], 1.0, _SPARE))
+                steps.append(("product", left[0], pairs[0], right[0], pairs[1], 1.0, SPARE))
             for p in exact:
                 steps.append(("emit", *source, scale, int(split.terms[p]), False))
         if len(exact) == len(some):
@@ -102,7 +103,7 @@ def split_steps(
         elif i == 0 and j in b.sketched:
             buffer = right[0]
         else:
-            buffer = _LAST
+            buffer = LAST
             multiply(steps, rng, left, right, buffer, wanted[i, j])
         for p in some:
             if not split.exact[p]:

@@ -17,6 +17,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from .sketch._program import next_power_of_two
+
 Array: TypeAlias = NDArray[np.float64]
 
 _MIN_WIDTH = 2  # a narrower sketch is mostly noise: the term is dropped
@@ -50,11 +52,6 @@ class Allocation:
 def n_monomials(n_features: int, degree: int) -> int:
     """Return the number of monomials of that degree: the width of the exact term."""
     return comb(n_features + degree - 1, degree)
-
-
-def next_power_of_two(n: int) -> int:
-    """Return the least power of two that is at least `n` (1 for n = 0)."""
-    return 1 << max(n - 1, 0).bit_length()
 
 
 def allocate(

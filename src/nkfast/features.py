@@ -16,7 +16,6 @@ from ._arrays.blocks import blocks
 from ._arrays.mapped import release, take
 from ._arrays.rows import row_norms
 from ._arrays.validation import Rows, check_choice, check_count, check_real, check_width, csr_arrays
-from ._compiled import Compiled
 from ._compression import fit_to_kernel, principal_directions
 from ._config import get_num_threads
 from ._core import Program
@@ -26,12 +25,13 @@ from ._harmonics import harmonic_steps
 from ._layerwise import LayerwiseMap
 from ._pixel_map import DEGREE, ImageSample, PixelMap, default_width
 from ._pixel_parts import MOST_DEGREE
-from ._polynomial import build_program, polynomial_steps
+from ._polynomial import polynomial_steps
 from ._split_steps import split_steps
 from .allocation import n_monomials
 from .kernels import Kernel
 from .layers import takes_images
 from .networks import Sequential, check_points, own_network
+from .sketch._program import Compiled, build_program
 
 Array = NDArray[Any]
 

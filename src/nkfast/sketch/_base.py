@@ -20,10 +20,10 @@ from nkfast._arrays.validation import (
     refuse_bytes,
     refuse_excess,
 )
-from nkfast._compiled import Compiled
 from nkfast._config import get_num_threads
 from nkfast._core import Program
-from nkfast._polynomial import Steps, build_program
+
+from ._program import Compiled, Steps, build_program
 
 Array = NDArray[Any]
 

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from nkfast._arrays.validation import check_count, refuse_excess
 from nkfast._config import get_num_threads
 from nkfast._core import fwht as _fwht
-from nkfast.allocation import next_power_of_two
+
+from ._program import next_power_of_two
 
 Array = NDArray[Any]
 

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from nkfast._arrays.validation import check_count
 from nkfast._core import HadamardMap, HashMap
-from nkfast._polynomial import random_signs
-from nkfast.allocation import next_power_of_two
 
 from ._base import LinearSketch
 from ._hadamard import fwht
+from ._program import next_power_of_two, random_signs
 
 Array = NDArray[Any]
 

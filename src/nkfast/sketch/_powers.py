@@ -10,10 +10,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.validation import check_count, check_estimator_rows
 from nkfast._core import Program
-from nkfast._polynomial import Steps, balanced_sample, build_program, hadamard_leaf
-from nkfast.allocation import next_power_of_two
 
 from ._base import BLOCK, STEP, ProgramSketch, allocate, run
+from ._program import Steps, balanced_sample, build_program, hadamard_leaf, next_power_of_two
 
 Array = NDArray[Any]
 

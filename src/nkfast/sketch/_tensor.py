@@ -10,15 +10,9 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.validation import check_count, check_estimator_rows, check_real, check_rows
-from nkfast._polynomial import (
-    Steps,
-    balanced_sample,
-    injective_hash,
-    random_signs,
-)
-from nkfast.allocation import next_power_of_two
 
 from ._base import BLOCK, STEP, ProgramSketch, allocate
+from ._program import Steps, balanced_sample, injective_hash, next_power_of_two, random_signs
 
 Array = NDArray[Any]
 
