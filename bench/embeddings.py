@@ -28,7 +28,7 @@ from scipy.linalg import eigvalsh
 import nkfast as nk
 from accuracy import Rows, centre
 from constructions import ACTIVATIONS, data_sets
-from nkfast._coefficients import radial_coefficients
+from nkfast.expansion import radial_coefficients
 
 WIDTHS = (1024, 4096, 16384)
 WIDTH = 4096

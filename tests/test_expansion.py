@@ -7,12 +7,11 @@ import pytest
 
 import nkfast as nk
 from feature_cases import mean_error
-from nkfast._coefficients import radial_coefficients
 from nkfast._factors import Pairs, fit_factors
 from nkfast._fitting import Sample
 from nkfast._polynomial import monomials
 from nkfast.allocation import allocate, ladder, n_monomials, sketch_widths
-from nkfast.expansion import expand
+from nkfast.expansion import expand, radial_coefficients
 from nkfast.sketch._program import balanced_sample, injective_hash, next_power_of_two
 
 NETS = {

@@ -7,17 +7,16 @@ from scipy.special import eval_chebyt, eval_gegenbauer
 
 import nkfast as nk
 from feature_cases import assert_close_for_other_rows, assert_same_bits, mean_error
-from nkfast import _coefficients
-from nkfast._coefficients import harmonic_coefficients, radial_coefficients
 from nkfast._fitting import Sample
-from nkfast._harmonics import (
-    Harmonics,
-    harmonic_basis,
-    harmonic_steps,
+from nkfast._harmonics import Harmonics, harmonic_basis, harmonic_steps
+from nkfast.expansion import (
+    _coefficients,
+    expand,
+    harmonic_coefficients,
     n_harmonics,
+    radial_coefficients,
     zonal,
 )
-from nkfast.expansion import expand
 from nkfast.sketch._program import build_program
 
 NET = nk.mlp(3, "relu", 1.4, 0.1)

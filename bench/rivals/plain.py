@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import nkfast as nk
-from nkfast._coefficients import radial_coefficients
+from nkfast.expansion import radial_coefficients
 
 Rows = NDArray[np.float64]
 

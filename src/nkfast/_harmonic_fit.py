@@ -9,14 +9,8 @@ from numpy.typing import NDArray
 
 from ._arrays.blocks import blocks
 from ._factors import FactorProblem, Pairs
-from ._harmonics import (
-    MOST_HARMONIC_DEGREE,
-    HarmonicMap,
-    Harmonics,
-    harmonic_basis,
-    n_harmonics,
-)
-from .expansion import Expansion
+from ._harmonics import MOST_HARMONIC_DEGREE, HarmonicMap, Harmonics, harmonic_basis
+from .expansion import Expansion, n_harmonics
 
 Array = NDArray[np.float64]
 

@@ -31,7 +31,7 @@ from ._arrays.validation import Rows
 from ._config import get_num_threads
 from ._core import radial_weights
 from .activations import Activation
-from .expansion import _range
+from .expansion._expansion import log_range
 from .kernels import Kernel
 from .layers import Activated, Dense, Diagonals, Layer, Residual, Row
 from .networks import Sequential
@@ -92,7 +92,7 @@ class Coefficients:
 
     def __init__(self, net: Sequential, norms: Array, n_features: int, degree: int) -> None:
         self._arguments = net, n_features, degree
-        self._middle, half = _range(norms[norms > 0])
+        self._middle, half = log_range(norms[norms > 0])
         self._half = max(half, _LEAST_HALF)
         cosines = np.cos(np.pi * (np.arange(_NODES) + 0.5) / _NODES)
         values = self._exact(np.exp(self._middle + self._half * cosines))

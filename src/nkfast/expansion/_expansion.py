@@ -14,11 +14,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from nkfast._core import radial_weights
+from nkfast.kernels import Kernel
+from nkfast.networks import Sequential
+
 from ._coefficients import harmonic_coefficients, radial_coefficients
-from ._core import radial_weights
-from ._harmonics import zonal
-from .kernels import Kernel
-from .networks import Sequential
+from ._zonal import zonal
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -153,7 +154,7 @@ def expand(
     """
     positive = norms[norms > 0]
     power = net._homogeneity()
-    middle, half = _range(positive)
+    middle, half = log_range(positive)
     if power is not None:
         half = 0.0
     n_nodes = 1 if half == 0 else int(np.clip(np.ceil(12 + 10 * half), 16, 48))
@@ -207,7 +208,7 @@ def expand(
     )
 
 
-def _range(norms: Array) -> tuple[float, float]:
+def log_range(norms: Array) -> tuple[float, float]:
     """Return middle and half width of the range of log norms that the series cover."""
     if len(norms) == 0:
         return 0.0, float(np.log(_MARGIN))

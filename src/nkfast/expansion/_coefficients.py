@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import roots_jacobi
 
-from ._harmonics import n_harmonics, zonal
-from .kernels import Kernel
-from .layers import Moments
-from .networks import Sequential
+from nkfast.kernels import Kernel
+from nkfast.layers import Moments
+from nkfast.networks import Sequential
+
+from ._zonal import n_harmonics, zonal
 
 Array: TypeAlias = NDArray[np.float64]
 
