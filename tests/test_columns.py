@@ -6,9 +6,9 @@ import scipy.sparse as sp
 
 import nkfast as nk
 from feature_cases import mean_error
-from nkfast._columns import Columns
-from nkfast._fitting import Sample
-from nkfast.allocation import allocate
+from nkfast.features.collapsed._allocation import allocate
+from nkfast.features.collapsed._columns import Columns
+from nkfast.features.collapsed._fit import Sample
 
 
 def columns_of(X):

@@ -7,11 +7,11 @@ import pytest
 
 import nkfast as nk
 from feature_cases import mean_error
-from nkfast._factors import Pairs, fit_factors
-from nkfast._fitting import Sample
-from nkfast._polynomial import monomials
-from nkfast.allocation import allocate, ladder, n_monomials, sketch_widths
 from nkfast.expansion import expand, radial_coefficients
+from nkfast.features._monomials import monomials, n_monomials
+from nkfast.features.collapsed._allocation import allocate, ladder, sketch_widths
+from nkfast.features.collapsed._factors import Pairs, fit_factors
+from nkfast.features.collapsed._fit import Sample
 from nkfast.sketch._program import balanced_sample, injective_hash, next_power_of_two
 
 NETS = {

@@ -16,8 +16,8 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import nkfast as nk
-from nkfast._polynomial import polynomial_steps
-from nkfast.allocation import Allocation
+from nkfast.features.collapsed._allocation import Allocation
+from nkfast.features.collapsed._polynomial import polynomial_steps
 from nkfast.sketch._program import build_program
 
 NET = nk.mlp(2, "relu", 1.4, 0.1)

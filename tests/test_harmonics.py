@@ -7,8 +7,6 @@ from scipy.special import eval_chebyt, eval_gegenbauer
 
 import nkfast as nk
 from feature_cases import assert_close_for_other_rows, assert_same_bits, mean_error
-from nkfast._fitting import Sample
-from nkfast._harmonics import Harmonics, harmonic_basis, harmonic_steps
 from nkfast.expansion import (
     _coefficients,
     expand,
@@ -17,6 +15,8 @@ from nkfast.expansion import (
     radial_coefficients,
     zonal,
 )
+from nkfast.features.collapsed._fit import Sample
+from nkfast.features.collapsed._harmonics import Harmonics, harmonic_basis, harmonic_steps
 from nkfast.sketch._program import build_program
 
 NET = nk.mlp(3, "relu", 1.4, 0.1)

@@ -17,7 +17,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import nkfast as nk
-from nkfast import _compression
+from nkfast.features import _compression
 from nkfast.images import ZCA, ChannelStandardizer, FlipAverage, augment_flips, flip_left_right
 
 SHAPE = (4, 5, 3)

@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import nkfast as nk
-from nkfast._layerwise import hermite_tables
+from nkfast.features._layerwise import hermite_tables
 
 NET = nk.mlp(2, "relu", 1.4, 0.1)
 QUADRATIC = nk.Polynomial([0.3, 1.0, 0.5])

@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import nkfast as nk
-from nkfast.nystroem import _normalization
+from nkfast.features._nystroem import _normalization
 
 NET = nk.mlp(2, "relu", 1.4, 0.1)
 SELECTIONS = pytest.mark.parametrize("selection", ["uniform", "kmeans++"])
@@ -223,7 +223,7 @@ def test_blocks_and_batches_differ_by_rounding(monkeypatch):
     Z = features.transform(X)
     parts = np.vstack([features.transform(X[i : i + 7]) for i in range(0, 100, 7)])
     assert_allclose(parts, Z, atol=1e-10)
-    monkeypatch.setattr("nkfast.nystroem._BLOCK_ENTRIES", 1)
+    monkeypatch.setattr("nkfast.features._nystroem._BLOCK_ENTRIES", 1)
     assert_allclose(features.transform(X), Z, atol=1e-10)
 
 

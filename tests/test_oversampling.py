@@ -12,10 +12,10 @@ from sklearn.exceptions import NotFittedError
 
 import nkfast as nk
 from feature_cases import DEEP, DIGITS, NET, normal, relative_error
-from nkfast import _compression, features
 from nkfast._arrays import validation
-from nkfast._compression import fit_to_kernel, principal_directions
-from nkfast._fitting import Sample
+from nkfast.features import _compression, _neural
+from nkfast.features._compression import fit_to_kernel, principal_directions
+from nkfast.features.collapsed._fit import Sample
 
 
 def low_rank(n, dtype=np.float64, seed=0):
@@ -221,7 +221,7 @@ def test_an_interrupted_fit_leaves_no_map(monkeypatch):
 
     X = normal(50, 4)
     phi = nk.NTKFeatures(NET, 10, oversampling=2).fit(X)
-    monkeypatch.setattr(features, "principal_directions", interrupt)
+    monkeypatch.setattr(_neural, "principal_directions", interrupt)
     with pytest.raises(KeyboardInterrupt):
         phi.fit(X)
     with pytest.raises(NotFittedError):

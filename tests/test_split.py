@@ -8,9 +8,9 @@ import scipy.sparse as sp
 
 import nkfast as nk
 from feature_cases import assert_close_for_other_rows, assert_same_bits, mean_error
-from nkfast._fitting import Sample
-from nkfast._split import Directions, Split
-from nkfast._split_steps import split_steps
+from nkfast.features.collapsed._fit import Sample
+from nkfast.features.collapsed._split import Directions, Split
+from nkfast.features.collapsed._split_steps import split_steps
 from nkfast.sketch._program import build_program
 
 NET = nk.mlp(3, "relu", 1.4, 0.1)

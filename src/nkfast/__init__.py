@@ -39,10 +39,10 @@ from nkfast.activations import (
     Tanh,
 )  # fmt: skip
 from nkfast.classification import NTKClassifier
-from nkfast.features import NNGPFeatures, NTKFeatures
+from nkfast.features._neural import NNGPFeatures, NTKFeatures
+from nkfast.features._nystroem import Nystroem
 from nkfast.layers import AvgPool, Conv, Dense, Flatten, GlobalAvgPool, Residual
 from nkfast.networks import Sequential, mlp, myrtle
-from nkfast.nystroem import Nystroem
 from nkfast.regression import NTKRegressor
 from nkfast.sketch import fwht
 from nkfast.tuning import Tuning, tune_network

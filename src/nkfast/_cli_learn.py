@@ -288,7 +288,7 @@ def _load(path: Path) -> Any:
 def _features(options: argparse.Namespace) -> int:
     import joblib
 
-    from .features import NNGPFeatures, NTKFeatures
+    from .features._neural import NNGPFeatures, NTKFeatures
 
     _check_folder(options.output)
     if options.output.suffix.lower() != ".npy":

@@ -17,17 +17,17 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._arrays.blocks import row_blocks
 from ._arrays.validation import Rows, as_double, check_choice, check_count, check_real, check_width
-from ._feature_map import FeatureMap
 from ._linalg.moments import RunningMoments
 from ._progress import counting_rows
 from ._ridge import CRITERIA, Alpha, solve_dual, solve_kernel
 from ._solution import Batch, SampledRows, Stream
 from ._solved import Solved
 from ._spectrum import decompose_rows
-from .features import NNGPFeatures, NTKFeatures
+from .features._base import FeatureMap
+from .features._neural import NNGPFeatures, NTKFeatures
+from .features._nystroem import Nystroem
 from .kernels import NAMES
 from .networks import Sequential, check_points, own_network
-from .nystroem import Nystroem
 
 Array = NDArray[Any]
 Method = Literal["sketch", "nystroem", "exact"]

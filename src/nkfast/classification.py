@@ -13,11 +13,11 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from ._arrays.validation import Rows, check_labels, check_weights
 from ._calibration import best_slope, probabilities
-from ._feature_map import FeatureMap
 from ._latent import latent_variances
 from ._learner import Method, NTKLearner, streaming
 from ._ridge import Alpha, Ridge
 from ._solution import Batch, Stream
+from .features._base import FeatureMap
 from .networks import Sequential
 
 Array = NDArray[Any]

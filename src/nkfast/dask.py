@@ -8,9 +8,9 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._feature_map import FeatureMap
 from ._learner import NTKLearner
 from ._solution import SampledRows, Stream
+from .features._base import FeatureMap
 
 __all__ = ["fit", "predict", "transform"]
 

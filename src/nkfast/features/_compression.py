@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_solve, eigh
 from sklearn.utils.extmath import svd_flip
 
-from ._arrays.blocks import blocks
-from ._arrays.validation import Rows, refuse_bytes
-from ._linalg.eigen import leading
-from ._linalg.symmetric import cholesky, gram_matrix
+from nkfast._arrays.blocks import blocks
+from nkfast._arrays.validation import Rows, refuse_bytes
+from nkfast._linalg.eigen import leading
+from nkfast._linalg.symmetric import cholesky, gram_matrix
 
 Array = NDArray[Any]
 

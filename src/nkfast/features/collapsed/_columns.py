@@ -14,10 +14,10 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from ._arrays.blocks import row_blocks
-from ._arrays.rows import inverse
-from ._arrays.validation import Rows
-from .sketch._program import Ints, balanced_sample
+from nkfast._arrays.blocks import row_blocks
+from nkfast._arrays.rows import inverse
+from nkfast._arrays.validation import Rows
+from nkfast.sketch._program import Ints, balanced_sample
 
 Array = NDArray[np.float64]
 

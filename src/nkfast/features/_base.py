@@ -10,8 +10,8 @@ from scipy.linalg import eigvalsh, solve_triangular
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from ._arrays.validation import Rows, check_estimator_rows, check_real, refuse_bytes
-from ._linalg.symmetric import cholesky, gram_matrix
+from nkfast._arrays.validation import Rows, check_estimator_rows, check_real, refuse_bytes
+from nkfast._linalg.symmetric import cholesky, gram_matrix
 
 Array = NDArray[Any]
 

@@ -7,10 +7,12 @@ from math import comb
 
 import numpy as np
 
-from ._polynomial import monomials, zero_steps
+from nkfast.features._monomials import monomials, n_monomials
+from nkfast.sketch._program import INPUT, LAST, SPARE, Steps, multiplier, next_power_of_two
+
+from ._allocation import MIN_SKETCH
+from ._polynomial import zero_steps
 from ._split import Split
-from .allocation import _MIN_SKETCH, n_monomials
-from .sketch._program import INPUT, LAST, SPARE, Steps, multiplier, next_power_of_two
 
 _ONE, _FIRST = 1, 8  # buffers of a constant, and from which on they are free for powers
 Source = tuple[int, int]  # a buffer and its number of features
@@ -68,7 +70,7 @@ def split_steps(
     for p, which in enumerate(zip(split.leading, split.others, strict=True)):
         parts[int(which[0]), int(which[1])].append(p)
     wanted = {
-        which: next_power_of_two(max(_MIN_SKETCH, int(split.widths[sketched].max())))
+        which: next_power_of_two(max(MIN_SKETCH, int(split.widths[sketched].max())))
         for which, some in parts.items()
         if len(sketched := [p for p in some if not split.exact[p]])
     }

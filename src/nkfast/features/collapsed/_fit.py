@@ -10,19 +10,20 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from ._arrays.mapped import take
-from ._arrays.rows import inverse, row_norms
-from ._arrays.validation import Rows
+from nkfast._arrays.mapped import take
+from nkfast._arrays.rows import inverse, row_norms
+from nkfast._arrays.validation import Rows
+from nkfast._config import get_num_threads
+from nkfast.expansion import Expansion, expand
+from nkfast.kernels import Kernel
+from nkfast.networks import Sequential
+
+from ._allocation import Allocation, noise_levels
 from ._columns import Columns
-from ._config import get_num_threads
 from ._factors import FactorProblem, Pairs, fit_factors
 from ._harmonic_fit import WHOLE, Candidates, whole_size
 from ._harmonics import MOST_HARMONIC_DEGREE, Harmonics
 from ._split import Directions, Split
-from .allocation import Allocation, noise_levels
-from .expansion import Expansion, expand
-from .kernels import Kernel
-from .networks import Sequential
 
 Array = NDArray[Any]
 

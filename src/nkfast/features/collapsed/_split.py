@@ -20,8 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.extmath import svd_flip
 
-from .allocation import _MIN_SKETCH, descends, ladder, n_monomials, powers
-from .sketch._program import next_power_of_two
+from nkfast.features._monomials import n_monomials
+from nkfast.sketch._program import next_power_of_two
+
+from ._allocation import MIN_SKETCH, descends, ladder, powers
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -101,10 +103,10 @@ class Split:
             needed: dict[int, int] = {}
             for l in np.unique(power[~self.exact & (power > top)]):
                 some = ~self.exact & (power == l)
-                needed[int(l)] = next_power_of_two(max(_MIN_SKETCH, int(self.widths[some].sum())))
+                needed[int(l)] = next_power_of_two(max(MIN_SKETCH, int(self.widths[some].sum())))
             parents = ladder(top, needed)
             for l in reversed(parents):
-                needed.setdefault(l, _MIN_SKETCH)
+                needed.setdefault(l, MIN_SKETCH)
                 if parents[l] in parents:
                     needed[parents[l]] = max(needed[l], needed.get(parents[l], 0))
             found.append((parents, needed, top))

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from .allocation import _MIN_SKETCH, Allocation, ladder, n_monomials, sketch_widths
-from .sketch._program import (
+from nkfast.features._monomials import monomials, n_monomials
+from nkfast.sketch._program import (
     EVEN,
     EXACT,
     INPUT,
@@ -25,26 +25,7 @@ from .sketch._program import (
     random_signs,
 )
 
-
-def monomials(n_features: int, degree: int) -> list[tuple[Ints, Ints, NDArray[np.float64]]]:
-    """Return, for degrees 2..degree, how each monomial comes from one of the degree below.
-
-    Monomial t of degree l is factors[t] * (monomial parents[t] of degree l - 1) *
-    x[variables[t]]; with these factors the monomials' inner product is <x, y>^l.
-    """
-    last = np.arange(n_features)
-    run = np.ones(n_features, np.int64)  # how often the last variable occurs
-    levels = []
-    for l in range(2, degree + 1):
-        count = n_features - last
-        parents = np.repeat(np.arange(len(last)), count)
-        first = np.cumsum(count) - count
-        variables = np.arange(len(parents)) - first[parents] + last[parents]
-        run = np.where(variables == last[parents], run[parents] + 1, 1)
-        last = variables
-        factors = np.sqrt(l / run)
-        levels.append((parents.astype(np.int32), variables.astype(np.int32), factors))
-    return levels
+from ._allocation import MIN_SKETCH, Allocation, ladder, sketch_widths
 
 
 def polynomial_steps(
@@ -136,7 +117,7 @@ def linear_steps(
 
     If no column has one, a Hadamard transform mixes all: none is lost to another alone.
     """
-    mixed = min(next_power_of_two(size), next_power_of_two(max(width, _MIN_SKETCH)))
+    mixed = min(next_power_of_two(size), next_power_of_two(max(width, MIN_SKETCH)))
     buckets = width if n_own > 0 else mixed
     if hashes is None or size <= buckets:
         places = injective_hash(rng, size, buckets)

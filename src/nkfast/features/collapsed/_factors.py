@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from .allocation import Allocation, Array, allocate, noise_covariance, noise_levels, powers
+from ._allocation import Allocation, Array, allocate, noise_covariance, noise_levels, powers
 
 _PRIOR = 1e-4
 _NOISE_PAIRS = 2500  # on which the noise is estimated

@@ -26,11 +26,22 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from nkfast.activations import Activation
+from nkfast.layers import (
+    Activated,
+    AvgPool,
+    Conv,
+    Dense,
+    Flatten,
+    GlobalAvgPool,
+    Layer,
+    Residual,
+    Window,
+)
+from nkfast.sketch._program import balanced_sample, next_power_of_two, random_signs
+
 from ._hermite_table import HermiteTable
-from ._pixel_parts import MOST_SIDE, Vectors, mix, powers, product, taps_of, typical
-from .activations import Activation
-from .layers import Activated, AvgPool, Conv, Dense, Flatten, GlobalAvgPool, Layer, Residual, Window
-from .sketch._program import balanced_sample, next_power_of_two, random_signs
+from ._parts import MOST_SIDE, Vectors, mix, powers, product, taps_of, typical
 
 Hash: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int8]]
 Shape: TypeAlias = tuple[int, int]

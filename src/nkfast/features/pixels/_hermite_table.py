@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .activations import Activation
+from nkfast.activations import Activation
 
 Array: TypeAlias = NDArray[np.float64]
 

@@ -11,18 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import comb
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .sketch._program import next_power_of_two
+from nkfast.features._monomials import n_monomials
+from nkfast.sketch._program import next_power_of_two
 
 Array: TypeAlias = NDArray[np.float64]
 
 _MIN_WIDTH = 2  # a narrower sketch is mostly noise: the term is dropped
-_MIN_SKETCH = 32  # features of a sketch, of which fewer may be taken: hashing to few collides
+MIN_SKETCH = 32  # features of a sketch, of which fewer may be taken: hashing to few collides
 _FEED_SHARE = 16  # of a sketch that feeds others, at least: its share of all features
 _OTHERS = 8  # features at least for the columns that have none of their own
 _STEP = 1.5  # ratio of the numbers of own columns that are tried
@@ -47,11 +47,6 @@ class Allocation:
     def base(self) -> int:
         """The highest degree at hand without noise: the input itself is degree 1."""
         return max(self.top, 1)
-
-
-def n_monomials(n_features: int, degree: int) -> int:
-    """Return the number of monomials of that degree: the width of the exact term."""
-    return comb(n_features + degree - 1, degree)
 
 
 def allocate(
@@ -184,7 +179,7 @@ def sketch_widths(
     least = min(m // _FEED_SHARE, int(widths.max(initial=1)))
     found: dict[int, int] = {}
     for l in reversed(parents):
-        need = max(int(widths[degrees == l].max(initial=0)), found.get(l, _MIN_SKETCH))
+        need = max(int(widths[degrees == l].max(initial=0)), found.get(l, MIN_SKETCH))
         found[l] = next_power_of_two(need)
         if parents[l] in parents:
             found[parents[l]] = max(found[l], least, found.get(parents[l], 0))

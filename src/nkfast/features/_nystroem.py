@@ -12,12 +12,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.extmath import svd_flip
 from sklearn.utils.validation import check_is_fitted
 
-from ._arrays.blocks import row_blocks
-from ._arrays.mapped import take
-from ._arrays.validation import Rows, as_double, check_choice, check_count
-from ._feature_map import FeatureMap
-from .kernels import NAMES
-from .networks import Sequential, check_points, own_network
+from nkfast._arrays.blocks import row_blocks
+from nkfast._arrays.mapped import take
+from nkfast._arrays.validation import Rows, as_double, check_choice, check_count
+from nkfast.kernels import NAMES
+from nkfast.networks import Sequential, check_points, own_network
+
+from ._base import FeatureMap
 
 Array = NDArray[Any]
 SELECTIONS = ("uniform", "kmeans++")

@@ -12,26 +12,34 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ._arrays.blocks import blocks
-from ._arrays.mapped import release, take
-from ._arrays.rows import row_norms
-from ._arrays.validation import Rows, check_choice, check_count, check_real, check_width, csr_arrays
+from nkfast._arrays.blocks import blocks
+from nkfast._arrays.mapped import release, take
+from nkfast._arrays.rows import row_norms
+from nkfast._arrays.validation import (
+    Rows,
+    check_choice,
+    check_count,
+    check_real,
+    check_width,
+    csr_arrays,
+)
+from nkfast._config import get_num_threads
+from nkfast._core import Program
+from nkfast.kernels import Kernel
+from nkfast.layers import takes_images
+from nkfast.networks import Sequential, check_points, own_network
+from nkfast.sketch._program import Compiled, build_program
+
+from ._base import FeatureMap, relative_error
 from ._compression import fit_to_kernel, principal_directions
-from ._config import get_num_threads
-from ._core import Program
-from ._feature_map import FeatureMap, relative_error
-from ._fitting import Sample
-from ._harmonics import harmonic_steps
 from ._layerwise import LayerwiseMap
-from ._pixel_map import DEGREE, ImageSample, PixelMap, default_width
-from ._pixel_parts import MOST_DEGREE
-from ._polynomial import polynomial_steps
-from ._split_steps import split_steps
-from .allocation import n_monomials
-from .kernels import Kernel
-from .layers import takes_images
-from .networks import Sequential, check_points, own_network
-from .sketch._program import Compiled, build_program
+from ._monomials import n_monomials
+from .collapsed._fit import Sample
+from .collapsed._harmonics import harmonic_steps
+from .collapsed._polynomial import polynomial_steps
+from .collapsed._split_steps import split_steps
+from .pixels._map import DEGREE, ImageSample, PixelMap, default_width
+from .pixels._parts import MOST_DEGREE
 
 Array = NDArray[Any]
 
@@ -454,14 +462,14 @@ _DOC = """Feature map of the {name} of a network: Z Z^T approximates the kernel.
     """
 
 
-class NTKFeatures(_NeuralFeatures):  # noqa: D101
+class NTKFeatures(_NeuralFeatures):
     __doc__ = _DOC.format(
         name="neural tangent kernel", cls="NTKFeatures", other="NNGPFeatures", method="ntk"
     )
     _kernel = "ntk"
 
 
-class NNGPFeatures(_NeuralFeatures):  # noqa: D101
+class NNGPFeatures(_NeuralFeatures):
     __doc__ = _DOC.format(
         name="NNGP kernel", cls="NNGPFeatures", other="NTKFeatures", method="nngp"
     )

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._polynomial import monomials
-from .layers import Window
-from .sketch._program import balanced_sample, next_power_of_two, random_signs
+from nkfast.features._monomials import monomials
+from nkfast.layers import Window
+from nkfast.sketch._program import balanced_sample, next_power_of_two, random_signs
 
 MOST_DEGREE = 16
 MOST_SIDE = 512  # features that are laid side by side: of exact parts, of an exact power

@@ -21,11 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaln
 
-from ._config import get_num_threads
+from nkfast._config import get_num_threads
+from nkfast.expansion import n_harmonics
+from nkfast.expansion._zonal import orthogonal
+from nkfast.sketch._program import EVEN, INPUT, LAST, LEAF, LEFT, ODD, SPARE, Steps, build_program
+
 from ._polynomial import zero_steps
-from .expansion import n_harmonics
-from .expansion._zonal import orthogonal
-from .sketch._program import EVEN, INPUT, LAST, LEAF, LEFT, ODD, SPARE, Steps, build_program
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arrays.blocks import blocks
+from nkfast._arrays.blocks import blocks
+from nkfast.expansion import Expansion, n_harmonics
+
 from ._factors import FactorProblem, Pairs
 from ._harmonics import MOST_HARMONIC_DEGREE, HarmonicMap, Harmonics, harmonic_basis
-from .expansion import Expansion, n_harmonics
 
 Array = NDArray[np.float64]
 

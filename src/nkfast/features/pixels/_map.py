@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arrays.blocks import blocks
-from ._arrays.validation import FloatArray
-from ._config import get_num_threads
-from ._core import PixelProgram
-from ._pixel_plan import PixelPlan
-from .kernels import Kernel
-from .networks import Sequential
+from nkfast._arrays.blocks import blocks
+from nkfast._arrays.validation import FloatArray
+from nkfast._config import get_num_threads
+from nkfast._core import PixelProgram
+from nkfast.kernels import Kernel
+from nkfast.networks import Sequential
+
+from ._plan import PixelPlan
 
 Array = NDArray[Any]
 Shape = tuple[int, int, int]

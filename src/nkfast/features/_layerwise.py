@@ -25,17 +25,17 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from ._arrays.blocks import blocks
-from ._arrays.rows import inverse, row_norms, scale_rows, side_by_side
-from ._arrays.validation import Rows
-from ._config import get_num_threads
-from ._core import radial_weights
-from .activations import Activation
-from .expansion._expansion import log_range
-from .kernels import Kernel
-from .layers import Activated, Dense, Diagonals, Layer, Residual, Row
-from .networks import Sequential
-from .sketch import SRHT, CountSketch, PolySketch, TensorSRHT
+from nkfast._arrays.blocks import blocks
+from nkfast._arrays.rows import inverse, row_norms, scale_rows, side_by_side
+from nkfast._arrays.validation import Rows
+from nkfast._config import get_num_threads
+from nkfast._core import radial_weights
+from nkfast.activations import Activation
+from nkfast.expansion._expansion import log_range
+from nkfast.kernels import Kernel
+from nkfast.layers import Activated, Dense, Diagonals, Layer, Residual, Row
+from nkfast.networks import Sequential
+from nkfast.sketch import SRHT, CountSketch, PolySketch, TensorSRHT
 
 Array: TypeAlias = NDArray[np.float64]
 
