@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 from sklearn.utils.extmath import svd_flip
 
-from ._linalg.moments import RunningMoments, weighted_mean
-from ._linalg.symmetric import gram_matrix
+from nkfast._linalg.moments import RunningMoments, weighted_mean
+from nkfast._linalg.symmetric import gram_matrix
 
 Array = NDArray[Any]
 _EPS = float(np.finfo(np.float64).eps)

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, cl
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from ._arrays.images import as_images, check_image_points, check_image_shape
+from nkfast._arrays.images import as_images, check_image_points, check_image_shape
 
 Array = NDArray[Any]
 

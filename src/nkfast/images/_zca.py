@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from ._arrays.blocks import blocks
-from ._arrays.validation import FloatArray, check_real, refuse_bytes
+from nkfast._arrays.blocks import blocks
+from nkfast._arrays.validation import FloatArray, check_real, refuse_bytes
+from nkfast._linalg.moments import RunningMoments
+
 from ._channels import Rescaler
-from ._linalg.moments import RunningMoments
 from ._whitening import Covariance, Running, Whitening, whitening
 
 Array = NDArray[Any]

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from ._arrays.blocks import blocks
-from ._arrays.images import check_image_points
-from ._arrays.validation import FloatArray, check_real
-from ._linalg.moments import RunningMoments
+from nkfast._arrays.blocks import blocks
+from nkfast._arrays.images import check_image_points
+from nkfast._arrays.validation import FloatArray, check_real
+from nkfast._linalg.moments import RunningMoments
 
 Array = NDArray[Any]
 

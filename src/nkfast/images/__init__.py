@@ -1,0 +1,13 @@
+"""Images before the feature map: standardised channels, ZCA whitening, left-right flips.
+
+Transformers of images (n, height, width, channels) or of flat rows that are images. `_channels`
+standardises channels, `_zca` whitens whole images (Krizhevsky 2009) by the linear algebra in
+`_whitening`, `_flips` averages or doubles over left-right flips. It knows `_arrays` and `_linalg`,
+and nothing of kernels.
+"""
+
+from ._channels import ChannelStandardizer
+from ._flips import FlipAverage, augment_flips, flip_left_right
+from ._zca import ZCA
+
+__all__ = ["ZCA", "ChannelStandardizer", "FlipAverage", "augment_flips", "flip_left_right"]
