@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 import nkfast as nk
-from nkfast._ridge import solve_kernel
+from nkfast.learn._ridge._solve import solve_kernel
 
 N = 500
 SEEDS = 3

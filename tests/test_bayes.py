@@ -14,7 +14,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct
 
 import nkfast as nk
 from learners import regression
-from nkfast._posterior import CholeskyPosterior, SpectralPosterior
+from nkfast.learn._ridge._posterior import CholeskyPosterior, SpectralPosterior
 
 WIDTHS = pytest.mark.parametrize("form", [16, 256, "exact"])
 FLAT_PRIOR = 1e7  # variance of the constant that stands for a flat prior in the formulas

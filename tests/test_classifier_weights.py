@@ -11,7 +11,7 @@ from sklearn.model_selection import LeaveOneOut, cross_val_predict
 
 import nkfast as nk
 from learners import METHODS, regression
-from nkfast import _calibration
+from nkfast.learn import _calibration
 
 
 def three_classes(n=150):
@@ -112,7 +112,7 @@ def test_probabilities_are_calibrated_on_digits():
 
 
 def test_a_stream_keeps_few_rows(monkeypatch):
-    monkeypatch.setattr("nkfast._solution._KEPT_ROWS", 50)
+    monkeypatch.setattr("nkfast.learn._ridge._state._KEPT_ROWS", 50)
     X, y = three_classes()
     model = nk.NTKClassifier(None, 16, random_state=0)
     whole = clone(model).partial_fit(X, y, classes=["a", "b", "c"])

@@ -13,7 +13,7 @@ from sklearn.linear_model import Ridge, RidgeClassifier
 
 import nkfast as nk
 from learners import BOTH, METHODS, N_COMPONENTS, data_for, regression
-from nkfast import _learner
+from nkfast.learn import _learner
 
 
 class WholeKernel(BaseEstimator):

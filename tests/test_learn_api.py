@@ -12,7 +12,7 @@ from sklearn.model_selection import GridSearchCV
 
 import nkfast as nk
 from learners import BOTH, METHODS, N_COMPONENTS, data_for, regression
-from nkfast import _learner
+from nkfast.learn import _learner
 
 # --- parameters, copies, searches ---
 

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import reference
 from nkfast._linalg.moments import RunningMoments, observations, weighted_mean
-from nkfast._ridge import (
+from nkfast.learn._ridge._solve import (
     GCV_STEPS,
     gcv_minima,
     left_out_error,
@@ -19,8 +19,8 @@ from nkfast._ridge import (
     solve_kernel,
     solve_primal,
 )
-from nkfast._solution import Stream
-from nkfast._system import system_of_rows
+from nkfast.learn._ridge._state import Stream
+from nkfast.learn._ridge._system import system_of_rows
 
 
 def problem(n=60, p=7, k=2, seed=0, offset=0.0):

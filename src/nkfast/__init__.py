@@ -38,14 +38,14 @@ from nkfast.activations import (
     Softsign,
     Tanh,
 )  # fmt: skip
-from nkfast.classification import NTKClassifier
 from nkfast.features._neural import NNGPFeatures, NTKFeatures
 from nkfast.features._nystroem import Nystroem
 from nkfast.layers import AvgPool, Conv, Dense, Flatten, GlobalAvgPool, Residual
+from nkfast.learn._classification import NTKClassifier
+from nkfast.learn._regression import NTKRegressor
+from nkfast.learn._tuning import Tuning, tune_network
 from nkfast.networks import Sequential, mlp, myrtle
-from nkfast.regression import NTKRegressor
 from nkfast.sketch import fwht
-from nkfast.tuning import Tuning, tune_network
 
 __all__ = [
     "CELU",

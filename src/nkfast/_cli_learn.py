@@ -143,8 +143,8 @@ def _fit(options: argparse.Namespace) -> int:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    from .classification import NTKClassifier
-    from .regression import NTKRegressor
+    from .learn._classification import NTKClassifier
+    from .learn._regression import NTKRegressor
 
     _check_folder(options.output)
     table = _table(options)
@@ -267,8 +267,8 @@ def _score(learner: Any, predicted: Array, y: Array) -> str:
 def _load(path: Path) -> Any:
     import joblib
 
-    from .classification import NTKClassifier
-    from .regression import NTKRegressor
+    from .learn._classification import NTKClassifier
+    from .learn._regression import NTKRegressor
 
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")

@@ -8,9 +8,9 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._learner import NTKLearner
-from ._solution import SampledRows, Stream
 from .features._base import FeatureMap
+from .learn._learner import NTKLearner
+from .learn._ridge._state import SampledRows, Stream
 
 __all__ = ["fit", "predict", "transform"]
 

@@ -15,19 +15,27 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from ._arrays.blocks import row_blocks
-from ._arrays.validation import Rows, as_double, check_choice, check_count, check_real, check_width
-from ._linalg.moments import RunningMoments
-from ._progress import counting_rows
-from ._ridge import CRITERIA, Alpha, solve_dual, solve_kernel
-from ._solution import Batch, SampledRows, Stream
-from ._solved import Solved
-from ._spectrum import decompose_rows
-from .features._base import FeatureMap
-from .features._neural import NNGPFeatures, NTKFeatures
-from .features._nystroem import Nystroem
-from .kernels import NAMES
-from .networks import Sequential, check_points, own_network
+from nkfast._arrays.blocks import row_blocks
+from nkfast._arrays.validation import (
+    Rows,
+    as_double,
+    check_choice,
+    check_count,
+    check_real,
+    check_width,
+)
+from nkfast._linalg.moments import RunningMoments
+from nkfast._progress import counting_rows
+from nkfast.features._base import FeatureMap
+from nkfast.features._neural import NNGPFeatures, NTKFeatures
+from nkfast.features._nystroem import Nystroem
+from nkfast.kernels import NAMES
+from nkfast.networks import Sequential, check_points, own_network
+
+from ._fitted import Solved
+from ._ridge._solve import CRITERIA, Alpha, solve_dual, solve_kernel
+from ._ridge._spectrum import decompose_rows
+from ._ridge._state import Batch, SampledRows, Stream
 
 Array = NDArray[Any]
 Method = Literal["sketch", "nystroem", "exact"]

@@ -11,14 +11,15 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
-from ._arrays.validation import Rows, check_labels, check_weights
+from nkfast._arrays.validation import Rows, check_labels, check_weights
+from nkfast.features._base import FeatureMap
+from nkfast.networks import Sequential
+
 from ._calibration import best_slope, probabilities
 from ._latent import latent_variances
 from ._learner import Method, NTKLearner, streaming
-from ._ridge import Alpha, Ridge
-from ._solution import Batch, Stream
-from .features._base import FeatureMap
-from .networks import Sequential
+from ._ridge._solve import Alpha, Ridge
+from ._ridge._state import Batch, Stream
 
 Array = NDArray[Any]
 _EPS = float(np.finfo(float).eps)

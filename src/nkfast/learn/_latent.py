@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
-from ._arrays.blocks import row_blocks
-from ._arrays.validation import Rows, as_double, refuse_bytes
-from ._linalg.symmetric import gram_matrix
-from ._solved import Solved
+from nkfast._arrays.blocks import row_blocks
+from nkfast._arrays.validation import Rows, as_double, refuse_bytes
+from nkfast._linalg.symmetric import gram_matrix
+
+from ._fitted import Solved
 
 Array = NDArray[Any]
 

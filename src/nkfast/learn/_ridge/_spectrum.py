@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
-from ._ridge import Penalty, Ridge, balanced, most_cautious, path
+from ._solve import Penalty, Ridge, balanced, most_cautious, path
 from ._system import System, system_of_kernel, system_of_rows, without_matrix
 
 Array = NDArray[Any]

@@ -9,11 +9,12 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from ._arrays.validation import Rows
+from nkfast._arrays.validation import Rows
+from nkfast._linalg.moments import RunningMoments
+
 from ._interrupts import whole_steps
-from ._linalg.moments import RunningMoments
 from ._posterior import CholeskyPosterior, Posterior, cheapest
-from ._ridge import Alpha, Ridge, solve_primal
+from ._solve import Alpha, Ridge, solve_primal
 from ._spectrum import Spectrum, decompose
 from ._system import system_of_moments
 

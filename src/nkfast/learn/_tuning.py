@@ -13,11 +13,12 @@ from sklearn.base import clone
 from sklearn.model_selection import ParameterGrid
 from sklearn.utils import check_random_state
 
-from ._arrays.validation import check_count
+from nkfast._arrays.validation import check_count
+from nkfast.networks import MLP, Sequential, own_network
+from nkfast.networks._tied import changed_network, tied
+
 from ._learner import Method
-from .networks import MLP, Sequential, own_network
-from .networks._tied import changed_network, tied
-from .regression import NTKRegressor
+from ._regression import NTKRegressor
 
 __all__ = ["Tuning", "tune_network"]
 

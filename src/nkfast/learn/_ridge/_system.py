@@ -8,8 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._linalg.moments import RunningMoments, is_whole, log_precisions, observations, weighted_mean
-from ._linalg.symmetric import gram_matrix
+from nkfast._linalg.moments import (
+    RunningMoments,
+    is_whole,
+    log_precisions,
+    observations,
+    weighted_mean,
+)
+from nkfast._linalg.symmetric import gram_matrix
 
 Array = NDArray[Any]
 

@@ -9,10 +9,11 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ._arrays.validation import check_count, check_real
+from nkfast._arrays.validation import check_count, check_real
+
 from ._latent import latent_covariance, latent_deviations, latent_variances
 from ._learner import NTKLearner
-from ._posterior import Posterior, SpectralPosterior
+from ._ridge._posterior import Posterior, SpectralPosterior
 
 Array = NDArray[Any]
 

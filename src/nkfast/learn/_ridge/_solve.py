@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh, lapack
 from scipy.optimize import brentq
 
-from ._linalg.moments import RunningMoments
-from ._linalg.symmetric import cholesky, inverse_diagonal
-from ._linalg.tridiagonal import Tridiagonal
+from nkfast._linalg.moments import RunningMoments
+from nkfast._linalg.symmetric import cholesky, inverse_diagonal
+from nkfast._linalg.tridiagonal import Tridiagonal
+
 from ._system import System, system_of_kernel, system_of_moments, system_of_rows
 
 Array = NDArray[Any]

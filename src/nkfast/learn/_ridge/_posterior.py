@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
-from ._linalg.symmetric import gram_matrix
-from ._ridge import cholesky_factor
+from nkfast._linalg.symmetric import gram_matrix
+
+from ._solve import cholesky_factor
 from ._spectrum import Spectrum
 from ._system import System, without_matrix
 

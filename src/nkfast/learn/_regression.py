@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 
-from ._arrays.blocks import row_blocks
-from ._arrays.validation import check_real, check_targets, check_weights
+from nkfast._arrays.blocks import row_blocks
+from nkfast._arrays.validation import check_real, check_targets, check_weights
+
 from ._bayesian import BayesianRegressor
 from ._learner import streaming
 

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from ._arrays.validation import Rows, as_double
-from ._posterior import CholeskyPosterior, Posterior, cheapest
-from ._ridge import CRITERIA, Criterion, Ridge
-from ._solution import Batch, Stream
-from ._spectrum import Spectrum, decompose_rows
-from ._system import system_of_kernel, system_of_rows
-from .networks import Sequential
+from nkfast._arrays.validation import Rows, as_double
+from nkfast.networks import Sequential
+
+from ._ridge._posterior import CholeskyPosterior, Posterior, cheapest
+from ._ridge._solve import CRITERIA, Criterion, Ridge
+from ._ridge._spectrum import Spectrum, decompose_rows
+from ._ridge._state import Batch, Stream
+from ._ridge._system import system_of_kernel, system_of_rows
 
 Array = NDArray[Any]
 

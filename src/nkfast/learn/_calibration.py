@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import softmax
 
-from ._linalg.moments import observations
+from nkfast._linalg.moments import observations
 
 Array = NDArray[Any]
 _DECADES = 4.0  # of the slope, to either side of the reciprocal of the scores' spread
