@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 import nkfast as nk
-from nkfast import cli, demo, report
+from nkfast import cli
 from nkfast._progress import Progress
+from nkfast.cli import _demo, _report
 
 RUN = [sys.executable, "-m", "nkfast"]
 TINY = ["demo", "--quick", "--width", "32", "16"]
@@ -28,13 +29,13 @@ def run(*arguments, **options):
 
 @pytest.fixture(scope="module")
 def comparisons():
-    tasks = demo.demo_tasks(quick=True)
-    return demo.run_demo(demo.demo_trials(tasks, [16, 32]))
+    tasks = _demo.demo_tasks(quick=True)
+    return _demo.run_demo(_demo.demo_trials(tasks, [16, 32]))
 
 
 @pytest.fixture
 def instant_demo(monkeypatch, comparisons):
-    monkeypatch.setattr(demo, "run_demo", lambda trials, **_: comparisons)
+    monkeypatch.setattr(cli, "run_demo", lambda trials, **_: comparisons)
 
 
 # --- usage ---
@@ -127,7 +128,9 @@ def test_demo_from_a_shell(tmp_path):
     assert sum(line.startswith("features ") for line in lines) == 2 + 4
     assert all(len(line) <= 80 for line in lines[:-1])
     # No terminal: one line of progress for each task, and no control characters.
-    assert done.stderr.splitlines() == [f"{task.title} ..." for task in demo.demo_tasks(quick=True)]
+    assert done.stderr.splitlines() == [
+        f"{task.title} ..." for task in _demo.demo_tasks(quick=True)
+    ]
 
 
 def test_demo_writes_where_it_is_told(instant_demo, tmp_path, capsys, monkeypatch):
@@ -154,7 +157,7 @@ def test_demo_without_matplotlib(instant_demo, tmp_path, capsys, monkeypatch):
 def test_demo_refuses_an_output_before_working(target, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder.png").mkdir()
-    monkeypatch.setattr(demo, "run_demo", lambda *_, **__: pytest.fail("worked in vain"))
+    monkeypatch.setattr(cli, "run_demo", lambda *_, **__: pytest.fail("worked in vain"))
     assert cli.main([*TINY, "--output", target]) == cli.FAILED
     assert "nkfast: error: --output:" in capsys.readouterr().err
 
@@ -164,7 +167,7 @@ def test_interrupt_in_process(monkeypatch, capsys, tmp_path):
         raise KeyboardInterrupt
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(demo, "run_demo", interrupt)
+    monkeypatch.setattr(cli, "run_demo", interrupt)
     assert cli.main(TINY) == cli.INTERRUPTED == 130
     assert capsys.readouterr().err.endswith("nkfast: interrupted\n")
 
@@ -214,7 +217,7 @@ def test_neighbourhoods_hold_what_is_around_a_pixel_but_not_the_pixel():
     import numpy as np
 
     images = np.arange(2 * 8 * 8, dtype=float).reshape(2, 8, 8)
-    X, y = demo._neighbourhoods(images)
+    X, y = _demo._neighbourhoods(images)
     assert X.shape == (2 * 36, 24)
     patch = images[1, 1:6, 2:7].ravel()  # around row 3, column 4: inner pixel (2, 3)
     row = 36 + 2 * 6 + 3
@@ -223,14 +226,14 @@ def test_neighbourhoods_hold_what_is_around_a_pixel_but_not_the_pixel():
 
 
 def test_seed_decides():
-    first, again, other = (demo.demo_tasks(quick=True, seed=s)[1].y for s in (0, 0, 1))
+    first, again, other = (_demo.demo_tasks(quick=True, seed=s)[1].y for s in (0, 0, 1))
     assert (first == again).all()
     assert (first != other).any()
 
 
 def test_table_is_aligned(comparisons):
     for comparison in comparisons:
-        lines = report.table(comparison).splitlines()
+        lines = _report.table(comparison).splitlines()
         assert len({len(line) for line in lines if line}) == 1
         assert max(map(len, lines)) <= 79
 
@@ -250,13 +253,13 @@ def test_conclusion_follows_the_numbers(comparisons):
             ),
         )
 
-    assert "beat the exact learner's R^2 of 0.500 with 0.700" in report.conclusion(
+    assert "beat the exact learner's R^2 of 0.500 with 0.700" in _report.conclusion(
         [scored(0.5, 0.7)]
     )
-    assert "stay below the exact learner's R^2 of 0.700 with 0.500" in report.conclusion(
+    assert "stay below the exact learner's R^2 of 0.700 with 0.500" in _report.conclusion(
         [scored(0.7, 0.5)]
     )
-    assert "equal the exact learner's R^2 of 0.500" in report.conclusion([scored(0.5, 0.5)])
+    assert "equal the exact learner's R^2 of 0.500" in _report.conclusion([scored(0.5, 0.5)])
 
 
 # --- progress ---

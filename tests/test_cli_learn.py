@@ -13,7 +13,7 @@ from sklearn.datasets import dump_svmlight_file, load_digits
 import nkfast as nk
 from learners import regression
 from nkfast import cli
-from nkfast._tables import open_table
+from nkfast.cli._tables import open_table
 
 SMALL = ["--components", "32", "--block", "70", "--quiet"]
 
@@ -113,7 +113,7 @@ def test_features(kind, tmp_path, capsys):
 @pytest.mark.parametrize("chunk", [64, 1 << 24])
 @pytest.mark.parametrize("zero_based", [True, False])
 def test_svmlight_in_parts(chunk, zero_based, tmp_path, monkeypatch):
-    monkeypatch.setattr("nkfast._svmlight._CHUNK_BYTES", chunk)
+    monkeypatch.setattr("nkfast.cli._svmlight._CHUNK_BYTES", chunk)
     X, y = regression(n=201)
     X[X < 0] = 0
     dump_svmlight_file(X, y, str(tmp_path / "rows.svm"), zero_based=zero_based, comment="rows")

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from nkfast import demo
+from nkfast.cli import _demo
 
 matplotlib = pytest.importorskip("matplotlib")
 
@@ -12,13 +12,13 @@ matplotlib = pytest.importorskip("matplotlib")
 @pytest.fixture(scope="module", params=[1, 3])
 def comparisons(request):
     """Invented outcomes for one width (lines are points) and for three."""
-    tasks = demo.demo_tasks(quick=True)
-    trials = demo.demo_trials(tasks, [16, 64, 256][: request.param])
+    tasks = _demo.demo_tasks(quick=True)
+    trials = _demo.demo_trials(tasks, [16, 64, 256][: request.param])
     return [
-        demo.Comparison(
+        _demo.Comparison(
             task,
             tuple(
-                demo.Outcome(t, 0.9, None if t.width is None else t.width**-0.5, t.rows / 1e3, 0.1)
+                _demo.Outcome(t, 0.9, None if t.width is None else t.width**-0.5, t.rows / 1e3, 0.1)
                 for t in trials
                 if t.task is task
             ),
@@ -28,7 +28,7 @@ def comparisons(request):
 
 
 def test_png(comparisons, tmp_path):
-    from nkfast.plot import save_demo
+    from nkfast.cli._plot import save_demo
 
     before = dict(matplotlib.rcParams)
     path = tmp_path / "plot.png"
@@ -40,7 +40,7 @@ def test_png(comparisons, tmp_path):
 
 
 def test_svg_names_axes_and_units(comparisons, tmp_path):
-    from nkfast.plot import save_demo
+    from nkfast.cli._plot import save_demo
 
     path = tmp_path / "plot.svg"
     with matplotlib.rc_context({"svg.fonttype": "none"}):

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_is_fitted
 
 from .features._base import FeatureMap
 from .learn._learner import NTKLearner
@@ -162,8 +163,6 @@ def predict(model: NTKLearner, X: DaskArray, method: str = "predict") -> DaskArr
 
 
 def _mapped(function: Any, X: DaskArray, estimator: Any) -> DaskArray:
-    from sklearn.utils.validation import check_is_fitted
-
     check_is_fitted(estimator)
     X = _rows(X, "X")
     sample = function(np.zeros((1, *X.shape[1:]), X.dtype))

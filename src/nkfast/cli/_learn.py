@@ -9,12 +9,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import r2_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from ._progress import counting_rows
+from nkfast._progress import counting_rows
+from nkfast.features import NNGPFeatures, NTKFeatures
+from nkfast.kernels import NAMES
+from nkfast.learn import NTKClassifier, NTKRegressor
+from nkfast.networks import mlp, myrtle
+
 from ._tables import FORMATS, Table, open_table
-from .kernels import NAMES
 
 Array = NDArray[Any]
 _TRUST = "A model file is a pickle: loading one runs code that it holds. Open only files you trust."
@@ -118,8 +126,6 @@ def _alpha(text: str) -> Any:
 
 
 def _network(options: argparse.Namespace) -> Any:
-    from .networks import mlp, myrtle
-
     if options.network == "mlp":
         return mlp(options.depth, options.activation, options.w_std, options.b_std)
     return myrtle(_MYRTLES[options.network], options.activation, options.w_std)
@@ -139,13 +145,6 @@ def _image_shape(options: argparse.Namespace, table: Table) -> Any:
 
 
 def _fit(options: argparse.Namespace) -> int:
-    import joblib
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    from .learn._classification import NTKClassifier
-    from .learn._regression import NTKRegressor
-
     _check_folder(options.output)
     table = _table(options)
     kinds, classes = _targets(table, options)
@@ -258,18 +257,11 @@ def _score(learner: Any, predicted: Array, y: Array) -> str:
         if (predicted.dtype.kind in "US") != (y.dtype.kind in "US"):
             predicted, y = predicted.astype(str), y.astype(str)
         return f"accuracy {np.mean(predicted == y):.4f}"
-    from sklearn.metrics import r2_score
-
     mean = predicted[:, : y[:1].size].reshape(y.shape) if predicted.ndim == 2 else predicted
     return f"R^2 {r2_score(y, mean):.4f}, RMSE {np.sqrt(np.mean((y - mean) ** 2)):.6g}"
 
 
 def _load(path: Path) -> Any:
-    import joblib
-
-    from .learn._classification import NTKClassifier
-    from .learn._regression import NTKRegressor
-
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
@@ -286,10 +278,6 @@ def _load(path: Path) -> Any:
 
 
 def _features(options: argparse.Namespace) -> int:
-    import joblib
-
-    from .features._neural import NNGPFeatures, NTKFeatures
-
     _check_folder(options.output)
     if options.output.suffix.lower() != ".npy":
         raise ValueError(f"--output: expected a file name ending in .npy, got {options.output}")

@@ -1,4 +1,4 @@
-"""Plots; the only file that needs matplotlib (the extra "plot")."""
+"""Plots; the only file that needs matplotlib (the extra "plot"), and only to draw."""
 
 from __future__ import annotations
 
@@ -6,14 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
-from .demo import Comparison, Outcome
+from ._demo import Comparison, Outcome
 
 # Colour-blind safe (Okabe & Ito 2008); the exact learner is always black.
 _COLOURS = ("#56B4E9", "#0072B2", "#D55E00", "#CC79A7", "#009E73", "#E69F00")
@@ -53,6 +48,11 @@ def save_demo(comparisons: Sequence[Comparison], path: Path) -> None:
     -----
     Neither pyplot nor matplotlib's settings are touched beyond this call.
     """
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
     digits, pixels = comparisons
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(9.6, 7.2), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
@@ -69,6 +69,8 @@ def save_demo(comparisons: Sequence[Comparison], path: Path) -> None:
 
 
 def _accuracy_by_width(ax: Any, comparison: Comparison) -> None:
+    from matplotlib.ticker import PercentFormatter
+
     widths = comparison.widths
     ax.axhline(comparison.exact.score, color=_EXACT, linestyle="--", label="exact kernel")
     scores = [comparison.of(width)[-1].score for width in widths]
@@ -114,6 +116,8 @@ def _time_by_rows(ax: Any, comparison: Comparison) -> None:
 
 
 def _lines_by_rows(ax: Any, comparison: Comparison, value: Callable[[Outcome], float]) -> None:
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
     def draw(outcomes: list[Outcome], style: str, colour: str, label: str) -> None:
         rows = [outcome.trial.rows for outcome in outcomes]
         ax.plot(rows, [value(o) for o in outcomes], style, color=colour, label=label)
@@ -131,6 +135,8 @@ def _lines_by_rows(ax: Any, comparison: Comparison, value: Callable[[Outcome], f
 
 
 def _width_axis(ax: Any, widths: Sequence[int]) -> None:
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
     ax.set_xscale("log", base=2)
     ax.xaxis.set_major_locator(FixedLocator(widths))
     ax.xaxis.set_minor_locator(NullLocator())
@@ -139,6 +145,8 @@ def _width_axis(ax: Any, widths: Sequence[int]) -> None:
 
 
 def _plain_log_ticks(ax: Any) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -14,9 +14,10 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from ._archives import ArchivedArray
-from ._arrays.blocks import row_blocks
-from ._arrays.images import ImageShape
+from nkfast._arrays.blocks import row_blocks
+from nkfast._arrays.images import ImageShape
+
+from ._npz import ArchivedArray
 from ._svmlight import SvmlightFile
 
 Array = NDArray[Any]

@@ -1,4 +1,10 @@
-"""The command ``nkfast``."""
+"""The command ``nkfast``.
+
+`_demo` measures what ``nkfast demo`` shows, `_report` puts it into words from the measured numbers
+only, `_plot` draws it; `_learn` holds ``fit``, ``predict`` and ``features``, which read files by
+`_tables` (`_npz` and `_svmlight` in pieces). A new command is one `_add_...` and one function here
+that returns an exit code. Nothing imports this room.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +18,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from . import _cli_learn
-from ._config import show_config
-from ._core import __version__
+from nkfast._config import show_config
+from nkfast._core import __version__
+from nkfast._progress import Progress
+
+from . import _learn
+from ._demo import QUICK_WIDTHS, WIDTHS, demo_tasks, demo_trials, run_demo
+from ._plot import save_demo
+from ._report import COLUMNS_EXPLAINED, EXPLANATION, conclusion, table, wrapped
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130  # exit codes; argparse itself uses 2
 _FORMATS = (".png", ".pdf", ".svg")
@@ -63,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
     _add_demo(commands)
     _add_info(commands)
-    _cli_learn.add_commands(commands, _width, _seed)
+    _learn.add_commands(commands, _width, _seed)
     return parser
 
 
@@ -90,7 +101,7 @@ def _add_demo(commands: Any) -> None:
         metavar="PATH",
         help=f"where the plot goes, {', '.join(_FORMATS)} (nkfast-demo.png)",
     )
-    parser.set_defaults(run=_demo)
+    parser.set_defaults(run=_show_demo)
 
 
 def _add_info(commands: Any) -> None:
@@ -98,39 +109,33 @@ def _add_info(commands: Any) -> None:
     parser = commands.add_parser(
         "info", help=summary, description=f"{summary[0].upper()}{summary[1:]}."
     )
-    parser.set_defaults(run=_info)
+    parser.set_defaults(run=_show_info)
 
 
-def _demo(options: argparse.Namespace) -> int:
-    # Imported here, so that the other commands start sooner.
-    from . import demo, report
-    from ._progress import Progress
-
+def _show_demo(options: argparse.Namespace) -> int:
     output: Path = options.output.absolute()
     _check_writable(output)
     plots = find_spec("matplotlib") is not None
     if not plots:
         print(f"No plot will be drawn, since {_HOW_TO_PLOT}", file=sys.stderr)
-    widths = sorted(set(options.width or (demo.QUICK_WIDTHS if options.quick else demo.WIDTHS)))
-    trials = demo.demo_trials(demo.demo_tasks(quick=options.quick, seed=options.seed), widths)
+    widths = sorted(set(options.width or (QUICK_WIDTHS if options.quick else WIDTHS)))
+    trials = demo_trials(demo_tasks(quick=options.quick, seed=options.seed), widths)
     with Progress(sys.stderr, sum(trial.cost for trial in trials)) as progress:
-        comparisons = demo.run_demo(
+        comparisons = run_demo(
             trials,
             seed=options.seed,
             on_start=lambda trial: progress.step(trial.task.title, trial.label, trial.cost),
         )
 
     columns = shutil.get_terminal_size().columns
-    print(report.wrapped(report.EXPLANATION, columns))
+    print(wrapped(EXPLANATION, columns))
     for comparison in comparisons:
         print(f"\n{comparison.task.title}")
-        print(report.wrapped(comparison.task.story, columns))
-        print(f"\n{report.table(comparison)}")
-    print(f"\n{report.wrapped(report.COLUMNS_EXPLAINED, columns)}")
-    print(f"\n{report.wrapped(report.conclusion(comparisons), columns)}\n")
+        print(wrapped(comparison.task.story, columns))
+        print(f"\n{table(comparison)}")
+    print(f"\n{wrapped(COLUMNS_EXPLAINED, columns)}")
+    print(f"\n{wrapped(conclusion(comparisons), columns)}\n")
     if plots:
-        from .plot import save_demo
-
         save_demo(comparisons, output)
         print(f"Plot: {output}")
     else:
@@ -138,7 +143,7 @@ def _demo(options: argparse.Namespace) -> int:
     return 0
 
 
-def _info(_: argparse.Namespace) -> int:
+def _show_info(_: argparse.Namespace) -> int:
     show_config()
     try:
         matplotlib = version("matplotlib")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from .demo import Comparison, Outcome
+from ._demo import Comparison, Outcome
 
 _COLUMNS = ("method", "width", "rows", "", "kernel error", "fit s", "predict s", "fit", "predict")
 _WIDTHS = (8, 6, 7, 9, 13, 8, 10, 8, 9)

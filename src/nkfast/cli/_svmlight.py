@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from sklearn.datasets import load_svmlight_file
 
 Array = NDArray[Any]
 _CHUNK_BYTES = 1 << 24
@@ -50,8 +51,6 @@ class SvmlightFile:
 
     def _chunks(self, n_features: int | None) -> Iterator[tuple[Any, Array]]:
         """Yield the rows of some megabytes at a time, columns from 0."""
-        from sklearn.datasets import load_svmlight_file
-
         with self._path.open("rb") as file:
             while lines := file.readlines(_CHUNK_BYTES):
                 try:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score, r2_score
 
-from .learn._classification import NTKClassifier
-from .learn._regression import NTKRegressor
-from .networks import Sequential, mlp
+from nkfast.learn._classification import NTKClassifier
+from nkfast.learn._regression import NTKRegressor
+from nkfast.networks import Sequential, mlp
 
 Array = NDArray[Any]
 
