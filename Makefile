@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 VENV  := .venv
 BIN   := $(VENV)/bin
 DONE  := $(VENV)/done
-# The build folder of the wheel stays, so that tests/test_baseline.py can look at its object files.
+# The build folder of the wheel stays, so that tests/core/test_baseline.py can look at its object files.
 BUILD := build/wheel
 PIP   := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # A process for each core; threads of BLAS besides would only wait for each other.
@@ -28,7 +28,7 @@ help:
 	@echo "make demo    compare exact kernels with features on real data: table and plot"
 	@echo "make test    run the test-suite          (PYTEST_ARGS='-k dispatch' to choose)"
 	@echo "make bench   run the benchmarks"
-	@echo "make lint    ruff, mypy, clang-format    (make format repairs what can be)"
+	@echo "make lint    ruff, mypy, import-linter, clang-format    (make format repairs what can be)"
 	@echo "make wheel   sdist and wheel of the last commit, in dist/"
 	@echo "make clean   remove .venv, build, dist and caches"
 
@@ -45,6 +45,7 @@ lint: $(DONE)/plot,test,lint
 	$(BIN)/ruff check $(LINTED)
 	$(BIN)/ruff format --check $(LINTED)
 	$(BIN)/mypy
+	cd src && ../$(BIN)/lint-imports --no-cache --no-logo ../pyproject.toml
 	$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
 
 format: $(DONE)/plot,test,lint

@@ -1,7 +1,6 @@
 """Exact kernels against neural-tangents' values, the recursion in plain floats, and properties."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +11,11 @@ from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nkfast as nk
+import places
 import reference
 
 # Values of neural-tangents 0.6 in float64; key "mlp|activation|depth=..|w_std=..|b_std=..|kernel".
-ORACLE = np.load(Path(__file__).parent / "data" / "kernels.npz")
+ORACLE = np.load(places.ORACLE)
 CASES = sorted({key.rpartition("|")[0] for key in ORACLE if key.startswith("mlp|ReLU()|")})
 
 NET = nk.mlp(depth=3, w_std=1.3, b_std=0.2)

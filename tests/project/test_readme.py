@@ -1,14 +1,15 @@
 """The README's example and the guides' code run as they are printed."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
-GUIDES = Path(__file__).parents[1] / "docs"
-README = Path(__file__).parents[1] / "README.md"
+from places import ROOT
+
+GUIDES = ROOT / "docs"
+README = ROOT / "README.md"
 
 
 def test_first_python_block_runs(capsys):

@@ -12,8 +12,8 @@ import pytest
 
 import nkfast
 from nkfast import _core
+from places import ROOT
 
-ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "nkfast"
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import nkfast as nk
+import places
 
-ORACLE = np.load(Path(__file__).parent / "data" / "kernels.npz")
+ORACLE = np.load(places.ORACLE)
 CASES = sorted(name for name in ORACLE["names"] if name.startswith("mlp|"))
 IMAGES = sorted(name for name in ORACLE["names"] if not name.startswith("mlp|"))
 # Kernels of Myrtle-5 of 20 images of 32 x 32; too large for this repository.

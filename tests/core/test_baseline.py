@@ -9,8 +9,8 @@ import pytest
 
 import check_baseline
 from nkfast import _core
+from places import ROOT
 
-ROOT = Path(__file__).parents[1]
 COMPILER = shutil.which("c++")
 
 pytestmark = pytest.mark.skipif(

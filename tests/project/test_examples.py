@@ -1,12 +1,13 @@
 """The examples run, at a small size, and find what they claim to find."""
 
 import runpy
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+from places import ROOT
+
+EXAMPLES = ROOT / "examples"
 
 
 @pytest.mark.parametrize("kind", ["dense", "sparse"])

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-EXAMPLE = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "cifar10_cntk.py"))
+from places import ROOT
+
+EXAMPLE = runpy.run_path(str(ROOT / "examples" / "cifar10_cntk.py"))
 main, load = EXAMPLE["main"], EXAMPLE["load"]
 SMALL = ["--n-components", "32", "--block", "13"]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from nkfast import _core
+from places import ROOT
 
 LEVELS = ("base", "avx2", "avx512")
 RUNNABLE = _core.simd_levels()
-ROOT = Path(__file__).parents[1]
 
 
 def run_python(*arguments, level=None, cwd=None, timeout=600):
