@@ -3,6 +3,7 @@
 from nkfast import gp, images, sketch
 from nkfast._config import get_num_threads, num_threads, set_num_threads, show_config
 from nkfast._core import __version__
+from nkfast._public import publish
 from nkfast.activations import (
     CELU,
     ELU,
@@ -38,12 +39,9 @@ from nkfast.activations import (
     Softsign,
     Tanh,
 )  # fmt: skip
-from nkfast.features._neural import NNGPFeatures, NTKFeatures
-from nkfast.features._nystroem import Nystroem
+from nkfast.features import NNGPFeatures, NTKFeatures, Nystroem
 from nkfast.layers import AvgPool, Conv, Dense, Flatten, GlobalAvgPool, Residual
-from nkfast.learn._classification import NTKClassifier
-from nkfast.learn._regression import NTKRegressor
-from nkfast.learn._tuning import Tuning, tune_network
+from nkfast.learn import NTKClassifier, NTKRegressor, Tuning, tune_network
 from nkfast.networks import Sequential, mlp, myrtle
 from nkfast.sketch import fwht
 
@@ -107,3 +105,5 @@ __all__ = [
     "sketch",
     "tune_network",
 ]
+
+__dir__ = publish(globals())

@@ -1,6 +1,7 @@
 """What the wheel holds, and how it is built."""
 
 import ast
+import inspect
 import re
 import subprocess
 import sys
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 
 import nkfast
+import public_api
 from nkfast import _core
-from places import ROOT
+from places import ROOT, TESTS
 
 SOURCE = ROOT / "src" / "nkfast"
 
@@ -54,6 +56,27 @@ def test_public_names_exist():
     assert len(set(nkfast.__all__)) == len(nkfast.__all__)  # their order is ruff's
     for name in nkfast.__all__:
         assert hasattr(nkfast, name), name
+
+
+def test_public_names_and_signatures_are_those_promised():
+    promised = (TESTS / "data" / "public_api.txt").read_text().splitlines()
+    assert public_api.lines() == promised
+
+
+def test_public_classes_name_their_public_place():
+    """So that saved estimators do not depend on where a class is defined."""
+    modules = (nkfast, nkfast.sketch, nkfast.images, nkfast.gp)
+    for module in modules:
+        for name in module.__all__:
+            thing = getattr(module, name)
+            if inspect.isclass(thing) or inspect.isfunction(thing):
+                assert thing.__module__ in [module.__name__ for module in modules], name
+                assert getattr(sys.modules[thing.__module__], name) is thing
+
+
+def test_dir_shows_public_names_only():
+    for module in (nkfast, nkfast.sketch, nkfast.images):
+        assert sorted(module.__all__) == dir(module)
 
 
 def test_stub_names_what_the_core_holds():

@@ -73,7 +73,7 @@ class Elementwise(Numerical):
     >>> act
     Elementwise(name='unit clip')
     >>> float(act.dual(1.0, 1.0, 0.5).round(4))
-    0.1583
+    0.1627
     """
 
     _bends_near_kinks = False

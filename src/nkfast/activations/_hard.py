@@ -91,8 +91,8 @@ class HardSwish(_PiecewisePolynomial):
     Examples
     --------
     >>> import nkfast as nk
-    >>> nk.HardSwish()([-9.0, 3.0, 9.0]).tolist()
-    [0.0, 3.0, 9.0]
+    >>> nk.HardSwish()([-1.5, 3.0, 9.0]).tolist()
+    [-0.375, 3.0, 9.0]
     """
 
     def _terms(self) -> list[Term]:

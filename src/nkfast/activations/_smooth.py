@@ -22,7 +22,7 @@ class Tanh(Numerical):
     --------
     >>> import nkfast as nk
     >>> float(nk.Tanh().dual(1.0, 1.0, 0.5).round(6))
-    0.187137
+    0.186324
     """
 
     def _function(self, x: Array) -> Array:

@@ -6,8 +6,12 @@ standardises channels, `_zca` whitens whole images (Krizhevsky 2009) by the line
 and nothing of kernels.
 """
 
+from nkfast._public import publish
+
 from ._channels import ChannelStandardizer
 from ._flips import FlipAverage, augment_flips, flip_left_right
 from ._zca import ZCA
 
 __all__ = ["ZCA", "ChannelStandardizer", "FlipAverage", "augment_flips", "flip_left_right"]
+
+__dir__ = publish(globals())

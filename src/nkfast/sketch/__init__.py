@@ -11,9 +11,13 @@ core, made in `_program`, which draws its random numbers; the feature maps are m
 steps. This room knows `_arrays`, and nothing of kernels.
 """
 
+from nkfast._public import publish
+
 from ._hadamard import fwht
 from ._linear import OSNAP, SRHT, CountSketch
 from ._powers import PolySketch
 from ._tensor import TensorSketch, TensorSRHT
 
 __all__ = ["OSNAP", "SRHT", "CountSketch", "PolySketch", "TensorSRHT", "TensorSketch", "fwht"]
+
+__dir__ = publish(globals())
