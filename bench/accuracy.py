@@ -21,7 +21,7 @@ from sklearn.datasets import load_digits
 import nkfast as nk
 from rivals.plain import plain_features
 
-Rows = NDArray[np.float64]
+Rows = NDArray[Any]
 Features = Callable[[nk.Sequential, Rows, int, int], NDArray[Any]]
 
 SETS = ("reg_protein", "reg_kin8nm", "cls_letter", "cls_optical", "reg_concrete")

@@ -8,7 +8,7 @@ which blocks are finished. This room knows layers and activations, and nothing o
 offer it.
 """
 
-from ._exact import Diagonal, diag, kernel, kernel_blocks
+from ._exact import Diagonal, Kernels, diag, kernel, kernel_blocks
 from ._outputs import NAMES, Kernel
 from ._rows import squared_norms
 
@@ -16,6 +16,7 @@ __all__ = [
     "NAMES",
     "Diagonal",
     "Kernel",
+    "Kernels",
     "diag",
     "kernel",
     "kernel_blocks",

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nkfast._arrays.blocks import slices
-from nkfast._arrays.validation import check_count, check_rows
+from nkfast._arrays.validation import FloatArray, check_count, check_rows
 from nkfast.layers import Diagonals, Row, takes_images
 
 from ._images import ImagePairs, image_diagonal
@@ -29,8 +29,15 @@ Array = NDArray[Any]
 class Diagonal(NamedTuple):
     """Diagonals of the two kernels, (n,) each."""
 
-    nngp: Array
-    ntk: Array
+    nngp: FloatArray
+    ntk: FloatArray
+
+
+class Kernels(NamedTuple):
+    """Kernels by name, (n, m) each; with fewer or in another order if `get` says so."""
+
+    nngp: FloatArray
+    ntk: FloatArray
 
 
 def diag(net: Row, X: Any) -> Diagonal:
@@ -52,7 +59,7 @@ def kernel(
     block: int | None = None,
     progress: bool | Report | None = None,
     resume: Any = None,
-) -> Any:
+) -> Kernels | FloatArray:
     """Return exact kernels; see `Sequential.kernel`."""
     get = get if isinstance(get, str) else tuple(get)
     names = _names(get)
@@ -177,10 +184,16 @@ def _names(get: str | tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-def _named(get: str | tuple[str, ...], names: tuple[str, ...], arrays: list[Any]) -> Any:
-    return arrays[0] if isinstance(get, str) else _kernels(names)(*arrays)
+def _named(
+    get: str | tuple[str, ...], names: tuple[str, ...], arrays: list[Any]
+) -> Kernels | FloatArray:
+    if isinstance(get, str):
+        array: FloatArray = arrays[0]
+        return array
+    kernels: Kernels = _named_tuple(names)(*arrays)
+    return kernels
 
 
 @cache
-def _kernels(names: tuple[str, ...]) -> Any:
-    return namedtuple("Kernels", names)
+def _named_tuple(names: tuple[str, ...]) -> Any:
+    return Kernels if names == NAMES else namedtuple("Kernels", names)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, overload
 
+from nkfast._arrays.validation import FloatArray
 from nkfast.activations import Activation
-from nkfast.kernels import Diagonal, diag, kernel, kernel_blocks
+from nkfast.kernels import Diagonal, Kernels, diag, kernel, kernel_blocks
 from nkfast.layers import Layer, Row, check_layers
 
 
@@ -42,6 +43,45 @@ class Sequential(Row):
         check_layers(found, gaussian=False)
         return found
 
+    @overload
+    def kernel(
+        self,
+        X: Any,
+        Z: Any = None,
+        get: tuple[str, ...] | list[str] = ...,
+        *,
+        out: Any = None,
+        block: int | None = None,
+        progress: bool | Callable[[int, int], object] | None = None,
+        resume: Any = None,
+    ) -> Kernels: ...
+
+    @overload
+    def kernel(
+        self,
+        X: Any,
+        Z: Any = None,
+        *,
+        get: str,
+        out: Any = None,
+        block: int | None = None,
+        progress: bool | Callable[[int, int], object] | None = None,
+        resume: Any = None,
+    ) -> FloatArray: ...
+
+    @overload
+    def kernel(
+        self,
+        X: Any,
+        Z: Any,
+        get: str,
+        *,
+        out: Any = None,
+        block: int | None = None,
+        progress: bool | Callable[[int, int], object] | None = None,
+        resume: Any = None,
+    ) -> FloatArray: ...
+
     def kernel(
         self,
         X: Any,
@@ -52,7 +92,7 @@ class Sequential(Row):
         block: int | None = None,
         progress: bool | Callable[[int, int], object] | None = None,
         resume: Any = None,
-    ) -> Any:
+    ) -> Kernels | FloatArray:
         """Return exact kernels of the rows (or images) of `X` with those of `Z` (default: `X`).
 
         Parameters
@@ -118,6 +158,21 @@ class Sequential(Row):
         """
         return kernel(self, X, Z, get, out, block, progress, resume)
 
+    @overload
+    def kernel_blocks(
+        self, X: Any, Z: Any = None, get: str = "ntk", rows: int = 1024
+    ) -> Iterator[tuple[slice, FloatArray]]: ...
+
+    @overload
+    def kernel_blocks(
+        self, X: Any, Z: Any = None, *, get: tuple[str, ...] | list[str], rows: int = 1024
+    ) -> Iterator[tuple[slice, Kernels]]: ...
+
+    @overload
+    def kernel_blocks(
+        self, X: Any, Z: Any, get: tuple[str, ...] | list[str], rows: int = 1024
+    ) -> Iterator[tuple[slice, Kernels]]: ...
+
     def kernel_blocks(
         self, X: Any, Z: Any = None, get: str | Iterable[str] = "ntk", rows: int = 1024
     ) -> Iterator[tuple[slice, Any]]:
@@ -157,11 +212,11 @@ class Sequential(Row):
         """
         return kernel_blocks(self, X, Z, get, rows)
 
-    def nngp(self, X: Any, Z: Any = None, **options: Any) -> Any:
+    def nngp(self, X: Any, Z: Any = None, **options: Any) -> FloatArray:
         """Return the exact NNGP kernel, (n, m); parameters and options as in `kernel`."""
         return self.kernel(X, Z, "nngp", **options)
 
-    def ntk(self, X: Any, Z: Any = None, **options: Any) -> Any:
+    def ntk(self, X: Any, Z: Any = None, **options: Any) -> FloatArray:
         """Return the exact neural tangent kernel, (n, m); parameters and options as in `kernel`."""
         return self.kernel(X, Z, "ntk", **options)
 

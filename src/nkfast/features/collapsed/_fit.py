@@ -114,7 +114,7 @@ class Sample:
         unit = sp.diags_array(unit) @ sample if sp.issparse(sample) else unit[:, None] * sample
         rho = unit @ unit.T
         rho = rho.toarray() if sp.issparse(rho) else rho
-        exact = self.net.kernel(sample, get=self.kernel)
+        exact = np.asarray(self.net.kernel(sample, get=self.kernel), np.float64)
         i, j = np.triu_indices(len(a), 1)
         near = np.empty((self.degree + 1, len(a)))
         far = np.empty((self.degree + 1, len(i)))
