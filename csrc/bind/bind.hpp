@@ -5,9 +5,9 @@
 
 namespace nkfast {
 
-void bind_sketches(pybind11::module_& m);
+void bind_sketch(pybind11::module_& m);
 void bind_kernels(pybind11::module_& m);
 void bind_images(pybind11::module_& m);
-void bind_pixels(pybind11::module_& m);
+void bind_features(pybind11::module_& m);
 
 } // namespace nkfast

@@ -1,13 +1,11 @@
-// Bindings of csrc/kernel: exact kernels of rows and of images.
+// Bindings of csrc/kernels: dual maps, and exact kernels of rows.
 #include "bind/arrays.hpp"
 #include "bind/bind.hpp"
+#include "bind/dual_map.hpp"
+#include "kernels/dense.hpp"
 
 #include <pybind11/stl.h>
 
-#include "kernel/dense.hpp"
-#include "kernel/images.hpp"
-
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <stdexcept>
@@ -18,23 +16,6 @@ using namespace pybind11::literals;
 
 namespace nkfast {
 namespace {
-
-using Reals = Array<double>;
-
-DualMap dual_map(const std::string& kind, std::vector<double> params, const Reals& left,
-                 const Reals& right) {
-  if (left.ndim() != 2 || right.ndim() != 2) {
-    throw std::invalid_argument("left, right: expected 2-D arrays");
-  }
-  return {kind,
-          std::move(params),
-          left.data(),
-          static_cast<std::size_t>(left.shape(0)),
-          static_cast<std::size_t>(left.shape(1)),
-          right.data(),
-          static_cast<std::size_t>(right.shape(0)),
-          static_cast<std::size_t>(right.shape(1))};
-}
 
 using MaybeArray = std::optional<py::array>;
 
@@ -53,7 +34,7 @@ T* place(py::array& out, py::ssize_t rows, py::ssize_t cols, const char* name, s
 }
 
 template <class T>
-Target<T> target(MaybeArray& out, MaybeArray& mirror, const std::optional<Reals>& diagonal,
+Target<T> target(MaybeArray& out, MaybeArray& mirror, const std::optional<Array<double>>& diagonal,
                  py::ssize_t rows, py::ssize_t cols, bool symmetric) {
   Target<T> to;
   if (!out) {
@@ -76,7 +57,7 @@ Target<T> target(MaybeArray& out, MaybeArray& mirror, const std::optional<Reals>
 // Kernels of a program into arrays of one dtype: where each goes, its mirror image, its diagonal.
 struct Destination {
   MaybeArray nngp, ntk, nngp_mirror, ntk_mirror;
-  std::optional<Reals> nngp_diagonal, ntk_diagonal;
+  std::optional<Array<double>> nngp_diagonal, ntk_diagonal;
   bool symmetric;
 };
 
@@ -118,52 +99,14 @@ template <class X> void bind_points(py::class_<KernelProgram>& program) {
       "X"_a.noconvert(), "Z"_a.noconvert(), "scale"_a, "to"_a, "n_threads"_a);
 }
 
-Axis axis(const std::array<std::size_t, 4>& sizes, bool circular) {
-  return {.taps = sizes[0],
-          .stride = sizes[1],
-          .before = sizes[2],
-          .circular = circular,
-          .out = sizes[3]};
-}
-
-void run_images(const ImageProgram& program, const Reals& x, const Reals& panels,
-                const std::string& pairing, Reals& k, std::optional<Reals>& theta,
-                std::size_t n_threads) {
-  const auto size = [](std::size_t n) { return static_cast<py::ssize_t>(n); };
-  const py::ssize_t n = x.ndim() > 0 ? x.shape(0) : 0;
-  const py::ssize_t n_tiles = panels.ndim() > 0 ? panels.shape(0) : 0;
-  const bool matched = pairing == "matched";
-  check_shape(x, {n, size(program.height()), size(program.width()), size(program.channels())}, "X");
-  check_shape(panels,
-              {n_tiles, size(program.panel_rows()), size(program.panels()),
-               size(program.channels()), size(kDualPad)},
-              "panels");
-  const py::ssize_t n_outputs = size(program.n_outputs()) * (matched ? 1 : n_tiles);
-  check_shape(k, {n, n_outputs}, "k");
-  if (theta) {
-    check_shape(*theta, {n, n_outputs}, "theta");
-  }
-  if (matched && n != n_tiles) {
-    throw std::invalid_argument("pairing: expected as many images as tiles");
-  }
-  const Images images{x.data(), panels.data(), static_cast<std::size_t>(n),
-                      static_cast<std::size_t>(n_tiles)};
-  const auto which = matched              ? Pairing::kMatched
-                     : pairing == "upper" ? Pairing::kUpper
-                                          : Pairing::kAll;
-  double* to_k = k.mutable_data();
-  double* to_theta = theta ? theta->mutable_data() : nullptr;
-  py::gil_scoped_release released;
-  program.run(images, which, to_k, to_theta, n_threads);
-}
-
 } // namespace
 
 void bind_kernels(py::module_& m) {
   m.def(
       "dual_map",
-      [](const std::string& kind, std::vector<double> params, const Reals& left, const Reals& right,
-         Reals& k, std::optional<Reals>& theta, std::size_t n_threads) {
+      [](const std::string& kind, std::vector<double> params, const Array<double>& left,
+         const Array<double>& right, Array<double>& k, std::optional<Array<double>>& theta,
+         std::size_t n_threads) {
         const DualMap map = dual_map(kind, std::move(params), left, right);
         check_shape(k, {left.shape(0), right.shape(0)}, "k");
         if (theta) {
@@ -179,8 +122,8 @@ void bind_kernels(py::module_& m) {
 
   py::class_<Destination>(m, "Destination", "Where kernels go.")
       .def(py::init([](MaybeArray nngp, MaybeArray ntk, MaybeArray nngp_mirror,
-                       MaybeArray ntk_mirror, std::optional<Reals> nngp_diagonal,
-                       std::optional<Reals> ntk_diagonal, bool symmetric) {
+                       MaybeArray ntk_mirror, std::optional<Array<double>> nngp_diagonal,
+                       std::optional<Array<double>> ntk_diagonal, bool symmetric) {
              return Destination{std::move(nngp),
                                 std::move(ntk),
                                 std::move(nngp_mirror),
@@ -199,7 +142,7 @@ void bind_kernels(py::module_& m) {
       .def(
           "activation",
           [](KernelProgram& self, const std::string& kind, std::vector<double> params,
-             const Reals& left, const Reals& right) {
+             const Array<double>& left, const Array<double>& right) {
             self.activation(dual_map(kind, std::move(params), left, right));
           },
           "kind"_a, "params"_a, "left"_a.noconvert(), "right"_a.noconvert())
@@ -208,8 +151,8 @@ void bind_kernels(py::module_& m) {
       .def("be_single", &KernelProgram::be_single)
       .def(
           "run_products",
-          [](const KernelProgram& self, const Reals& products, double scale, Destination& to,
-             std::size_t n_threads) {
+          [](const KernelProgram& self, const Array<double>& products, double scale,
+             Destination& to, std::size_t n_threads) {
             if (products.ndim() != 2) {
               throw std::invalid_argument("products: expected a 2-D array");
             }
@@ -219,50 +162,6 @@ void bind_kernels(py::module_& m) {
           "products"_a.noconvert(), "scale"_a, "to"_a, "n_threads"_a);
   bind_points<float>(program);
   bind_points<double>(program);
-}
-
-void bind_images(py::module_& m) {
-  py::class_<ImageProgram>(m, "ImageProgram", "The layers of a network of images, for kernels.")
-      .def(py::init([](std::size_t height, std::size_t width, std::size_t channels,
-                       bool lanes_are_images, std::size_t images) {
-             return ImageProgram(height, width, channels, {lanes_are_images, images});
-           }),
-           "height"_a, "width"_a, "channels"_a, "lanes_are_images"_a, "images"_a)
-      .def(
-          "conv",
-          [](ImageProgram& self, const std::array<std::size_t, 4>& rows,
-             const std::array<std::size_t, 4>& cols, bool circular, double w2,
-             double b2) { self.conv(axis(rows, circular), axis(cols, circular), w2, b2); },
-          "rows"_a, "cols"_a, "circular"_a, "w2"_a, "b2"_a)
-      .def(
-          "activation",
-          [](ImageProgram& self, const std::string& kind, std::vector<double> params,
-             const Reals& left, const Reals& right, bool rough) {
-            DualMap map = dual_map(kind, std::move(params), left, right);
-            if (rough) {
-              map.be_rough();
-            }
-            self.activation(std::move(map));
-          },
-          "kind"_a, "params"_a, "left"_a.noconvert(), "right"_a.noconvert(), "rough"_a = false)
-      .def("push", &ImageProgram::push)
-      .def("add", &ImageProgram::add)
-      .def(
-          "pool",
-          [](ImageProgram& self, std::array<std::size_t, 2> rows, std::array<std::size_t, 2> cols) {
-            self.pool({.taps = rows[0], .stride = rows[1]}, {.taps = cols[0], .stride = cols[1]});
-          },
-          "rows"_a, "cols"_a)
-      .def(
-          "finish",
-          [](ImageProgram& self, const std::string& readout) {
-            self.finish(readout == "mean"       ? Readout::kMean
-                        : readout == "diagonal" ? Readout::kDiagonal
-                                                : Readout::kFlatten);
-          },
-          "readout"_a)
-      .def("run", &run_images, "X"_a.noconvert(), "panels"_a.noconvert(), "pairing"_a,
-           "k"_a.noconvert(), "theta"_a.noconvert().none(true), "n_threads"_a);
 }
 
 } // namespace nkfast

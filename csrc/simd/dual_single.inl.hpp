@@ -2,7 +2,7 @@
 // that follows: it only changes constants.
 //
 // Near |rho| = 1 a rounding of float32 would be magnified: there k is NaN, which later layers hand
-// on, and kernel/dense_single.cpp takes these pairs through all layers in float64.
+// on, and kernels/dense_single.cpp takes these pairs through all layers in float64.
 
 using Single = Pair<float>;
 

@@ -119,7 +119,7 @@ struct Affine {
 };
 
 // One row of pairs on its way through an activation: covariances in, kernels out. Pointers but left
-// and params are aligned to 64 bytes; the tables of the maps are described in kernel/dual.hpp.
+// and params are aligned to 64 bytes; the tables of the maps are described in kernels/dual.hpp.
 struct DualRow {
   const double* params;
   const double* left;  // the row's table

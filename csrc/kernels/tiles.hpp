@@ -1,7 +1,7 @@
 // Tiles of a kernel: how it is cut into them, their inner products, and their way out.
 #pragma once
 
-#include "kernel/dense.hpp"
+#include "kernels/dense.hpp"
 #include "simd/dispatch.hpp"
 
 #include <algorithm>

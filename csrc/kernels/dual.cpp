@@ -1,4 +1,4 @@
-#include "kernel/dual.hpp"
+#include "kernels/dual.hpp"
 
 #include "parallel.hpp"
 #include "simd/dispatch.hpp"

@@ -2,7 +2,7 @@
 // only.
 #pragma once
 
-#include "kernel/images.hpp"
+#include "kernels/images.hpp"
 #include "simd/dispatch.hpp"
 
 #include <algorithm>

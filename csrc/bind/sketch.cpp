@@ -1,4 +1,4 @@
-// Bindings of csrc/sketch but for those of images: programs, hashings, transforms, norms.
+// Bindings of csrc/sketch: programs, hashings, transforms, norms.
 #include "bind/arrays.hpp"
 #include "bind/bind.hpp"
 
@@ -200,7 +200,7 @@ Array<double> weights_of_norms(const Array<double>& norms, const Array<double>& 
 
 } // namespace
 
-void bind_sketches(py::module_& m) {
+void bind_sketch(py::module_& m) {
   py::class_<Program> program(m, "Program", "A sketch: steps over blocks of rows.");
   program.def(py::init<std::size_t>(), "n_features"_a)
       .def_property_readonly("n_features", &Program::n_features)

@@ -1,7 +1,7 @@
 // The walk of rows of pairs through the layers of a network, in float32 or float64.
 #pragma once
 
-#include "kernel/dense.hpp"
+#include "kernels/dense.hpp"
 #include "simd/dispatch.hpp"
 
 #include <algorithm>

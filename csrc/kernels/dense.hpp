@@ -1,7 +1,7 @@
 // Exact kernels of dense networks: all layers of a row of pairs while it is in cache.
 #pragma once
 
-#include "kernel/dual.hpp"
+#include "kernels/dual.hpp"
 
 #include <cstddef>
 #include <vector>

@@ -1,7 +1,7 @@
 // Which pixels of its fields a stage looks at, block by block.
 #pragma once
 
-#include "sketch/pixels.hpp"
+#include "features/pixels.hpp"
 
 #include <cstddef>
 #include <cstdint>

@@ -1,8 +1,8 @@
 // Exact kernels of convolutional networks: pairs of images, block by block of their pixels' pairs.
 #pragma once
 
-#include "kernel/dual.hpp"
-#include "kernel/image_plan.hpp"
+#include "kernels/dual.hpp"
+#include "kernels/image_plan.hpp"
 
 #include <cstddef>
 #include <vector>

@@ -1,10 +1,10 @@
 // One thread's memory, and the stages of a PixelProgram on one image.
 #pragma once
 
+#include "features/hermite.hpp"
+#include "features/pixel_views.hpp"
+#include "features/pixels.hpp"
 #include "simd/dispatch.hpp"
-#include "sketch/hermite.hpp"
-#include "sketch/pixel_views.hpp"
-#include "sketch/pixels.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -1,9 +1,9 @@
-#include "sketch/pixels.hpp"
+#include "features/pixels.hpp"
 
+#include "features/hermite.hpp"
+#include "features/pixel_runner.hpp"
 #include "parallel.hpp"
 #include "simd/dispatch.hpp"
-#include "sketch/hermite.hpp"
-#include "sketch/pixel_runner.hpp"
 
 #include <algorithm>
 #include <stdexcept>

@@ -1,4 +1,4 @@
-#include "kernel/image_plan.hpp"
+#include "kernels/image_plan.hpp"
 
 #include <algorithm>
 #include <unordered_map>

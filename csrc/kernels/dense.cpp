@@ -1,7 +1,7 @@
-#include "kernel/dense.hpp"
+#include "kernels/dense.hpp"
 
-#include "kernel/row_runner.hpp"
-#include "kernel/tiles.hpp"
+#include "kernels/row_runner.hpp"
+#include "kernels/tiles.hpp"
 #include "parallel.hpp"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// The Python module nkfast._core. Only this folder's bind/ knows Python besides.
+// The Python module nkfast._core. Only this folder knows Python.
 #include "bind/bind.hpp"
 #include "simd/dispatch.hpp"
 
@@ -29,8 +29,8 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   m.def("simd_levels", &nkfast::runnable_levels, "SIMD levels that can run here, weakest first.");
   m.def("compiler", &compiler, "Name and version of the compiler that built the core.");
 
-  nkfast::bind_sketches(m);
+  nkfast::bind_sketch(m);
   nkfast::bind_kernels(m);
   nkfast::bind_images(m);
-  nkfast::bind_pixels(m);
+  nkfast::bind_features(m);
 }

@@ -1,9 +1,9 @@
 // Exact kernels of dense networks in float32, with the pairs for which that is not enough again in
 // float64. Which they are depends on the pair alone, so that its value does, too.
-#include "kernel/dense.hpp"
+#include "kernels/dense.hpp"
 
-#include "kernel/row_runner.hpp"
-#include "kernel/tiles.hpp"
+#include "kernels/row_runner.hpp"
+#include "kernels/tiles.hpp"
 #include "parallel.hpp"
 
 #include <algorithm>

@@ -11,7 +11,7 @@
 // typical pixel and, as "rests", along its derivatives by s and by c, with the exact norm.
 #pragma once
 
-#include "sketch/pixels.hpp"
+#include "features/pixels.hpp"
 
 #include <algorithm>
 #include <array>

@@ -1,6 +1,6 @@
-#include "kernel/images.hpp"
+#include "kernels/images.hpp"
 
-#include "kernel/image_runner.hpp"
+#include "kernels/image_runner.hpp"
 #include "parallel.hpp"
 
 #include <algorithm>

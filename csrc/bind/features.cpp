@@ -4,7 +4,7 @@
 
 #include <pybind11/stl.h>
 
-#include "sketch/pixels.hpp"
+#include "features/pixels.hpp"
 
 #include <stdexcept>
 #include <string>
@@ -192,7 +192,7 @@ template <class T> void bind_run(py::class_<pixels::Program>& program) {
 
 } // namespace
 
-void bind_pixels(py::module_& m) {
+void bind_features(py::module_& m) {
   py::class_<pixels::Program> program(m, "PixelProgram", "Features of images, pixel by pixel.");
   program.def(py::init<>())
       .def("add_field", &pixels::Program::add_field, "height"_a, "width"_a, "n"_a, "halo_rows"_a,
