@@ -183,34 +183,21 @@ template <class T> void scale_lanes(T* block, std::size_t n, const T* scale) {
   }
 }
 
-#if defined(__SSE2__)
-// dst is aligned to the vector.
-template <class T> inline void stream_vector(T* dst, Vec<T> v) {
-#if NKFAST_VECTOR_BYTES == 64
-  _mm512_stream_si512(reinterpret_cast<__m512i*>(dst), (__m512i)v);
-#elif NKFAST_VECTOR_BYTES == 32
-  _mm256_stream_si256(reinterpret_cast<__m256i*>(dst), (__m256i)v);
-#else
-  _mm_stream_si128(reinterpret_cast<__m128i*>(dst), (__m128i)v);
-#endif
-}
-#endif
-
 template <class T> void stream(const T* src, std::size_t n, T* dst) {
-  constexpr std::size_t W = kLanes<T>;
+  [[maybe_unused]] constexpr std::size_t W = kLanes<T>;
   std::size_t j = 0;
-#if defined(__SSE2__)
-  const auto address = reinterpret_cast<std::uintptr_t>(dst);
-  const std::size_t head = (0 - address) % NKFAST_VECTOR_BYTES / sizeof(T);
-  if (address % sizeof(T) == 0 && head <= n) {
-    for (; j < head; ++j) {
-      dst[j] = src[j];
-    }
-    for (; j + W <= n; j += W) {
-      stream_vector(dst + j, load_any(src + j));
+  if constexpr (kStreams) {
+    const auto address = reinterpret_cast<std::uintptr_t>(dst);
+    const std::size_t head = (0 - address) % NKFAST_VECTOR_BYTES / sizeof(T);
+    if (address % sizeof(T) == 0 && head <= n) {
+      for (; j < head; ++j) {
+        dst[j] = src[j];
+      }
+      for (; j + W <= n; j += W) {
+        stream_vector(dst + j, load_any(src + j));
+      }
     }
   }
-#endif
   for (; j < n; ++j) {
     dst[j] = src[j];
   }

@@ -1,11 +1,7 @@
 // Dual activations of one row of pairs as series in rho, and by tables over the angle.
 
-// U vectors at once: as many chains of products as the CPU can keep in flight.
-#if defined(__AVX512F__) || defined(__aarch64__)
-constexpr std::size_t kChains = 4;
-#else
-constexpr std::size_t kChains = 2;
-#endif
+// So many vectors at once: as many chains of products as the CPU can keep in flight.
+constexpr std::size_t kChains = kRegisters / 8;
 
 // How many terms matter for the row: those left out are below params[3] (and never below a
 // rounding) of the sum of sizes, of k and of its derivative, at the largest |rho| of the row.

@@ -74,23 +74,17 @@ inline Single within_sine(Single y, Single y2, Single largest) {
   return pick(y <= kSmallSine, y, only(y <= kMostSine, apart));
 }
 
-// Where y is near 1, as the CPU has it: GCC would compare once for each pick.
-#if defined(__AVX512F__) && NKFAST_VECTOR_BYTES == 64
+// Where y is near 1.
 struct Near {
-  __mmask16 a, b;
+  Choice a, b;
 };
 inline Near near_one(Single y) {
-  const __m512 limit = _mm512_set1_ps(0.70710678f);
-  return {_mm512_cmp_ps_mask((__m512)y.a, limit, _CMP_GT_OQ),
-          _mm512_cmp_ps_mask((__m512)y.b, limit, _CMP_GT_OQ)};
+  constexpr float limit = 0.70710678f;
+  return {above(y.a, limit), above(y.b, limit)};
 }
 inline Single pick(Near m, Single x, Single y) {
-  return {(Vec<float>)_mm512_mask_blend_ps(m.a, (__m512)y.a, (__m512)x.a),
-          (Vec<float>)_mm512_mask_blend_ps(m.b, (__m512)y.b, (__m512)x.b)};
+  return {choose(m.a, x.a, y.a), choose(m.b, x.b, y.b)};
 }
-#else
-inline PairMask<float> near_one(Single y) { return y > 0.70710678f; }
-#endif
 
 // Of y = |x| or NaN: sqrt(1 - x^2), and unit asin(y). As in arc(), the smaller of y and the root
 // goes into (asin t - t) / t^3, a polynomial in t^2 up to 5e-8 of the angle; for kUnit, where unit

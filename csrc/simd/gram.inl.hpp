@@ -2,11 +2,7 @@
 
 // Rows x vectors of accumulators: with fewer than 8 the products would wait for each other, with
 // more than the registers they would go through memory.
-#if defined(__AVX512F__) || defined(__aarch64__)
-constexpr std::size_t kGramSums = 16;
-#else
-constexpr std::size_t kGramSums = 8;
-#endif
+constexpr std::size_t kGramSums = kRegisters / 2;
 constexpr std::size_t kGramRows = 4;
 template <class T> constexpr std::size_t gram_vectors() {
   constexpr std::size_t panel = kDualPad / kLanes<T>;
@@ -121,17 +117,17 @@ void transpose_squares(const T* src, std::size_t src_ld, std::size_t rows, std::
 }
 
 // dst[j * dst_ld + i] = src[i * src_ld + j]: squares of vectors, whole lines of dst one by one.
-// away: dst will not be read soon.
+// away: dst will not be read soon; only whole cache lines are worth writing past the caches.
 template <class T>
 void transpose_tile(const T* src, std::size_t src_ld, std::size_t rows, std::size_t cols, T* dst,
                     std::ptrdiff_t dst_ld, [[maybe_unused]] bool away) {
-#if NKFAST_VECTOR_BYTES == 64 && defined(__SSE2__)
-  const auto begin = reinterpret_cast<std::uintptr_t>(dst);
-  const auto pitch = static_cast<std::uintptr_t>(dst_ld) * sizeof(T);
-  if (away && begin % NKFAST_VECTOR_BYTES == 0 && pitch % NKFAST_VECTOR_BYTES == 0) {
-    transpose_squares<true>(src, src_ld, rows, cols, dst, dst_ld);
-    return;
+  if constexpr (kStreams && NKFAST_VECTOR_BYTES == kLineBytes) {
+    const auto begin = reinterpret_cast<std::uintptr_t>(dst);
+    const auto pitch = static_cast<std::uintptr_t>(dst_ld) * sizeof(T);
+    if (away && begin % kLineBytes == 0 && pitch % kLineBytes == 0) {
+      transpose_squares<true>(src, src_ld, rows, cols, dst, dst_ld);
+      return;
+    }
   }
-#endif
   transpose_squares<false>(src, src_ld, rows, cols, dst, dst_ld);
 }

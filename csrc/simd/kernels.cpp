@@ -4,13 +4,10 @@
 // be included here: the linker keeps a single copy of each inline function, and could hand the copy
 // built with AVX to code that runs on a CPU without it. tools/check_baseline.py enforces this.
 #include "simd/kernels.hpp"
+#include "simd/ops.hpp"
 
 #include <cstddef>
 #include <cstdint>
-
-#if defined(__SSE2__)
-#include <immintrin.h> // always-inline functions only: no symbol can leak into the baseline
-#endif
 
 namespace nkfast::NKFAST_LEVEL {
 namespace {

@@ -3,14 +3,17 @@
 // Loops take plain pointers and sizes. They allocate nothing, throw nothing and never see Python.
 //
 // A *lane block* holds W = lanes rows of a batch as (feature, lane): entry j of row r lies at
-// block[j * W + r]. Blocks are aligned to 64 bytes. Every loop does the same operations in the same
-// order on each lane and at each instruction set, so a row's result depends on the row alone.
+// block[j * W + r]. Blocks are aligned to kLineBytes. Every loop does the same operations in the
+// same order on each lane and at each instruction set, so a row's result depends on the row alone.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 namespace nkfast {
+
+constexpr std::size_t kLineBytes = 64; // of a cache line, and how blocks are aligned
+constexpr std::size_t kMostLanes = 16; // of a lane block at any instruction set
 
 // Windows that slide over a plane whose rows are `pitch` apart, and the rows and columns they make.
 struct PlanePool {
@@ -189,9 +192,8 @@ template <class T> struct DualTable {
                T* out, std::size_t ld, double scale, double shift, bool add);
 };
 
-// dst[i * ld + j] = w * sum over t < taps of src[t * tap + i * row_step + j * col_step] + plus[i *
-// ld
-// + j], or + b if plus is null; for i < rows, j < cols. Any alignment.
+// dst[i * ld + j] = w * sum over t < taps of src[t * tap + i * row_step + j * col_step]
+//   + plus[i * ld + j], or + b if plus is null; for i < rows, j < cols. Any alignment.
 struct Slide {
   const double* src;
   std::size_t taps, tap, row_step, col_step;

@@ -1,62 +1,12 @@
 // Elementary functions of vectors of float64, and the operations below them for float32 too.
 //
-// With -ffp-contract=off only the products named fused() are fused, and only where the CPU can, so
-// the levels differ in the last bits.
+// With -ffp-contract=off only the products named fused() are fused.
 
 using Lane = Vec<double>;
-template <class T> using MaskOf = decltype(Vec<T>{} < Vec<T>{});
 using LaneMask = MaskOf<double>;
 constexpr double kPi = 3.14159265358979323846;
 constexpr double kPiLow = 1.2246467991473532e-16;
 constexpr double kEps = 2.220446049250313e-16;
-
-inline Lane fused(Lane a, Lane b, Lane c) {
-#if defined(__AVX512F__) && NKFAST_VECTOR_BYTES == 64
-  return (Lane)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
-#elif defined(__FMA__) && NKFAST_VECTOR_BYTES == 32
-  return (Lane)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
-#else
-  return a * b + c;
-#endif
-}
-inline Vec<float> fused(Vec<float> a, Vec<float> b, Vec<float> c) {
-#if defined(__AVX512F__) && NKFAST_VECTOR_BYTES == 64
-  return (Vec<float>)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
-#elif defined(__FMA__) && NKFAST_VECTOR_BYTES == 32
-  return (Vec<float>)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
-#else
-  return a * b + c;
-#endif
-}
-
-inline Lane root(Lane x) {
-#if defined(__AVX512F__) && NKFAST_VECTOR_BYTES == 64
-  return (Lane)_mm512_sqrt_pd((__m512d)x);
-#elif defined(__AVX2__) && NKFAST_VECTOR_BYTES == 32
-  return (Lane)_mm256_sqrt_pd((__m256d)x);
-#elif defined(__SSE2__)
-  return (Lane)_mm_sqrt_pd((__m128d)x);
-#else
-  for (int i = 0; i < kLanes<double>; ++i) {
-    x[i] = __builtin_sqrt(x[i]);
-  }
-  return x;
-#endif
-}
-inline Vec<float> root(Vec<float> x) {
-#if defined(__AVX512F__) && NKFAST_VECTOR_BYTES == 64
-  return (Vec<float>)_mm512_sqrt_ps((__m512)x);
-#elif defined(__AVX2__) && NKFAST_VECTOR_BYTES == 32
-  return (Vec<float>)_mm256_sqrt_ps((__m256)x);
-#elif defined(__SSE2__)
-  return (Vec<float>)_mm_sqrt_ps((__m128)x);
-#else
-  for (int i = 0; i < kLanes<float>; ++i) {
-    x[i] = __builtin_sqrtf(x[i]);
-  }
-  return x;
-#endif
-}
 
 inline Lane pick(LaneMask m, Lane a, Lane b) { return m ? a : b; }
 inline Lane absolute(Lane x) { return (Lane)((LaneMask)x & 0x7fffffffffffffffll); }

@@ -7,11 +7,7 @@
 // bits are the same at every instruction set, however its registers group the levels.
 
 // log2 of the highest radix: 16 vectors leave room for temporaries in 32 registers, 8 in 16.
-#if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int kMaxLevels = 4;
-#else
-constexpr int kMaxLevels = 3;
-#endif
+constexpr int kMaxLevels = kRegisters == 32 ? 4 : 3;
 constexpr std::size_t kLeaf = 32768 / NKFAST_VECTOR_BYTES; // vectors that are taken at once
 
 template <int R, class V> inline void hadamard(V (&v)[R]) {
@@ -94,7 +90,8 @@ template <class T> void wht_block(T* block, std::size_t n) {
 template <int H, class T> inline Vec<T> inner_levels(Vec<T> v, std::size_t n) {
   if constexpr (H > 0) {
     if (H < n) {
-      v = flip_add(v, lane_signs<H, Vec<T>>(LaneIndices<T>{}), swap_lanes<H>(v, LaneIndices<T>{}));
+      // Signs are exact factors: fused or not, the bits are the same.
+      v = fused(v, lane_signs<H, Vec<T>>(LaneIndices<T>{}), swap_lanes<H>(v, LaneIndices<T>{}));
     }
     return inner_levels<H / 2, T>(v, n);
   }
@@ -109,7 +106,7 @@ template <class T> inline Vec<T> load_inner(const T* x) {
     return inner_levels<W / 2, T>(load_any(x), W);
   } else {
     const Vec<T> signs = lane_signs<W / 2, Vec<T>>(LaneIndices<T>{});
-    return inner_levels<W / 4, T>(flip_add(load_twice(x + W / 2), signs, load_twice(x)), W);
+    return inner_levels<W / 4, T>(fused(load_twice(x + W / 2), signs, load_twice(x)), W);
   }
 }
 
