@@ -90,15 +90,15 @@ struct alignas(64) Worker {
 };
 
 // The workers of this process. Never destroyed, so that they may sleep through its end.
-class Pool {
+class ThreadPool {
 public:
   // The pool, for one caller at a time: null while another has it, in nested calls too.
-  static Pool* acquire() {
-    static std::atomic<Pool*> current{nullptr};
-    Pool* pool = current.load(std::memory_order_acquire);
+  static ThreadPool* acquire() {
+    static std::atomic<ThreadPool*> current{nullptr};
+    ThreadPool* pool = current.load(std::memory_order_acquire);
     // A forked child has the memory of its parent's pool, but not the threads: it needs its own.
     if (pool == nullptr || pool->process_ != getpid()) {
-      auto fresh = std::make_unique<Pool>();
+      auto fresh = std::make_unique<ThreadPool>();
       if (current.compare_exchange_strong(pool, fresh.get(), std::memory_order_acq_rel)) {
         pool = fresh.release();
       }
@@ -146,10 +146,10 @@ private:
 // call(context, b) for b = 0..n_blocks - 1, each on a thread of its own.
 inline void run_blocks(std::size_t n_blocks, void (*call)(void*, std::size_t), void* context) {
   constexpr std::size_t kMostWorkers = 255;
-  Pool* pool = n_blocks <= kMostWorkers + 1 ? Pool::acquire() : nullptr;
+  ThreadPool* pool = n_blocks <= kMostWorkers + 1 ? ThreadPool::acquire() : nullptr;
   if (pool != nullptr) {
     struct Release {
-      Pool* pool;
+      ThreadPool* pool;
       ~Release() { pool->release(); }
     } const guard{pool};
     pool->grow(n_blocks - 1);

@@ -1,4 +1,4 @@
-// Stages of a pixels::Program come from Python as dicts, whose keys are the members of the structs.
+// Stages of a PixelProgram come from Python as dicts, whose keys are the members of the structs.
 #include "bind/arrays.hpp"
 #include "bind/bind.hpp"
 
@@ -13,8 +13,6 @@ using namespace pybind11::literals;
 
 namespace nkfast {
 namespace {
-
-using namespace pixels;
 
 template <class T> std::vector<T> numbers(const py::handle& from) {
   const auto array = py::cast<py::array_t<T, py::array::c_style | py::array::forcecast>>(from);
@@ -59,8 +57,8 @@ void read(const py::dict& from, const char* key, std::vector<Hash>& to) {
   }
 }
 
-Part part(const py::dict& from) {
-  Part part;
+PixelPart part(const py::dict& from) {
+  PixelPart part;
   read(from, "field", part.field);
   read(from, "scale", part.scale);
   read(from, "direction", part.direction);
@@ -73,8 +71,8 @@ Part part(const py::dict& from) {
   return part;
 }
 
-Channel channel(const py::dict& from) {
-  Channel channel;
+PixelChannel channel(const py::dict& from) {
+  PixelChannel channel;
   read(from, "n", channel.n);
   read(from, "constant", channel.constant);
   read(from, "direction", channel.direction);
@@ -85,7 +83,7 @@ Channel channel(const py::dict& from) {
   return channel;
 }
 
-void read(const py::dict& from, const char* key, Product& to) {
+void read(const py::dict& from, const char* key, TensorProduct& to) {
   if (from.contains(key)) {
     const auto given = py::cast<py::dict>(from[key]);
     read(given, "n", to.n);
@@ -98,8 +96,8 @@ void read(const py::dict& from, const char* key, Product& to) {
   }
 }
 
-Power power(const py::dict& from) {
-  Power power;
+PixelPower power(const py::dict& from) {
+  PixelPower power;
   read(from, "a", power.a);
   read(from, "b", power.b);
   read(from, "factors", power.factors);
@@ -121,8 +119,8 @@ HermiteTable hermite_table(const py::dict& from) {
   return table;
 }
 
-Activation activation(const py::dict& from) {
-  Activation f;
+PixelActivation activation(const py::dict& from) {
+  PixelActivation f;
   f.table = hermite_table(py::cast<py::dict>(from["table"]));
   for (const py::handle& one : py::cast<py::list>(from["powers"])) {
     f.powers.push_back(power(py::cast<py::dict>(one)));
@@ -146,21 +144,21 @@ Activation activation(const py::dict& from) {
   return f;
 }
 
-void add_stage(pixels::Program& program, const py::dict& from) {
-  Stage stage;
+void add_stage(PixelProgram& program, const py::dict& from) {
+  PixelStage stage;
   for (const py::handle& one : py::cast<py::list>(from["channels"])) {
     stage.channels.push_back(channel(py::cast<py::dict>(one)));
   }
   read(from, "stores", stage.stores);
   if (from.contains("activation")) {
     stage.activation =
-        std::make_unique<Activation>(activation(py::cast<py::dict>(from["activation"])));
+        std::make_unique<PixelActivation>(activation(py::cast<py::dict>(from["activation"])));
   }
   program.add_stage(std::move(stage));
 }
 
-void finish(pixels::Program& program, const py::dict& from) {
-  Output output;
+void finish(PixelProgram& program, const py::dict& from) {
+  PixelOutput output;
   read(from, "field", output.field);
   read(from, "scale", output.scale);
   read(from, "scalar", output.scalar);
@@ -171,10 +169,10 @@ void finish(pixels::Program& program, const py::dict& from) {
   program.finish(std::move(output));
 }
 
-template <class T> void bind_run(py::class_<pixels::Program>& program) {
+template <class T> void bind_run(py::class_<PixelProgram>& program) {
   program.def(
       "run",
-      [](const pixels::Program& self, const Array<T>& x, Array<T>& out, std::size_t n_threads) {
+      [](const PixelProgram& self, const Array<T>& x, Array<T>& out, std::size_t n_threads) {
         const auto size = [](std::size_t n) { return static_cast<py::ssize_t>(n); };
         if (x.ndim() != 2 || out.ndim() != 2 || x.shape(1) != size(self.n_inputs()) ||
             out.shape(0) != x.shape(0) || out.shape(1) != size(self.n_outputs())) {
@@ -193,23 +191,23 @@ template <class T> void bind_run(py::class_<pixels::Program>& program) {
 } // namespace
 
 void bind_features(py::module_& m) {
-  py::class_<pixels::Program> program(m, "PixelProgram", "Features of images, pixel by pixel.");
+  py::class_<PixelProgram> program(m, "PixelProgram", "Features of images, pixel by pixel.");
   program.def(py::init<>())
-      .def("add_field", &pixels::Program::add_field, "height"_a, "width"_a, "n"_a, "halo_rows"_a,
+      .def("add_field", &PixelProgram::add_field, "height"_a, "width"_a, "n"_a, "halo_rows"_a,
            "halo_cols"_a)
       .def("add_stage", &add_stage, "stage"_a)
       .def(
           "add_pool",
-          [](pixels::Program& self, std::size_t from, std::size_t to,
+          [](PixelProgram& self, std::size_t from, std::size_t to,
              std::pair<std::size_t, std::size_t> window,
              std::pair<std::size_t, std::size_t> strides) {
             self.add_pool({from, to, window.first, window.second, strides.first, strides.second});
           },
           "source"_a, "target"_a, "window"_a, "strides"_a)
       .def("finish", &finish, "output"_a)
-      .def_property_readonly("n_inputs", &pixels::Program::n_inputs)
-      .def_property_readonly("n_outputs", &pixels::Program::n_outputs)
-      .def_property_readonly("bytes_per_thread", &pixels::Program::bytes);
+      .def_property_readonly("n_inputs", &PixelProgram::n_inputs)
+      .def_property_readonly("n_outputs", &PixelProgram::n_outputs)
+      .def_property_readonly("bytes_per_thread", &PixelProgram::bytes);
   bind_run<float>(program);
   bind_run<double>(program);
 }

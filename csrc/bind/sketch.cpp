@@ -27,7 +27,7 @@ template <class T> void row_norms(const Rows<T>& rows, Array<double>& out, std::
 }
 
 template <class T>
-void run(const Program& program, const Rows<T>& rows, const std::optional<Array<T>>& scales,
+void run(const SketchProgram& program, const Rows<T>& rows, const std::optional<Array<T>>& scales,
          const std::optional<Array<double>>& weights, Array<T>& out, std::size_t n_threads) {
   const auto n = static_cast<py::ssize_t>(rows.n_rows);
   check_shape(out, {n, static_cast<py::ssize_t>(program.n_outputs())}, "out");
@@ -128,7 +128,7 @@ template <class T> void bind_fwht(py::module_& m) {
       "x"_a.noconvert(), "scale"_a, "n_threads"_a);
 }
 
-template <class T> void bind_dense(py::module_& m, py::class_<Program>& program) {
+template <class T> void bind_dense(py::module_& m, py::class_<SketchProgram>& program) {
   m.def(
       "all_finite",
       [](const Array<T>& x, std::size_t n_threads) {
@@ -146,14 +146,14 @@ template <class T> void bind_dense(py::module_& m, py::class_<Program>& program)
       "X"_a.noconvert(), "out"_a.noconvert(), "n_threads"_a);
   program.def(
       "run",
-      [](const Program& self, const Array<T>& x, const std::optional<Array<T>>& scales,
+      [](const SketchProgram& self, const Array<T>& x, const std::optional<Array<T>>& scales,
          const std::optional<Array<double>>& weights, Array<T>& out,
          std::size_t n_threads) { run(self, dense_rows(x), scales, weights, out, n_threads); },
       "X"_a.noconvert(), "scales"_a.noconvert().none(true), "weights"_a.noconvert().none(true),
       "out"_a.noconvert(), "n_threads"_a);
 }
 
-template <class T, class I> void bind_sparse(py::module_& m, py::class_<Program>& program) {
+template <class T, class I> void bind_sparse(py::module_& m, py::class_<SketchProgram>& program) {
   m.def(
       "row_norms_csr",
       [](const Array<T>& data, const Array<I>& indices, const Array<I>& starts,
@@ -164,9 +164,9 @@ template <class T, class I> void bind_sparse(py::module_& m, py::class_<Program>
       "out"_a.noconvert(), "n_threads"_a);
   program.def(
       "run_csr",
-      [](const Program& self, const Array<T>& data, const Array<I>& indices, const Array<I>& starts,
-         const std::optional<Array<T>>& scales, const std::optional<Array<double>>& weights,
-         Array<T>& out, std::size_t n_threads) {
+      [](const SketchProgram& self, const Array<T>& data, const Array<I>& indices,
+         const Array<I>& starts, const std::optional<Array<T>>& scales,
+         const std::optional<Array<double>>& weights, Array<T>& out, std::size_t n_threads) {
         run(self, sparse_rows(data, indices, starts, self.n_features()), scales, weights, out,
             n_threads);
       },
@@ -201,29 +201,29 @@ Array<double> weights_of_norms(const Array<double>& norms, const Array<double>& 
 } // namespace
 
 void bind_sketch(py::module_& m) {
-  py::class_<Program> program(m, "Program", "A sketch: steps over blocks of rows.");
+  py::class_<SketchProgram> program(m, "Program", "A sketch: steps over blocks of rows.");
   program.def(py::init<std::size_t>(), "n_features"_a)
-      .def_property_readonly("n_features", &Program::n_features)
-      .def_property_readonly("n_outputs", &Program::n_outputs)
-      .def_property_readonly("n_weights", &Program::n_weights)
-      .def("count_sketch", &Program::count_sketch, "src"_a, "dst"_a, "width"_a, "hashes"_a,
+      .def_property_readonly("n_features", &SketchProgram::n_features)
+      .def_property_readonly("n_outputs", &SketchProgram::n_outputs)
+      .def_property_readonly("n_weights", &SketchProgram::n_weights)
+      .def("count_sketch", &SketchProgram::count_sketch, "src"_a, "dst"_a, "width"_a, "hashes"_a,
            "signs"_a)
-      .def("add_constant", &Program::add_constant, "buffer"_a, "index"_a, "value"_a)
-      .def("hadamard", &Program::hadamard, "buffer"_a)
-      .def("fourier", &Program::fourier, "buffer"_a)
-      .def("inverse_fourier", &Program::inverse_fourier, "buffer"_a)
-      .def("multiply_spectra", &Program::multiply_spectra, "dst"_a, "src"_a)
-      .def("product", &Program::product, "a"_a, "i"_a, "b"_a, "j"_a, "scale"_a, "dst"_a)
-      .def("weighted_product", &Program::weighted_product, "a"_a, "i"_a, "b"_a, "j"_a, "factors"_a,
-           "dst"_a)
-      .def("gather", &Program::gather, "src"_a, "i"_a, "scale"_a, "dst"_a)
-      .def("one", &Program::one, "dst"_a)
-      .def("normalise", &Program::normalise, "buffer"_a)
-      .def("linear", &Program::linear, "src"_a, "matrix"_a, "dst"_a)
-      .def("recurrence", &Program::recurrence, "src"_a, "n"_a, "a"_a, "b"_a, "c"_a, "dst"_a)
-      .def("emit", &Program::emit, "buffer"_a, "n"_a, "scale"_a, "weight"_a, "unit"_a)
-      .def("emit_part", &Program::emit_part, "buffer"_a, "n"_a, "scale"_a, "weight"_a, "first"_a,
-           "i"_a, "second"_a, "j"_a);
+      .def("add_constant", &SketchProgram::add_constant, "buffer"_a, "index"_a, "value"_a)
+      .def("hadamard", &SketchProgram::hadamard, "buffer"_a)
+      .def("fourier", &SketchProgram::fourier, "buffer"_a)
+      .def("inverse_fourier", &SketchProgram::inverse_fourier, "buffer"_a)
+      .def("multiply_spectra", &SketchProgram::multiply_spectra, "dst"_a, "src"_a)
+      .def("product", &SketchProgram::product, "a"_a, "i"_a, "b"_a, "j"_a, "scale"_a, "dst"_a)
+      .def("weighted_product", &SketchProgram::weighted_product, "a"_a, "i"_a, "b"_a, "j"_a,
+           "factors"_a, "dst"_a)
+      .def("gather", &SketchProgram::gather, "src"_a, "i"_a, "scale"_a, "dst"_a)
+      .def("one", &SketchProgram::one, "dst"_a)
+      .def("normalise", &SketchProgram::normalise, "buffer"_a)
+      .def("linear", &SketchProgram::linear, "src"_a, "matrix"_a, "dst"_a)
+      .def("recurrence", &SketchProgram::recurrence, "src"_a, "n"_a, "a"_a, "b"_a, "c"_a, "dst"_a)
+      .def("emit", &SketchProgram::emit, "buffer"_a, "n"_a, "scale"_a, "weight"_a, "unit"_a)
+      .def("emit_part", &SketchProgram::emit_part, "buffer"_a, "n"_a, "scale"_a, "weight"_a,
+           "first"_a, "i"_a, "second"_a, "j"_a);
 
   bind_dense<float>(m, program);
   bind_dense<double>(m, program);

@@ -18,14 +18,14 @@
 #include <cmath>
 #include <numeric>
 
-namespace nkfast::pixels {
+namespace nkfast {
 
 class HermiteWeights {
 public:
   static constexpr std::size_t kMaxOrder = 32, kMaxDegree = 16;
   static constexpr std::size_t kMost = kMaxDegree + 1 + kRests; // weights
 
-  explicit HermiteWeights(const Activation& activation)
+  explicit HermiteWeights(const PixelActivation& activation)
       : table_(activation.table), degree_(activation.degree), alias_(activation.alias),
         merged_(activation.merged), binomials_((table_.order + 1) * (degree_ + 1)),
         row_(2 * table_.order + 4) {
@@ -225,4 +225,4 @@ private:
   std::array<Axes, 2> axes_{};
 };
 
-} // namespace nkfast::pixels
+} // namespace nkfast

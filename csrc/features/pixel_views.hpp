@@ -2,35 +2,34 @@
 #pragma once
 
 #include "features/pixels.hpp"
+#include "simd/kernels.hpp"
 
 #include <cstddef>
 #include <cstdint>
 #include <utility>
 #include <vector>
 
-namespace nkfast::pixels {
-
-constexpr std::size_t kMost = 16; // lanes
+namespace nkfast {
 
 // A block of pixels as a part sees it: contiguous from base, or those listed from `list` on.
-struct View {
+struct PixelView {
   std::int32_t base = -1;
   std::size_t list = 0;
 };
 
-template <class T> struct Visits {
+template <class T> struct PixelVisits {
   struct Block {
     std::size_t position = 0;
-    T mask[kMost] = {};
-    std::vector<View> views{}; // of all parts of all channels
+    T mask[kMostLanes] = {};
+    std::vector<PixelView> views{}; // of all parts of all channels
   };
   std::vector<Block> blocks{};
   Ints lists{};
 
   // Cell 0 of every plane is zero.
-  Visits(const Stage& stage, const std::vector<Field>& fields, std::size_t n_lanes)
+  PixelVisits(const PixelStage& stage, const std::vector<PixelField>& fields, std::size_t n_lanes)
       : lanes_(n_lanes) {
-    const Grid& grid = fields[stage.stores[0]].grid;
+    const PixelGrid& grid = fields[stage.stores[0]].grid;
     for (std::size_t at = 0; at < grid.span(); at += lanes_) {
       Block block;
       block.position = grid.front + at;
@@ -44,8 +43,8 @@ template <class T> struct Visits {
       if (!any) {
         continue;
       }
-      for (const Channel& channel : stage.channels) {
-        for (const Part& part : channel.parts) {
+      for (const PixelChannel& channel : stage.channels) {
+        for (const PixelPart& part : channel.parts) {
           block.views.push_back(view(part, fields[part.field].grid, grid, at, block.mask));
         }
       }
@@ -56,19 +55,20 @@ template <class T> struct Visits {
 private:
   static std::int64_t wrap(std::int64_t i, std::int64_t n) { return ((i % n) + n) % n; }
 
-  View view(const Part& part, const Grid& from, const Grid& to, std::size_t at, const T* mask) {
+  PixelView view(const PixelPart& part, const PixelGrid& from, const PixelGrid& to, std::size_t at,
+                 const T* mask) {
     const auto height = static_cast<std::int64_t>(from.height);
     const auto width = static_cast<std::int64_t>(from.width);
     const auto halo_rows = static_cast<std::int64_t>(from.halo_rows);
     const auto halo_cols = static_cast<std::int64_t>(from.halo_cols);
-    std::int64_t cells[kMost] = {};
+    std::int64_t cells[kMostLanes] = {};
     std::int64_t base = -1;
     bool straight = true;
     for (std::size_t r = 0; r < lanes_; ++r) {
       if (mask[r] == 0) {
         continue;
       }
-      const Look& look = part.look;
+      const PixelLook& look = part.look;
       std::int64_t row = static_cast<std::int64_t>((at + r) / to.pitch) * look.row_stride;
       std::int64_t col = static_cast<std::int64_t>((at + r) % to.pitch) * look.col_stride;
       row += look.row_offset;
@@ -90,7 +90,7 @@ private:
     if (straight && base >= 0 && static_cast<std::size_t>(base) + lanes_ <= from.stride) {
       return {static_cast<std::int32_t>(base), 0};
     }
-    const View found{-1, lists.size()};
+    const PixelView found{-1, lists.size()};
     for (std::size_t r = 0; r < lanes_; ++r) {
       lists.push_back(static_cast<std::int32_t>(cells[r]));
     }
@@ -100,4 +100,4 @@ private:
   std::size_t lanes_;
 };
 
-} // namespace nkfast::pixels
+} // namespace nkfast

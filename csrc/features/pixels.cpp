@@ -9,12 +9,12 @@
 #include <stdexcept>
 #include <string>
 
-namespace nkfast::pixels {
+namespace nkfast {
 
 namespace {
 
-constexpr std::size_t kGuard = 16; // the most lanes
-constexpr std::size_t kExtra = 2;  // planes behind the features: c, |v|^2
+constexpr std::size_t kGuard = kMostLanes;
+constexpr std::size_t kExtra = 2; // planes behind the features: c, |v|^2
 
 [[noreturn]] void fail(const std::string& message) { throw std::invalid_argument(message); }
 
@@ -39,7 +39,7 @@ void check_hash(const Hash& hash, std::size_t n, std::size_t limit, const char* 
   check_indices(hash.to, limit, name);
 }
 
-void check_product(const Product& p, std::size_t n_a, std::size_t n_b) {
+void check_product(const TensorProduct& p, std::size_t n_a, std::size_t n_b) {
   if (!power_of_two(p.length_a) || !power_of_two(p.length_b)) {
     fail("product: expected powers of two");
   }
@@ -52,7 +52,8 @@ void check_product(const Product& p, std::size_t n_a, std::size_t n_b) {
   check_indices(p.take_b, p.length_b, "product, take_b");
 }
 
-void check_activation(const Activation& f, std::size_t n, std::size_t n_tangent, bool tangent) {
+void check_activation(const PixelActivation& f, std::size_t n, std::size_t n_tangent,
+                      bool tangent) {
   const std::size_t q = f.table.order, width = 2 * q + 4;
   if (f.degree == 0 || f.degree > q || q > HermiteWeights::kMaxOrder ||
       f.degree > HermiteWeights::kMaxDegree || f.powers.size() + 1 != f.degree) {
@@ -63,7 +64,7 @@ void check_activation(const Activation& f, std::size_t n, std::size_t n_tangent,
     fail("activation: expected a table of four rows or more");
   }
   std::vector<std::size_t> sizes{n};
-  for (const Power& power : f.powers) {
+  for (const PixelPower& power : f.powers) {
     if (power.a >= sizes.size() || power.b >= sizes.size()) {
       fail("power: expected factors that come before it");
     }
@@ -110,14 +111,14 @@ void check_activation(const Activation& f, std::size_t n, std::size_t n_tangent,
 
 } // namespace
 
-std::size_t Program::add_field(std::size_t height, std::size_t width, std::size_t n,
-                               std::size_t halo_rows, std::size_t halo_cols) {
+std::size_t PixelProgram::add_field(std::size_t height, std::size_t width, std::size_t n,
+                                    std::size_t halo_rows, std::size_t halo_cols) {
   constexpr std::size_t kMostSize = std::size_t{1} << 24;
   if (height == 0 || width == 0 || height > kMostSize || width > kMostSize || n > kMostSize ||
       halo_rows > kMostSize || halo_cols > kMostSize) {
     fail("field: expected sizes in [1, 2^24]");
   }
-  Grid grid{.height = height, .width = width, .halo_rows = halo_rows, .halo_cols = halo_cols};
+  PixelGrid grid{.height = height, .width = width, .halo_rows = halo_rows, .halo_cols = halo_cols};
   grid.pitch = width + halo_cols;
   grid.front = round_up(kGuard + halo_rows * grid.pitch + halo_cols, kGuard);
   grid.stride = grid.front + round_up(height * grid.pitch, kGuard) +
@@ -131,7 +132,7 @@ std::size_t Program::add_field(std::size_t height, std::size_t width, std::size_
   return fields_.size() - 1;
 }
 
-void Program::use(std::size_t field, std::size_t step) {
+void PixelProgram::use(std::size_t field, std::size_t step) {
   if (field >= fields_.size()) {
     fail("field: expected a number below " + std::to_string(fields_.size()) + ", got " +
          std::to_string(field));
@@ -139,26 +140,26 @@ void Program::use(std::size_t field, std::size_t step) {
   ends_[field] = step;
 }
 
-void Program::add_stage(Stage stage) {
+void PixelProgram::add_stage(PixelStage stage) {
   if (stage.channels.empty() || stage.channels.size() > 2 || stage.stores.empty() ||
       stage.stores.size() > 2) {
     fail("stage: expected one channel or two");
   }
   const std::size_t step = steps_.size();
-  for (const Channel& channel : stage.channels) {
-    for (const Part& part : channel.parts) {
+  for (const PixelChannel& channel : stage.channels) {
+    for (const PixelPart& part : channel.parts) {
       use(part.field, step);
       check_hash(part.hash, fields_[part.field].n + 1, channel.n, "part, hash");
     }
     check_hash(channel.hash, 1, channel.n, "channel, hash");
   }
   std::vector<std::size_t> sizes;
-  for (const Channel& channel : stage.channels) {
+  for (const PixelChannel& channel : stage.channels) {
     sizes.push_back(channel.n);
   }
   const bool tangent = stage.stores.size() > 1;
   if (stage.activation) {
-    const Activation& f = *stage.activation;
+    const PixelActivation& f = *stage.activation;
     if (tangent && !f.alias && sizes.size() < 2) {
       fail("stage: expected two channels");
     }
@@ -167,8 +168,8 @@ void Program::add_stage(Stage stage) {
   }
   for (std::size_t k = 0; k < stage.stores.size(); ++k) {
     use(stage.stores[k], step);
-    const Field& field = fields_[stage.stores[k]];
-    const Grid &grid = field.grid, &first = fields_[stage.stores[0]].grid;
+    const PixelField& field = fields_[stage.stores[k]];
+    const PixelGrid &grid = field.grid, &first = fields_[stage.stores[0]].grid;
     if (k >= sizes.size() || field.n != sizes[k] || grid.height != first.height ||
         grid.pitch != first.pitch || grid.front != first.front || grid.width != first.width) {
       fail("stage: expected stores of the channels' sizes");
@@ -178,10 +179,10 @@ void Program::add_stage(Stage stage) {
   stages_.push_back(std::move(stage));
 }
 
-void Program::add_pool(Pool pool) {
+void PixelProgram::add_pool(PixelPool pool) {
   use(pool.from, steps_.size());
   use(pool.to, steps_.size());
-  const Grid &from = fields_[pool.from].grid, &to = fields_[pool.to].grid;
+  const PixelGrid &from = fields_[pool.from].grid, &to = fields_[pool.to].grid;
   if (pool.rows == 0 || pool.cols == 0 || fields_[pool.from].n != fields_[pool.to].n ||
       (to.height - 1) * pool.row_stride + pool.rows > from.height ||
       (to.width - 1) * pool.col_stride + pool.cols > from.width) {
@@ -191,7 +192,7 @@ void Program::add_pool(Pool pool) {
   pools_.push_back(pool);
 }
 
-void Program::finish(Output output) {
+void PixelProgram::finish(PixelOutput output) {
   use(output.field, steps_.size());
   const std::size_t n = fields_[output.field].n, apart = output.scalar ? 1 : 0;
   if (output.length > 0) {
@@ -209,7 +210,7 @@ void Program::finish(Output output) {
 }
 
 // Fields that are not alive at the same time share memory.
-void Program::place_fields() {
+void PixelProgram::place_fields() {
   std::vector<std::size_t> begins(fields_.size(), steps_.size());
   begins[0] = 0;
   for (std::size_t s = steps_.size(); s-- > 0;) {
@@ -243,13 +244,13 @@ void Program::place_fields() {
   }
 }
 
-std::size_t Program::n_inputs() const {
-  const Field& images = fields_.at(0);
+std::size_t PixelProgram::n_inputs() const {
+  const PixelField& images = fields_.at(0);
   return images.grid.height * images.grid.width * images.n;
 }
 
 template <class T>
-void Program::run(const T* images, std::size_t n_images, T* out, std::size_t n_threads) const {
+void PixelProgram::run(const T* images, std::size_t n_images, T* out, std::size_t n_threads) const {
   parallel_for(n_images, n_threads, 1, [&](std::size_t begin, std::size_t end) {
     Runner<T> runner(*this);
     for (std::size_t i = begin; i < end; ++i) {
@@ -258,7 +259,7 @@ void Program::run(const T* images, std::size_t n_images, T* out, std::size_t n_t
   });
 }
 
-template void Program::run(const float*, std::size_t, float*, std::size_t) const;
-template void Program::run(const double*, std::size_t, double*, std::size_t) const;
+template void PixelProgram::run(const float*, std::size_t, float*, std::size_t) const;
+template void PixelProgram::run(const double*, std::size_t, double*, std::size_t) const;
 
-} // namespace nkfast::pixels
+} // namespace nkfast

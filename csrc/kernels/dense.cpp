@@ -80,8 +80,8 @@ std::size_t KernelProgram::run(const Source& source, double scale, const Extent&
     RowRunner<double> runner(*this, 1, cols);
     Writer<T> k_writer(nngp, cols);
     Writer<T> theta_writer(ntk, cols);
-    AlignedReals tile(kRows * cols);
-    AlignedReals buffer(cols);
+    AlignedBuffer<double> tile(kRows * cols);
+    AlignedBuffer<double> buffer(cols);
     double* theta = theta_writer.wanted() ? buffer.data() : nullptr;
     for (std::size_t at; (at = next.fetch_add(1)) < items.size();) {
       const Item& item = items[at];

@@ -142,10 +142,10 @@ private:
   bool packed_ = false;
   std::optional<Products<double, float>> products_;
   RowRunner<double> runner_;
-  AlignedReals tile_; // products
-  AlignedReals k_;
-  AlignedReals theta_;
-  AlignedReals scratch_; // tables of the columns
+  AlignedBuffer<double> tile_; // products
+  AlignedBuffer<double> k_;
+  AlignedBuffer<double> theta_;
+  AlignedBuffer<double> scratch_; // tables of the columns
   std::vector<std::uint32_t> columns_;
 };
 
@@ -177,8 +177,8 @@ std::size_t KernelProgram::run_single(const Points<float>& points, double scale,
     Gaps gaps(cols);
     const Writer<float> k_writer(nngp, cols);
     const Writer<float> theta_writer(ntk, cols);
-    Aligned<float> k_tile(kRows * ld);
-    Aligned<float> theta_tile(theta_writer.wanted() ? kRows * ld : 0);
+    AlignedBuffer<float> k_tile(kRows * ld);
+    AlignedBuffer<float> theta_tile(theta_writer.wanted() ? kRows * ld : 0);
     for (std::size_t at; (at = next.fetch_add(1)) < items.size();) {
       const Item& item = items[at];
       products.columns(item.c0, item.c1);

@@ -160,7 +160,7 @@ bool DualMap::be_single() {
     return false;
   }
   const std::size_t n = right_width_ * ld_;
-  right_single_ = Aligned<float>(n);
+  right_single_ = AlignedBuffer<float>(n);
   table<float>().narrow(right_.data(), n, right_single_.data());
   return true;
 }
@@ -202,7 +202,7 @@ void DualMap::apply_at(std::size_t i, const std::uint32_t* columns, std::size_t 
 
 void DualMap::apply_all(double* k, double* theta, std::size_t n_threads) const {
   parallel_for(n_left_, n_threads, 1 + 4096 / (n_right_ + 1), [&](std::size_t i0, std::size_t i1) {
-    AlignedReals buffer(2 * ld_);
+    AlignedBuffer<double> buffer(2 * ld_);
     double* row_k = buffer.data();
     double* row_theta = theta == nullptr ? nullptr : row_k + ld_;
     for (std::size_t i = i0; i < i1 && n_right_ > 0; ++i) {

@@ -2,6 +2,7 @@
 // evaluate, and their tables.
 #pragma once
 
+#include "aligned.hpp"
 #include "simd/kernels.hpp"
 
 #include <cstddef>
@@ -10,23 +11,6 @@
 #include <vector>
 
 namespace nkfast {
-
-// Numbers that start on a cache line.
-template <class T> class Aligned {
-public:
-  Aligned() = default;
-  explicit Aligned(std::size_t n) : lines_((n + kLine - 1) / kLine) {}
-  T* data() { return lines_.empty() ? nullptr : lines_.front().x; }
-  const T* data() const { return lines_.empty() ? nullptr : lines_.front().x; }
-
-private:
-  static constexpr std::size_t kLine = 64 / sizeof(T);
-  struct alignas(64) Line {
-    T x[kLine] = {};
-  };
-  std::vector<Line> lines_;
-};
-using AlignedReals = Aligned<double>;
 
 // Some rows of pairs: see SingleRows.
 template <class T> struct TileOf {
@@ -109,8 +93,8 @@ private:
   bool rough_ = false;
   std::size_t ld_; // n_right_ in whole panels
   std::vector<double> left_;
-  AlignedReals right_; // (right_width, ld)
-  Aligned<float> right_single_;
+  AlignedBuffer<double> right_; // (right_width, ld)
+  AlignedBuffer<float> right_single_;
 };
 
 inline std::size_t whole_panels(std::size_t n) { return (n + kDualPad - 1) / kDualPad * kDualPad; }

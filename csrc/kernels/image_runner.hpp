@@ -34,8 +34,8 @@ public:
       }
     }
     block_ += kGap;
-    slots_ = AlignedReals((with_theta ? 2 : 1) * slots * block_);
-    lanes_ = AlignedReals((with_theta ? 2 : 1) * block_);
+    slots_ = AlignedBuffer<double>((with_theta ? 2 : 1) * slots * block_);
+    lanes_ = AlignedBuffer<double>((with_theta ? 2 : 1) * block_);
     sources_.resize(guarded);
   }
 
@@ -293,15 +293,15 @@ private:
   void pool(const Segment& segment, const double* src, double* dst) {
     const Axis& axis = segment.pool_cols;
     const double area = static_cast<double>(segment.pool_rows.taps * axis.taps);
-    nkfast::Pool job{.src = src,
-                     .ld = program_.lanes_at(axis.in),
-                     .window = axis.taps,
-                     .stride = axis.stride,
-                     .rows = axis.out,
-                     .cols = axis.out,
-                     .scale = 1 / (area * area),
-                     .dst = dst,
-                     .dst_ld = program_.lanes_at(axis.out)};
+    PoolWindow job{.src = src,
+                   .ld = program_.lanes_at(axis.in),
+                   .window = axis.taps,
+                   .stride = axis.stride,
+                   .rows = axis.out,
+                   .cols = axis.out,
+                   .scale = 1 / (area * area),
+                   .dst = dst,
+                   .dst_ld = program_.lanes_at(axis.out)};
     for (std::size_t b = 0; b < program_.lanes_.images; ++b) {
       kernels().window.pool(job);
       job.src += axis.in;
@@ -361,11 +361,11 @@ private:
   std::size_t left_ = 0, tile_ = 0;
   double* k_out_ = nullptr;
   double* theta_out_ = nullptr;
-  AlignedReals slots_;
-  AlignedReals lanes_;               // sums of a readout
-  std::vector<AlignedReals> maps_;   // that each segment reads
-  std::vector<std::size_t> strides_; // of their blocks
-  std::vector<AlignedReals> guards_;
+  AlignedBuffer<double> slots_;
+  AlignedBuffer<double> lanes_;             // sums of a readout
+  std::vector<AlignedBuffer<double>> maps_; // that each segment reads
+  std::vector<std::size_t> strides_;        // of their blocks
+  std::vector<AlignedBuffer<double>> guards_;
   std::vector<std::size_t> guard_of_;
   std::vector<const double*> sources_, shifted_;
 };

@@ -198,7 +198,7 @@ void ImageProgram::run(const Images& given, Pairing pairing, double* k, double* 
   check(given);
   // Panels have to begin on cache lines.
   const std::size_t n_panels = given.n_tiles * panel_rows() * panels();
-  AlignedReals right(n_panels * channels_ * kDualPad);
+  AlignedBuffer<double> right(n_panels * channels_ * kDualPad);
   std::copy_n(given.right, n_panels * channels_ * kDualPad, right.data());
   const Images images{given.left, right.data(), given.n_left, given.n_tiles};
   struct Item {

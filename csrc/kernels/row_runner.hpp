@@ -102,7 +102,7 @@ private:
   const KernelProgram& program_;
   std::size_t rows_;
   std::size_t cols_;
-  Aligned<T> buffer_; // k and theta of each open residual connection
+  AlignedBuffer<T> buffer_; // k and theta of each open residual connection
 };
 
 } // namespace nkfast

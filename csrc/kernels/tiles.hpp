@@ -138,9 +138,9 @@ private:
   double scale_;
   double shift_;
   std::size_t c0_ = 0;
-  Aligned<P> panels_; // for every kDualPad columns (depth, column)
-  Aligned<P> rows_;
-  Aligned<P> block_; // sums of a block of features for a panel
+  AlignedBuffer<P> panels_; // for every kDualPad columns (depth, column)
+  AlignedBuffer<P> rows_;
+  AlignedBuffer<P> block_; // sums of a block of features for a panel
 };
 
 class CopiedProducts {

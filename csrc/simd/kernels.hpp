@@ -206,7 +206,7 @@ struct Slide {
 
 // dst[i * dst_ld + j] += scale * the sum of the window x window entries of src that begin at row
 // i * stride, column j * stride; for i < rows, j < cols.
-struct Pool {
+struct PoolWindow {
   const double* src;
   std::size_t ld, window, stride;
   std::size_t rows, cols;
@@ -220,7 +220,7 @@ struct WindowTable {
   void (*sum)(const double* const* src, std::size_t n, std::size_t rows, std::size_t cols,
               std::size_t ld, double* dst, std::size_t dst_ld);
   void (*slide)(const Slide& s);
-  void (*pool)(const Pool& p);
+  void (*pool)(const PoolWindow& p);
   // dst[j] += sum over i < rows of src[i * ld + j] for j < cols.
   void (*add_rows)(const double* src, std::size_t rows, std::size_t cols, std::size_t ld,
                    double* dst);

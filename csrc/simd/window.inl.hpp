@@ -117,7 +117,7 @@ template <int... I> inline Lane pair_sums(Lane a, Lane b, Indices<I...>) {
   return __builtin_shufflevector(a, b, (2 * I)...) + __builtin_shufflevector(a, b, (2 * I + 1)...);
 }
 
-void pool(const Pool& p) {
+void pool(const PoolWindow& p) {
   constexpr std::size_t W = kLanes<double>;
   const std::size_t row_step = p.stride * p.ld;
   const bool halves = p.window == 2 && p.stride == 2;

@@ -18,7 +18,7 @@ namespace {
 
 bool power_of_two(std::size_t n) { return n > 0 && (n & (n - 1)) == 0; }
 
-void check_indices(const Program::Ints& indices, std::size_t limit, const char* name) {
+void check_indices(const Ints& indices, std::size_t limit, const char* name) {
   for (const std::int32_t i : indices) {
     if (i < 0 || static_cast<std::size_t>(i) >= limit) {
       fail(std::string(name) + ": expected indices in [0, " + std::to_string(limit) + "), got " +
@@ -38,8 +38,8 @@ void check_size(std::size_t got, std::size_t expected, const char* name) {
 // of level t splits at w1 = exp(i phi), phi = pi/4 / 2^t + pi/2 * (the bits of j read backwards as
 // a binary fraction, times 2); with it come w2 = exp(i phi / 2) and w3 = w1 w2. See
 // simd/fft.inl.hpp.
-std::vector<double> make_twiddles(std::size_t n) {
-  std::vector<double> w;
+Reals make_twiddles(std::size_t n) {
+  Reals w;
   for (std::size_t nodes = 1; 8 * nodes <= n; nodes *= 4) {
     for (std::size_t j = 0; j < nodes; ++j) {
       double reversed = 0;
@@ -65,16 +65,18 @@ constexpr std::size_t kFold = 8;       // buckets per feature from which on fold
 constexpr std::size_t kMostPower = 64; // of norms
 constexpr std::size_t kMostBuffers = 512;
 
-Program::Program(std::size_t n_features) : n_features_(n_features) { define(0, n_features); }
+SketchProgram::SketchProgram(std::size_t n_features) : n_features_(n_features) {
+  define(0, n_features);
+}
 
-std::size_t Program::size_of(std::size_t buffer, const char* name) const {
+std::size_t SketchProgram::size_of(std::size_t buffer, const char* name) const {
   if (buffer >= sizes_.size() || (buffer > 0 && sizes_[buffer] == 0)) {
     fail(std::string(name) + ": buffer " + std::to_string(buffer) + " holds nothing yet");
   }
   return sizes_[buffer];
 }
 
-void Program::define(std::size_t buffer, std::size_t n) {
+void SketchProgram::define(std::size_t buffer, std::size_t n) {
   if (buffer > kMostBuffers) {
     fail("dst: expected a buffer in [0, " + std::to_string(kMostBuffers) + "], got " +
          std::to_string(buffer));
@@ -90,14 +92,13 @@ void Program::define(std::size_t buffer, std::size_t n) {
   capacity_[buffer] = std::max(capacity_[buffer], n);
 }
 
-void Program::push(Step step) {
+void SketchProgram::push(Step step) {
   work_ += step.n;
-  step.reals32.assign(step.reals64.begin(), step.reals64.end());
   steps_.push_back(std::move(step));
 }
 
-void Program::count_sketch(std::size_t src, std::size_t dst, std::size_t width, Ints hash,
-                           Reals signs) {
+void SketchProgram::count_sketch(std::size_t src, std::size_t dst, std::size_t width, Ints hash,
+                                 Reals signs) {
   const std::size_t n = size_of(src, "src");
   check_size(hash.size(), n, "hash");
   check_size(signs.size(), n, "signs");
@@ -112,12 +113,12 @@ void Program::count_sketch(std::size_t src, std::size_t dst, std::size_t width, 
         .dst = dst,
         .n = n,
         .i = std::move(hash),
-        .reals64 = std::move(signs),
+        .reals = Values(std::move(signs)),
         .width = width,
         .code = code});
 }
 
-std::size_t Program::encode(const Ints& hash, const Reals& signs) {
+std::size_t SketchProgram::encode(const Ints& hash, const Reals& signs) {
   if (!std::all_of(signs.begin(), signs.end(), [](double s) { return std::abs(s) == 1; })) {
     return kNone;
   }
@@ -137,7 +138,7 @@ std::size_t Program::encode(const Ints& hash, const Reals& signs) {
   return n_codes_++;
 }
 
-void Program::add_constant(std::size_t buffer, std::size_t index, double value) {
+void SketchProgram::add_constant(std::size_t buffer, std::size_t index, double value) {
   if (index >= size_of(buffer, "buffer") || buffer == 0) {
     fail("index: expected an index below " + std::to_string(sizes_[buffer]) +
          " of a buffer other than the input, got " + std::to_string(index));
@@ -145,7 +146,7 @@ void Program::add_constant(std::size_t buffer, std::size_t index, double value) 
   push({.op = Op::AddConstant, .a = index, .dst = buffer, .n = 1, .scale = value});
 }
 
-void Program::hadamard(std::size_t buffer) {
+void SketchProgram::hadamard(std::size_t buffer) {
   const std::size_t n = size_of(buffer, "buffer");
   if (!power_of_two(n)) {
     fail("buffer: expected a power of two of features, got " + std::to_string(n));
@@ -154,21 +155,20 @@ void Program::hadamard(std::size_t buffer) {
   push({.op = Op::Hadamard, .dst = buffer, .n = n});
 }
 
-std::size_t Program::prepare_fourier(std::size_t buffer) {
+std::size_t SketchProgram::prepare_fourier(std::size_t buffer) {
   const std::size_t n = size_of(buffer, "buffer");
   if (!power_of_two(n)) {
     fail("buffer: expected a power of two of features, got " + std::to_string(n));
   }
   if (n > longest_transform_) {
     longest_transform_ = n;
-    twiddles64_ = make_twiddles(n);
-    twiddles32_.assign(twiddles64_.begin(), twiddles64_.end());
+    twiddles_ = Values(make_twiddles(n));
   }
   dense_input_ = dense_input_ || buffer == 0;
   return n;
 }
 
-void Program::fourier(std::size_t buffer) {
+void SketchProgram::fourier(std::size_t buffer) {
   const std::size_t n = prepare_fourier(buffer);
   const bool folded = fold(buffer, n);
   push({.op = Op::Fourier, .dst = buffer, .n = n, .folded = folded});
@@ -177,7 +177,7 @@ void Program::fourier(std::size_t buffer) {
 // Where few features are hashed into a long buffer, hashing each to the three places where it is
 // after two levels of the transform costs less than those levels. Looks for the hashing among the
 // last steps.
-bool Program::fold(std::size_t buffer, std::size_t n) {
+bool SketchProgram::fold(std::size_t buffer, std::size_t n) {
   std::size_t first = steps_.size();
   while (first > 0 && steps_[first - 1].op == Op::AddConstant && steps_[first - 1].dst == buffer) {
     --first;
@@ -203,15 +203,15 @@ bool Program::fold(std::size_t buffer, std::size_t n) {
   hash.repeats = 3;
   hash.code = kNone;
   const Ints hashes = std::move(hash.i);
-  const Reals signs = std::move(hash.reals64);
+  const Reals signs = hash.reals.reals();
   hash.i.clear();
-  hash.reals64.clear();
+  Reals moved;
   std::vector<Step> constants;
   for (std::size_t k = 0; k < hash.repeats; ++k) {
     for (std::size_t j = 0; j < hash.n; ++j) {
       const Place to = place(static_cast<std::size_t>(hashes[j]), k);
       hash.i.push_back(static_cast<std::int32_t>(to.index));
-      hash.reals64.push_back(signs[j] * to.sign);
+      moved.push_back(signs[j] * to.sign);
     }
     for (std::size_t s = first; s < steps_.size(); ++s) {
       const Place to = place(steps_[s].a, k);
@@ -220,25 +220,26 @@ bool Program::fold(std::size_t buffer, std::size_t n) {
       constants.back().scale *= to.sign;
     }
   }
-  hash.reals32.assign(hash.reals64.begin(), hash.reals64.end());
+  hash.reals = Values(std::move(moved));
   steps_.erase(steps_.begin() + static_cast<std::ptrdiff_t>(first), steps_.end());
   steps_.insert(steps_.end(), constants.begin(), constants.end());
   return true;
 }
 
-void Program::inverse_fourier(std::size_t buffer) {
+void SketchProgram::inverse_fourier(std::size_t buffer) {
   prepare_fourier(buffer);
   push({.op = Op::InverseFourier, .dst = buffer, .n = sizes_[buffer]});
 }
 
-void Program::multiply_spectra(std::size_t dst, std::size_t src) {
+void SketchProgram::multiply_spectra(std::size_t dst, std::size_t src) {
   const std::size_t n = size_of(dst, "dst");
   check_size(size_of(src, "src"), n, "src");
   dense_input_ = dense_input_ || src == 0 || dst == 0;
   push({.op = Op::MultiplySpectra, .a = src, .dst = dst, .n = n});
 }
 
-void Program::product(std::size_t a, Ints i, std::size_t b, Ints j, double scale, std::size_t dst) {
+void SketchProgram::product(std::size_t a, Ints i, std::size_t b, Ints j, double scale,
+                            std::size_t dst) {
   check_indices(i, size_of(a, "a"), "i");
   check_indices(j, size_of(b, "b"), "j");
   check_size(j.size(), i.size(), "j");
@@ -258,17 +259,16 @@ void Program::product(std::size_t a, Ints i, std::size_t b, Ints j, double scale
         .scale = scale});
 }
 
-void Program::weighted_product(std::size_t a, Ints i, std::size_t b, Ints j, Reals factors,
-                               std::size_t dst) {
+void SketchProgram::weighted_product(std::size_t a, Ints i, std::size_t b, Ints j, Reals factors,
+                                     std::size_t dst) {
   check_size(factors.size(), i.size(), "factors");
   product(a, std::move(i), b, std::move(j), 1.0, dst);
   Step& step = steps_.back();
   step.op = Op::WeightedProduct;
-  step.reals32.assign(factors.begin(), factors.end());
-  step.reals64 = std::move(factors);
+  step.reals = Values(std::move(factors));
 }
 
-void Program::gather(std::size_t src, Ints i, double scale, std::size_t dst) {
+void SketchProgram::gather(std::size_t src, Ints i, double scale, std::size_t dst) {
   check_indices(i, size_of(src, "src"), "i");
   if (dst == src || dst == 0) {
     fail("dst: expected a buffer other than src and the input");
@@ -279,7 +279,7 @@ void Program::gather(std::size_t src, Ints i, double scale, std::size_t dst) {
   push({.op = Op::Gather, .a = src, .dst = dst, .n = n, .i = std::move(i), .scale = scale});
 }
 
-void Program::linear(std::size_t src, Reals matrix, std::size_t dst) {
+void SketchProgram::linear(std::size_t src, Reals matrix, std::size_t dst) {
   const std::size_t n = size_of(src, "src");
   if (n == 0 || matrix.empty() || matrix.size() % n != 0) {
     fail("matrix: expected rows of " + std::to_string(n) + " entries, got " +
@@ -292,11 +292,16 @@ void Program::linear(std::size_t src, Reals matrix, std::size_t dst) {
   dense_input_ = dense_input_ || src == 0;
   define(dst, m);
   work_ += n * m;
-  push({.op = Op::Linear, .a = src, .dst = dst, .n = n, .reals64 = std::move(matrix), .width = m});
+  push({.op = Op::Linear,
+        .a = src,
+        .dst = dst,
+        .n = n,
+        .reals = Values(std::move(matrix)),
+        .width = m});
 }
 
-void Program::recurrence(std::size_t src, std::size_t n, Reals a, const Reals& b, const Reals& c,
-                         std::size_t dst) {
+void SketchProgram::recurrence(std::size_t src, std::size_t n, Reals a, const Reals& b,
+                               const Reals& c, std::size_t dst) {
   if (n == 0 || n > size_of(src, "src")) {
     fail("n: expected an integer in [1, " + std::to_string(size_of(src, "src")) + "], got " +
          std::to_string(n));
@@ -312,10 +317,15 @@ void Program::recurrence(std::size_t src, std::size_t n, Reals a, const Reals& b
   work_ += m;
   a.insert(a.end(), b.begin(), b.end());
   a.insert(a.end(), c.begin(), c.end());
-  push({.op = Op::Recurrence, .a = src, .dst = dst, .n = n, .reals64 = std::move(a), .width = m});
+  push({.op = Op::Recurrence,
+        .a = src,
+        .dst = dst,
+        .n = n,
+        .reals = Values(std::move(a)),
+        .width = m});
 }
 
-void Program::one(std::size_t dst) {
+void SketchProgram::one(std::size_t dst) {
   if (dst == 0) {
     fail("dst: expected a buffer other than the input");
   }
@@ -323,14 +333,14 @@ void Program::one(std::size_t dst) {
   push({.op = Op::One, .dst = dst, .n = 1});
 }
 
-void Program::normalise(std::size_t buffer) {
+void SketchProgram::normalise(std::size_t buffer) {
   const std::size_t n = size_of(buffer, "buffer");
   dense_input_ = dense_input_ || buffer == 0;
   push({.op = Op::Normalise, .dst = buffer, .n = n});
 }
 
-void Program::emit(std::size_t buffer, std::size_t n, double scale, std::int64_t weight,
-                   bool unit) {
+void SketchProgram::emit(std::size_t buffer, std::size_t n, double scale, std::int64_t weight,
+                         bool unit) {
   if (n > size_of(buffer, "buffer")) {
     fail("n: expected at most " + std::to_string(sizes_[buffer]) + " features, got " +
          std::to_string(n));
@@ -352,8 +362,8 @@ void Program::emit(std::size_t buffer, std::size_t n, double scale, std::int64_t
   }
 }
 
-void Program::emit_part(std::size_t buffer, std::size_t n, double scale, std::int64_t weight,
-                        std::size_t first, std::size_t i, std::size_t second, std::size_t j) {
+void SketchProgram::emit_part(std::size_t buffer, std::size_t n, double scale, std::int64_t weight,
+                              std::size_t first, std::size_t i, std::size_t second, std::size_t j) {
   const std::size_t first_size = size_of(first, "first");
   const std::size_t second_size = size_of(second, "second");
   if (i > kMostPower || j > kMostPower) {
@@ -377,8 +387,8 @@ void Program::emit_part(std::size_t buffer, std::size_t n, double scale, std::in
 // --- running ---
 
 template <class T>
-void Program::run(const Rows<T>& rows, const T* scales, const double* weights, T* out,
-                  std::size_t n_threads) const {
+void SketchProgram::run(const Rows<T>& rows, const T* scales, const double* weights, T* out,
+                        std::size_t n_threads) const {
   if (rows.n_features != n_features_) {
     fail("X: expected " + std::to_string(n_features_) + " features, got " +
          std::to_string(rows.n_features));
@@ -395,9 +405,9 @@ void Program::run(const Rows<T>& rows, const T* scales, const double* weights, T
   });
 }
 
-template void Program::run(const Rows<float>&, const float*, const double*, float*,
-                           std::size_t) const;
-template void Program::run(const Rows<double>&, const double*, const double*, double*,
-                           std::size_t) const;
+template void SketchProgram::run(const Rows<float>&, const float*, const double*, float*,
+                                 std::size_t) const;
+template void SketchProgram::run(const Rows<double>&, const double*, const double*, double*,
+                                 std::size_t) const;
 
 } // namespace nkfast

@@ -7,6 +7,7 @@
 // memory. CountSketch, SRHT, TensorSketch and the feature maps are all such lists.
 #pragma once
 
+#include "numbers.hpp"
 #include "sketch/rows.hpp"
 
 #include <cstddef>
@@ -15,13 +16,10 @@
 
 namespace nkfast {
 
-class Program {
+class SketchProgram {
 public:
-  using Ints = std::vector<std::int32_t>;
-  using Reals = std::vector<double>;
-
   // Buffer 0 is the input, times its row's scale.
-  explicit Program(std::size_t n_features);
+  explicit SketchProgram(std::size_t n_features);
 
   std::size_t n_features() const { return n_features_; }
   std::size_t n_outputs() const { return n_outputs_; }
@@ -102,8 +100,7 @@ private:
     std::size_t a = 0, b = 0, dst = 0; // buffers
     std::size_t n = 0;                 // features worked on
     Ints i{}, j{};
-    std::vector<float> reals32{};
-    Reals reals64{};
+    Values reals{};
     std::size_t width = 0;    // features of dst, where they are not n
     std::size_t repeats = 1;  // places that CountSketch adds each feature to, n after n
     bool folded = false;      // Fourier: CountSketch has done the first two levels
@@ -133,8 +130,7 @@ private:
   std::vector<std::size_t> sizes_;    // features that a buffer holds now; 0 = undefined
   std::vector<std::size_t> capacity_; // the most it ever holds
   std::size_t longest_transform_ = 0; // of fourier()
-  std::vector<float> twiddles32_;
-  std::vector<double> twiddles64_;
+  Values twiddles_;
   std::vector<Step> steps_;
   // Of all hashings of the input, feature by feature, so that a nonzero of a wide sparse row misses
   // the caches once and not once for each: bucket, or ~bucket where the sign is -1.

@@ -1,24 +1,19 @@
-// One thread's buffers of a Program, and its steps on one block of rows.
+// One thread's buffers of a SketchProgram, and its steps on one block of rows.
 #pragma once
 
+#include "aligned.hpp"
 #include "simd/dispatch.hpp"
 #include "sketch/program.hpp"
 
 #include <algorithm>
 #include <cmath>
-#include <memory>
-#include <new>
-#include <type_traits>
 #include <vector>
 
 namespace nkfast {
 
-constexpr std::size_t kMaxLanes = 16;
-constexpr std::size_t kAlignment = 64;
-
-template <class T> class Program::Runner {
+template <class T> class SketchProgram::Runner {
 public:
-  Runner(const Program& program, const Rows<T>& rows, const T* scales, const double* weights,
+  Runner(const SketchProgram& program, const Rows<T>& rows, const T* scales, const double* weights,
          T* out)
       : program_(program), loops_(table<T>()), lanes_(static_cast<std::size_t>(loops_.lanes)),
         rows_(rows), scales_(scales), weights_(weights), out_(out) {
@@ -26,15 +21,10 @@ public:
     for (std::size_t b = 0; b < program.capacity_.size(); ++b) {
       starts_.push_back(total);
       // An odd number of cache lines between buffers keeps them off the same cache sets.
-      total += (b == 0 && !loads_input() ? 0 : program.capacity_[b]) * lanes_ + 7 * kAlignment;
+      total += (b == 0 && !loads_input() ? 0 : program.capacity_[b]) * lanes_ + 7 * kLineBytes;
     }
-    memory_.reset(static_cast<T*>(::operator new(total * sizeof(T), std::align_val_t(kAlignment))));
+    memory_ = AlignedBuffer<T>::uninitialised(total);
     spare_.resize(program.n_outputs_);
-    if constexpr (std::is_same_v<T, float>) {
-      twiddles_ = program.twiddles32_.data();
-    } else {
-      twiddles_ = program.twiddles64_.data();
-    }
   }
 
   // Rows [first, first + count), count <= W.
@@ -53,19 +43,9 @@ public:
   }
 
 private:
-  struct Free {
-    void operator()(T* p) const { ::operator delete(p, std::align_val_t(kAlignment)); }
-  };
-
   bool loads_input() const { return !rows_.sparse() || program_.dense_input_; }
-  T* buffer(std::size_t b) { return memory_.get() + starts_[b]; }
-  const T* reals(const Step& step) const {
-    if constexpr (std::is_same_v<T, float>) {
-      return step.reals32.data();
-    } else {
-      return step.reals64.data();
-    }
-  }
+  T* buffer(std::size_t b) { return memory_.data() + starts_[b]; }
+  static const T* reals(const Step& step) { return step.reals.template data<T>(); }
 
   void load_input() {
     T* x = buffer(0);
@@ -79,7 +59,7 @@ private:
       }
       return;
     }
-    const T* pointers[kMaxLanes];
+    const T* pointers[kMostLanes];
     for (std::size_t r = 0; r < lanes_; ++r) { // rows past the end: the last one again
       pointers[r] = rows_.data + (first_ + std::min(r, count_ - 1)) * d;
     }
@@ -116,7 +96,7 @@ private:
   }
 
   void emit(const Step& step) {
-    alignas(kAlignment) T factor[kMaxLanes];
+    alignas(kLineBytes) T factor[kMostLanes];
     if (step.unit) {
       inverse_norms(buffer(step.a), step.n, factor);
     } else {
@@ -126,7 +106,7 @@ private:
       multiply_norms(buffer(step.b), step.first_size, step.first_power, factor);
       multiply_norms(buffer(step.dst), step.second_size, step.second_power, factor);
     }
-    T* pointers[kMaxLanes];
+    T* pointers[kMostLanes];
     for (std::size_t r = 0; r < lanes_; ++r) {
       const std::size_t row = first_ + std::min(r, count_ - 1);
       double weight = step.scale;
@@ -144,7 +124,7 @@ private:
     if (power == 0) {
       return;
     }
-    alignas(kAlignment) T norm[kMaxLanes];
+    alignas(kLineBytes) T norm[kMostLanes];
     loops_.square_sums(block, n, norm);
     for (std::size_t r = 0; r < lanes_; ++r) {
       const T base = std::sqrt(norm[r]);
@@ -189,10 +169,10 @@ private:
       loops_.wht_block(dst, step.n);
       break;
     case Op::Fourier:
-      loops_.fft_block(dst, step.n, twiddles_, step.folded);
+      loops_.fft_block(dst, step.n, program_.twiddles_.template data<T>(), step.folded);
       break;
     case Op::InverseFourier:
-      loops_.ifft_block(dst, step.n, twiddles_);
+      loops_.ifft_block(dst, step.n, program_.twiddles_.template data<T>());
       break;
     case Op::MultiplySpectra:
       loops_.multiply_spectra(dst, buffer(step.a), step.n);
@@ -218,7 +198,7 @@ private:
       std::fill(dst, dst + lanes_, T{1});
       break;
     case Op::Normalise: {
-      alignas(kAlignment) T factor[kMaxLanes];
+      alignas(kLineBytes) T factor[kMostLanes];
       inverse_norms(dst, step.n, factor);
       loops_.scale_lanes(dst, step.n, factor);
       break;
@@ -230,18 +210,17 @@ private:
     }
   }
 
-  const Program& program_;
+  const SketchProgram& program_;
   const Table<T>& loops_;
   std::size_t lanes_;
   const Rows<T>& rows_;
   const T* scales_;
   const double* weights_;
   T* out_;
-  const T* twiddles_ = nullptr;
   std::vector<std::size_t> starts_;
-  std::unique_ptr<T, Free> memory_;
+  AlignedBuffer<T> memory_;
   std::vector<T> spare_; // where lanes past the last row are written
-  alignas(kAlignment) T scale_[kMaxLanes] = {};
+  alignas(kLineBytes) T scale_[kMostLanes] = {};
   std::size_t first_ = 0;
   std::size_t count_ = 0;
 };

@@ -1,5 +1,6 @@
 #include "sketch/projections.hpp"
 
+#include "aligned.hpp"
 #include "parallel.hpp"
 #include "simd/dispatch.hpp"
 
@@ -7,8 +8,6 @@
 #include <atomic>
 #include <bit>
 #include <cstring>
-#include <memory>
-#include <new>
 #include <stdexcept>
 #include <utility>
 
@@ -16,23 +15,8 @@ namespace nkfast {
 
 namespace {
 
-constexpr std::size_t kAlignment = 64;
 // Operations that are worth a thread, at about a quarter of a nanosecond each.
 constexpr std::size_t kWork = 4 * kLeastNanoseconds;
-
-template <class T> class Buffer {
-public:
-  explicit Buffer(std::size_t n)
-      : data_(static_cast<T*>(::operator new(std::max<std::size_t>(n, 1) * sizeof(T),
-                                             std::align_val_t(kAlignment)))) {}
-  T* get() const { return data_.get(); }
-
-private:
-  struct Free {
-    void operator()(T* p) const { ::operator delete(p, std::align_val_t(kAlignment)); }
-  };
-  std::unique_ptr<T, Free> data_;
-};
 
 void check(bool sound, const char* message) {
   if (!sound) {
@@ -167,8 +151,8 @@ void HadamardMap::rows(const Rows<T>& rows, T* out, std::size_t n_threads) const
   const std::size_t dense_work = counts_.size() * length_ * levels / 8 + n_components();
   parallel_for(
       rows.n_rows, n_threads, rows_per_thread(dense_work), [&](std::size_t begin, std::size_t end) {
-        const Buffer<T> transform(length_);
-        T* x = transform.get();
+        auto transform = AlignedBuffer<T>::uninitialised(length_);
+        T* x = transform.data();
         for (std::size_t i = begin; i < end; ++i) {
           const std::size_t first = rows.sparse() ? rows.start(i) : 0;
           const std::size_t last = rows.sparse() ? rows.start(i + 1) : 0;
@@ -220,8 +204,8 @@ void HadamardMap::adjoint(const Rows<T>& rows, T* out, std::size_t n_threads) co
   const std::size_t work = counts_.size() * length_ * 2;
   parallel_for(rows.n_rows, n_threads, rows_per_thread(work),
                [&](std::size_t begin, std::size_t end) {
-                 const Buffer<T> transform(length_);
-                 T* x = transform.get();
+                 auto transform = AlignedBuffer<T>::uninitialised(length_);
+                 T* x = transform.data();
                  for (std::size_t i = begin; i < end; ++i) {
                    T* to = out + i * n_features_;
                    std::fill(to, to + n_features_, T{0});
@@ -269,8 +253,8 @@ bool hadamard_axis(T* x, std::size_t outer, std::size_t n, std::size_t inner, T 
   const std::size_t per_slab = (inner + lanes - 1) / lanes;
   parallel_for(outer * per_slab, n_threads, rows_per_thread(n * lanes / 2),
                [&](std::size_t begin, std::size_t end) {
-                 const Buffer<T> buffer(n * lanes);
-                 T* block = buffer.get();
+                 auto buffer = AlignedBuffer<T>::uninitialised(n * lanes);
+                 T* block = buffer.data();
                  T sum = 0;
                  for (std::size_t task = begin; task < end; ++task) {
                    const std::size_t column = task % per_slab * lanes;

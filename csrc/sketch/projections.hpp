@@ -6,32 +6,14 @@
 // fresh memory, which the kernel has just cleared, through the caches.)
 #pragma once
 
+#include "numbers.hpp"
 #include "sketch/rows.hpp"
 
 #include <cstddef>
 #include <cstdint>
-#include <type_traits>
 #include <vector>
 
 namespace nkfast {
-
-// Numbers in both precisions, converted once.
-class Reals {
-public:
-  explicit Reals(std::vector<double> values)
-      : single_(values.begin(), values.end()), double_(std::move(values)) {}
-  template <class T> const T* data() const {
-    if constexpr (std::is_same_v<T, float>) {
-      return single_.data();
-    } else {
-      return double_.data();
-    }
-  }
-
-private:
-  std::vector<float> single_;
-  std::vector<double> double_;
-};
 
 // S with n_nonzeros entries per column: column j has values[s] at row hashes[s], s in
 // [j * n_nonzeros, (j + 1) * n_nonzeros). Throws invalid_argument for hashes out of range, so that
@@ -53,7 +35,7 @@ private:
   std::size_t n_components_;
   std::size_t n_nonzeros_;
   std::vector<std::int32_t> hashes_;
-  Reals values_;
+  Values values_;
 };
 
 // Blocks of P H D, stacked: block b takes counts[b] entries of H (signs_b * x), x padded to
@@ -76,7 +58,7 @@ private:
   std::size_t length_;                // power of two, at least n_features
   std::vector<std::int64_t> counts_;  // (n_blocks,)
   std::vector<std::int32_t> samples_; // (n_components,), below length
-  Reals signs_;                       // (n_blocks, n_features)
+  Values signs_;                      // (n_blocks, n_features)
   double scale_;
 };
 

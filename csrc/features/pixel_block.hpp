@@ -1,0 +1,71 @@
+// W pixels on their way through a stage.
+#pragma once
+
+#include "aligned.hpp"
+#include "features/pixels.hpp"
+#include "simd/dispatch.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <vector>
+
+namespace nkfast {
+
+// One thread's buffers for a block of pixels, and what is done to vectors in them.
+template <class T> struct PixelBlock {
+  // Numbers of the buffers; powers from kBuffers on.
+  enum { kNngp, kTangent, kLeft, kRight, kSum, kSlope, kProduct, kBuffers };
+
+  const Table<T>& loops;
+  std::size_t lanes;
+  std::vector<T*> buffers;
+  // Of up to two channels: where the vectors are, c, and |v|^2 as it ought to be.
+  T* source[2] = {};
+  double c[2][kMostLanes] = {}, energy[2][kMostLanes] = {};
+
+  PixelBlock(std::size_t widest, std::size_t n_powers)
+      : loops(table<T>()), lanes(static_cast<std::size_t>(loops.lanes)) {
+    const std::size_t size = widest * lanes + 7 * kLineBytes / sizeof(T); // on different cache sets
+    const std::size_t n_buffers = kBuffers + n_powers;
+    memory_ = AlignedBuffer<T>(size * n_buffers);
+    for (std::size_t k = 0; k < n_buffers; ++k) {
+      buffers.push_back(memory_.data() + k * (size / 16 * 16));
+    }
+  }
+
+  // Vectors over the square root of their energy, |v| being what it is.
+  void norm_factors(const T* block, std::size_t n, const double* wanted, T* factor) {
+    alignas(64) T sums[kMostLanes];
+    loops.square_sums(block, n, sums);
+    for (std::size_t r = 0; r < lanes; ++r) {
+      factor[r] =
+          sums[r] > 0 ? static_cast<T>(std::sqrt(wanted[r] / static_cast<double>(sums[r]))) : T{0};
+    }
+  }
+
+  void multiply(const TensorProduct& p, const T* a, std::size_t n_a, const T* b, std::size_t n_b,
+                T* to) {
+    const auto leaf = [&](const T* from, std::size_t n, std::size_t length, const Hash& hash,
+                          T* leaf_block) {
+      std::fill(leaf_block, leaf_block + length * lanes, T{0});
+      loops.count_sketch(from, n, hash.to.data(), hash.signs.template data<T>(), leaf_block);
+      loops.wht_block(leaf_block, length);
+    };
+    leaf(a, n_a, p.length_a, p.hash_a, buffers[kLeft]);
+    leaf(b, n_b, p.length_b, p.hash_b, buffers[kRight]);
+    loops.product(buffers[kLeft], p.take_a.data(), buffers[kRight], p.take_b.data(), p.n,
+                  static_cast<T>(1 / std::sqrt(static_cast<double>(p.n))), to);
+  }
+
+  void normalise(T* block, std::size_t n, const double* wanted) {
+    alignas(64) T factor[kMostLanes];
+    norm_factors(block, n, wanted, factor);
+    loops.scale_lanes(block, n, factor);
+  }
+
+private:
+  AlignedBuffer<T> memory_;
+};
+
+} // namespace nkfast
