@@ -1,6 +1,7 @@
 """The choice of the SIMD level at run time."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -73,6 +74,11 @@ def test_levels_that_cannot_run_here_are_refused():
         assert done.returncode == 1
         assert "ImportError: environment variable NKFAST_SIMD: expected one of" in done.stderr
         assert f"got '{level}', which this" in done.stderr
+
+
+def test_one_file_holds_what_differs_per_instruction_set():
+    for path in [*(ROOT / "csrc/simd").glob("*.inl.hpp"), ROOT / "csrc/simd/kernels.cpp"]:
+        assert not re.search(r"^\s*#\s*(if|el)|\b_mm|\bv\w+q_f\d", path.read_text(), re.M), path
 
 
 @pytest.fixture(scope="module")
