@@ -5,14 +5,12 @@
 #include "kernels/dual.hpp"
 
 #include <stdexcept>
-#include <string>
 #include <utility>
-#include <vector>
 
 namespace nkfast {
 
-inline DualMap dual_map(const std::string& kind, std::vector<double> params,
-                        const Array<double>& left, const Array<double>& right) {
+inline DualMap dual_map(DualKind kind, Reals params, const Array<double>& left,
+                        const Array<double>& right) {
   if (left.ndim() != 2 || right.ndim() != 2) {
     throw std::invalid_argument("left, right: expected 2-D arrays");
   }

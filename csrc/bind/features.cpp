@@ -1,172 +1,150 @@
-// Stages of a PixelProgram come from Python as dicts, whose keys are the members of the structs.
+// Bindings of csrc/features: the records that stages are made of, their builder and the program.
+//
+// Records are made whole, by keyword, and cannot be changed: a missing or unknown field is a
+// TypeError.
 #include "bind/arrays.hpp"
 #include "bind/bind.hpp"
+#include "bind/builders.hpp"
+#include "features/pixel_builder.hpp"
+#include "features/pixel_program.hpp"
 
 #include <pybind11/stl.h>
 
-#include "features/pixels.hpp"
-
 #include <stdexcept>
 #include <string>
+#include <utility>
+#include <vector>
 
 using namespace pybind11::literals;
 
 namespace nkfast {
 namespace {
 
-template <class T> std::vector<T> numbers(const py::handle& from) {
-  const auto array = py::cast<py::array_t<T, py::array::c_style | py::array::forcecast>>(from);
-  return std::vector<T>(array.data(), array.data() + array.size());
+// Arrays of these types, or of those that they hold without loss.
+using IntArray = Array<std::int32_t>;
+using RealArray = Array<double>;
+
+Ints ints(const IntArray& x) { return {x.data(), x.data() + x.size()}; }
+Reals reals(const RealArray& x) { return {x.data(), x.data() + x.size()}; }
+
+void bind_parts(py::module_& m) {
+  py::class_<Hash>(m, "Hash", "Where each feature goes, and its sign.")
+      .def(py::init([](const IntArray& to, const RealArray& signs) {
+             return Hash{ints(to), Values(reals(signs))};
+           }),
+           py::kw_only(), "to"_a, "signs"_a);
+
+  py::class_<PixelLook>(m, "PixelLook", "Which pixel a part sees.")
+      .def(py::init<std::int64_t, std::int64_t, std::int64_t, std::int64_t, bool>(), py::kw_only(),
+           "row_stride"_a, "row_offset"_a, "col_stride"_a, "col_offset"_a, "circular"_a);
+
+  py::class_<PixelPart>(m, "PixelPart", "A field as a channel sees it.")
+      .def(py::init<std::size_t, PixelLook, double, double, Hash>(), py::kw_only(), "field"_a,
+           "look"_a, "scale"_a, "direction"_a, "hashed"_a);
+
+  py::class_<PixelChannel>(m, "PixelChannel", "A sum of parts.")
+      .def(py::init<std::size_t, std::vector<PixelPart>, double, double, Hash>(), py::kw_only(),
+           "n"_a, "parts"_a, "constant"_a, "direction"_a, "hashed"_a);
 }
 
-template <class T> void read(const py::dict& from, const char* key, T& to) {
-  if (from.contains(key)) {
-    to = py::cast<T>(from[key]);
-  }
-}
-void read(const py::dict& from, const char* key, Ints& to) {
-  if (from.contains(key)) {
-    to = numbers<std::int32_t>(from[key]);
-  }
-}
-void read(const py::dict& from, const char* key, Reals& to) {
-  if (from.contains(key)) {
-    to = numbers<double>(from[key]);
-  }
-}
-void read(const py::dict& from, const char* key, Values& to) {
-  if (from.contains(key)) {
-    to = Values(numbers<double>(from[key]));
-  }
+void bind_powers(py::module_& m) {
+  py::class_<TensorProduct>(m, "TensorProduct", "A sketch of a tensor product.")
+      .def(
+          py::init([](std::size_t n, std::size_t length_a, std::size_t length_b, Hash hash_a,
+                      Hash hash_b, const IntArray& take_a, const IntArray& take_b) {
+            return TensorProduct{
+                n,           length_a, length_b, std::move(hash_a), std::move(hash_b), ints(take_a),
+                ints(take_b)};
+          }),
+          py::kw_only(), "n"_a, "length_a"_a, "length_b"_a, "hash_a"_a, "hash_b"_a, "take_a"_a,
+          "take_b"_a);
+
+  py::class_<Monomials>(m, "Monomials", "Entries of a tensor product.")
+      .def(py::init([](const IntArray& take_a, const IntArray& take_b, const RealArray& factors) {
+             return Monomials{ints(take_a), ints(take_b), Values(reals(factors))};
+           }),
+           py::kw_only(), "take_a"_a, "take_b"_a, "factors"_a);
+
+  py::class_<PixelPower>(m, "PixelPower", "A power of a vector from two lower ones.")
+      .def(py::init<std::size_t, std::size_t, std::variant<TensorProduct, Monomials>>(),
+           py::kw_only(), "a"_a, "b"_a, "how"_a);
 }
 
-Hash to_hash(const py::handle& from) {
-  const auto pair = py::cast<py::tuple>(from);
-  return {numbers<std::int32_t>(pair[0]), Values(numbers<double>(pair[1]))};
-}
-void read(const py::dict& from, const char* key, Hash& to) {
-  if (from.contains(key)) {
-    to = to_hash(from[key]);
-  }
-}
-void read(const py::dict& from, const char* key, std::vector<Hash>& to) {
-  if (from.contains(key)) {
-    for (const py::handle& one : py::cast<py::list>(from[key])) {
-      to.push_back(to_hash(one));
-    }
-  }
+void bind_activation(py::module_& m) {
+  py::class_<HermiteGrid>(m, "HermiteGrid", "Hermite coefficients at standard deviations.")
+      .def(py::init([](double first, double step, std::size_t n, std::size_t order, double growth,
+                       const RealArray& rows, const RealArray& at_zero, const RealArray& reference,
+                       double share) {
+             return HermiteGrid{.first = first,
+                                .step = step,
+                                .n = n,
+                                .order = order,
+                                .growth = growth,
+                                .rows = reals(rows),
+                                .at_zero = reals(at_zero),
+                                .reference = reals(reference),
+                                .share = share};
+           }),
+           py::kw_only(), "first"_a, "step"_a, "n"_a, "order"_a, "growth"_a, "rows"_a, "at_zero"_a,
+           "reference"_a, "share"_a);
+
+  py::class_<SharedTangent>(m, "SharedTangent", "Tangent features from the NNGP kernel's.")
+      .def(py::init<std::size_t, std::vector<Hash>>(), py::kw_only(), "n"_a, "sums"_a);
+
+  py::class_<OwnTangent>(m, "OwnTangent", "Tangent features times those of the derivative.")
+      .def(py::init<std::size_t, std::size_t, std::vector<Hash>, TensorProduct, Hash, Hash, Hash,
+                    Hash, double, double>(),
+           py::kw_only(), "n"_a, "n_slope"_a, "slope_sums"_a, "product"_a, "from_product"_a,
+           "from_tangent"_a, "from_slope"_a, "from_nngp"_a, "direction_tangent"_a,
+           "direction_nngp"_a);
+
+  py::class_<PixelActivation>(m, "PixelActivation", "Features of the kernels behind an activation.")
+      .def(py::init<std::size_t, HermiteGrid, std::vector<PixelPower>, std::size_t,
+                    std::vector<Hash>, bool,
+                    std::variant<std::monostate, SharedTangent, OwnTangent>>(),
+           py::kw_only(), "degree"_a, "table"_a, "powers"_a, "n"_a, "sums"_a, "merged"_a,
+           "tangent"_a);
 }
 
-PixelPart part(const py::dict& from) {
-  PixelPart part;
-  read(from, "field", part.field);
-  read(from, "scale", part.scale);
-  read(from, "direction", part.direction);
-  read(from, "hash", part.hash);
-  read(from, "row_stride", part.look.row_stride);
-  read(from, "row_offset", part.look.row_offset);
-  read(from, "col_stride", part.look.col_stride);
-  read(from, "col_offset", part.look.col_offset);
-  read(from, "circular", part.look.circular);
-  return part;
+void bind_stages(py::module_& m) {
+  py::class_<PixelStage>(m, "PixelStage", "Channels, an activation or None, and their fields.")
+      .def(py::init<std::vector<PixelChannel>, std::optional<PixelActivation>,
+                    std::vector<std::size_t>>(),
+           py::kw_only(), "channels"_a, "activation"_a.none(true), "stores"_a);
+
+  py::class_<HadamardSample>(m, "HadamardSample", "Entries of a transform of a hashed vector.")
+      .def(py::init([](std::size_t length, Hash hash, const IntArray& take) {
+             return HadamardSample{length, std::move(hash), ints(take)};
+           }),
+           py::kw_only(), "length"_a, "hashed"_a, "take"_a);
+
+  py::class_<PixelOutput>(m, "PixelOutput", "The features of an image.")
+      .def(py::init<std::size_t, bool, std::size_t, std::optional<HadamardSample>>(), py::kw_only(),
+           "field"_a, "scalar"_a, "n"_a, "sample"_a.none(true));
 }
 
-PixelChannel channel(const py::dict& from) {
-  PixelChannel channel;
-  read(from, "n", channel.n);
-  read(from, "constant", channel.constant);
-  read(from, "direction", channel.direction);
-  read(from, "hash", channel.hash);
-  for (const py::handle& one : py::cast<py::list>(from["parts"])) {
-    channel.parts.push_back(part(py::cast<py::dict>(one)));
-  }
-  return channel;
-}
-
-void read(const py::dict& from, const char* key, TensorProduct& to) {
-  if (from.contains(key)) {
-    const auto given = py::cast<py::dict>(from[key]);
-    read(given, "n", to.n);
-    read(given, "length_a", to.length_a);
-    read(given, "length_b", to.length_b);
-    read(given, "hash_a", to.hash_a);
-    read(given, "hash_b", to.hash_b);
-    read(given, "take_a", to.take_a);
-    read(given, "take_b", to.take_b);
-  }
-}
-
-PixelPower power(const py::dict& from) {
-  PixelPower power;
-  read(from, "a", power.a);
-  read(from, "b", power.b);
-  read(from, "factors", power.factors);
-  read(from, "product", power.product);
-  return power;
-}
-
-HermiteTable hermite_table(const py::dict& from) {
-  HermiteTable table;
-  read(from, "first", table.first);
-  read(from, "step", table.step);
-  read(from, "n", table.n);
-  read(from, "order", table.order);
-  read(from, "growth", table.growth);
-  read(from, "rows", table.rows);
-  read(from, "at_zero", table.at_zero);
-  read(from, "reference", table.reference);
-  read(from, "share", table.share);
-  return table;
-}
-
-PixelActivation activation(const py::dict& from) {
-  PixelActivation f;
-  f.table = hermite_table(py::cast<py::dict>(from["table"]));
-  for (const py::handle& one : py::cast<py::list>(from["powers"])) {
-    f.powers.push_back(power(py::cast<py::dict>(one)));
-  }
-  read(from, "alias", f.alias);
-  read(from, "merged", f.merged);
-  read(from, "degree", f.degree);
-  read(from, "n", f.n);
-  read(from, "n_slope", f.n_slope);
-  read(from, "n_tangent", f.n_tangent);
-  read(from, "sums", f.sums);
-  read(from, "slope_sums", f.slope_sums);
-  read(from, "tangent_sums", f.tangent_sums);
-  read(from, "product", f.product);
-  read(from, "from_product", f.from_product);
-  read(from, "from_tangent", f.from_tangent);
-  read(from, "from_slope", f.from_slope);
-  read(from, "from_nngp", f.from_nngp);
-  read(from, "direction_tangent", f.direction_tangent);
-  read(from, "direction_nngp", f.direction_nngp);
-  return f;
-}
-
-void add_stage(PixelProgram& program, const py::dict& from) {
-  PixelStage stage;
-  for (const py::handle& one : py::cast<py::list>(from["channels"])) {
-    stage.channels.push_back(channel(py::cast<py::dict>(one)));
-  }
-  read(from, "stores", stage.stores);
-  if (from.contains("activation")) {
-    stage.activation =
-        std::make_unique<PixelActivation>(activation(py::cast<py::dict>(from["activation"])));
-  }
-  program.add_stage(std::move(stage));
-}
-
-void finish(PixelProgram& program, const py::dict& from) {
-  PixelOutput output;
-  read(from, "field", output.field);
-  read(from, "scale", output.scale);
-  read(from, "scalar", output.scalar);
-  read(from, "n", output.n);
-  read(from, "length", output.length);
-  read(from, "hash", output.hash);
-  read(from, "take", output.take);
-  program.finish(std::move(output));
+void bind_builder(py::module_& m) {
+  using B = PixelBuilder;
+  py::class_<Turns<B>>(m, "PixelBuilder", "Puts a PixelProgram together, stage by stage.")
+      .def(py::init<>())
+      .def("add_field", in_turn(&B::add_field), py::kw_only(), "height"_a, "width"_a, "n"_a,
+           "halo_rows"_a, "halo_cols"_a)
+      .def("add_stage", in_turn(&B::add_stage), "stage"_a)
+      .def(
+          "add_pool",
+          [](Turns<B>& self, std::size_t source, std::size_t target,
+             std::pair<std::size_t, std::size_t> window,
+             std::pair<std::size_t, std::size_t> strides) {
+            const PixelPool pool{.from = source,
+                                 .to = target,
+                                 .rows = window.first,
+                                 .cols = window.second,
+                                 .row_stride = strides.first,
+                                 .col_stride = strides.second};
+            self.take([&](B& builder) { builder.add_pool(pool); });
+          },
+          py::kw_only(), "source"_a, "target"_a, "window"_a, "strides"_a)
+      .def("finish", in_turn(&B::finish), "output"_a);
 }
 
 template <class T> void bind_run(py::class_<PixelProgram>& program) {
@@ -191,21 +169,14 @@ template <class T> void bind_run(py::class_<PixelProgram>& program) {
 } // namespace
 
 void bind_features(py::module_& m) {
+  bind_parts(m);
+  bind_powers(m);
+  bind_activation(m);
+  bind_stages(m);
+  bind_builder(m);
+
   py::class_<PixelProgram> program(m, "PixelProgram", "Features of images, pixel by pixel.");
-  program.def(py::init<>())
-      .def("add_field", &PixelProgram::add_field, "height"_a, "width"_a, "n"_a, "halo_rows"_a,
-           "halo_cols"_a)
-      .def("add_stage", &add_stage, "stage"_a)
-      .def(
-          "add_pool",
-          [](PixelProgram& self, std::size_t from, std::size_t to,
-             std::pair<std::size_t, std::size_t> window,
-             std::pair<std::size_t, std::size_t> strides) {
-            self.add_pool({from, to, window.first, window.second, strides.first, strides.second});
-          },
-          "source"_a, "target"_a, "window"_a, "strides"_a)
-      .def("finish", &finish, "output"_a)
-      .def_property_readonly("n_inputs", &PixelProgram::n_inputs)
+  program.def_property_readonly("n_inputs", &PixelProgram::n_inputs)
       .def_property_readonly("n_outputs", &PixelProgram::n_outputs)
       .def_property_readonly("bytes_per_thread", &PixelProgram::bytes);
   bind_run<float>(program);

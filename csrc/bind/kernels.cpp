@@ -1,9 +1,11 @@
 // Bindings of csrc/kernels: dual maps, and exact kernels of rows.
 #include "bind/arrays.hpp"
 #include "bind/bind.hpp"
+#include "bind/builders.hpp"
 #include "bind/dual_map.hpp"
 #include "kernels/dense.hpp"
 
+#include <pybind11/native_enum.h>
 #include <pybind11/stl.h>
 
 #include <cstdint>
@@ -34,7 +36,7 @@ T* place(py::array& out, py::ssize_t rows, py::ssize_t cols, const char* name, s
 }
 
 template <class T>
-Target<T> target(MaybeArray& out, MaybeArray& mirror, const std::optional<Array<double>>& diagonal,
+Target<T> target(MaybeArray out, MaybeArray mirror, const std::optional<Array<double>>& diagonal,
                  py::ssize_t rows, py::ssize_t cols, bool symmetric) {
   Target<T> to;
   if (!out) {
@@ -63,7 +65,8 @@ struct Destination {
 
 template <class T, class Source>
 std::size_t run_into(const KernelProgram& program, const Source& source, double scale,
-                     py::ssize_t rows, py::ssize_t cols, Destination& to, std::size_t n_threads) {
+                     py::ssize_t rows, py::ssize_t cols, const Destination& to,
+                     std::size_t n_threads) {
   const auto nngp = target<T>(to.nngp, to.nngp_mirror, to.nngp_diagonal, rows, cols, to.symmetric);
   const auto ntk = target<T>(to.ntk, to.ntk_mirror, to.ntk_diagonal, rows, cols, to.symmetric);
   const Extent extent{static_cast<std::size_t>(rows), static_cast<std::size_t>(cols), to.symmetric};
@@ -73,7 +76,7 @@ std::size_t run_into(const KernelProgram& program, const Source& source, double 
 
 template <class Source>
 std::size_t run_kernels(const KernelProgram& program, const Source& source, double scale,
-                        py::ssize_t rows, py::ssize_t cols, Destination& to,
+                        py::ssize_t rows, py::ssize_t cols, const Destination& to,
                         std::size_t n_threads) {
   if (to.symmetric && rows != cols) {
     throw std::invalid_argument("symmetric: expected as many rows as columns");
@@ -89,7 +92,7 @@ template <class X> void bind_points(py::class_<KernelProgram>& program) {
   program.def(
       "run_points",
       [](const KernelProgram& self, const Array<X>& x, const Array<X>& z, double scale,
-         Destination& to, std::size_t n_threads) {
+         const Destination& to, std::size_t n_threads) {
         if (x.ndim() != 2 || z.ndim() != 2 || x.shape(1) != z.shape(1)) {
           throw std::invalid_argument("X, Z: expected 2-D arrays of as many columns");
         }
@@ -102,11 +105,26 @@ template <class X> void bind_points(py::class_<KernelProgram>& program) {
 } // namespace
 
 void bind_kernels(py::module_& m) {
+  py::native_enum<DualKind>(m, "DualKind", "enum.Enum", "Dual maps that the core evaluates.")
+      .value("RECTIFIER", kRectifier)
+      .value("SIGN", kSign)
+      .value("RECTIFIED_POWER", kRectifiedPower)
+      .value("ASIN", kAsin)
+      .value("GELU", kGelu)
+      .value("EXP", kExp)
+      .value("SIN", kSin)
+      .value("GAUSSIAN", kGaussian)
+      .value("EXP_NORMALIZED", kExpNormalized)
+      .value("GABOR", kGabor)
+      .value("SERIES", kSeries)
+      .value("TABLE", kTable)
+      .value("PIECEWISE", kPiecewise)
+      .finalize();
+
   m.def(
       "dual_map",
-      [](const std::string& kind, std::vector<double> params, const Array<double>& left,
-         const Array<double>& right, Array<double>& k, std::optional<Array<double>>& theta,
-         std::size_t n_threads) {
+      [](DualKind kind, Reals params, const Array<double>& left, const Array<double>& right,
+         Array<double>& k, std::optional<Array<double>>& theta, std::size_t n_threads) {
         const DualMap map = dual_map(kind, std::move(params), left, right);
         check_shape(k, {left.shape(0), right.shape(0)}, "k");
         if (theta) {
@@ -132,34 +150,40 @@ void bind_kernels(py::module_& m) {
                                 std::move(ntk_diagonal),
                                 symmetric};
            }),
-           "nngp"_a.none(true), "ntk"_a.none(true), "nngp_mirror"_a.none(true) = py::none(),
-           "ntk_mirror"_a.none(true) = py::none(), "nngp_diagonal"_a.none(true) = py::none(),
-           "ntk_diagonal"_a.none(true) = py::none(), "symmetric"_a = false);
+           py::kw_only(), "nngp"_a.none(true), "ntk"_a.none(true),
+           "nngp_mirror"_a.none(true) = py::none(), "ntk_mirror"_a.none(true) = py::none(),
+           "nngp_diagonal"_a.none(true) = py::none(), "ntk_diagonal"_a.none(true) = py::none(),
+           "symmetric"_a = false);
 
-  py::class_<KernelProgram> program(m, "KernelProgram", "The layers of a network, for kernels.");
-  program.def(py::init<>())
-      .def("affine", &KernelProgram::affine, "w2"_a, "b2"_a)
+  using B = KernelBuilder;
+  py::class_<Turns<B>>(m, "KernelBuilder", "Puts a KernelProgram together, layer by layer.")
+      .def(py::init<>())
+      .def("affine", in_turn(&B::affine), "w2"_a, "b2"_a)
       .def(
           "activation",
-          [](KernelProgram& self, const std::string& kind, std::vector<double> params,
-             const Array<double>& left, const Array<double>& right) {
-            self.activation(dual_map(kind, std::move(params), left, right));
+          [](Turns<B>& self, DualKind kind, Reals params, const Array<double>& left,
+             const Array<double>& right) {
+            DualMap map = dual_map(kind, std::move(params), left, right);
+            self.take([&](B& builder) { builder.activation(std::move(map)); });
           },
           "kind"_a, "params"_a, "left"_a.noconvert(), "right"_a.noconvert())
-      .def("push", &KernelProgram::push)
-      .def("add", &KernelProgram::add)
-      .def("be_single", &KernelProgram::be_single)
-      .def(
-          "run_products",
-          [](const KernelProgram& self, const Array<double>& products, double scale,
-             Destination& to, std::size_t n_threads) {
-            if (products.ndim() != 2) {
-              throw std::invalid_argument("products: expected a 2-D array");
-            }
-            const GivenProducts given{products.data(), products.shape(1)};
-            run_kernels(self, given, scale, products.shape(0), products.shape(1), to, n_threads);
-          },
-          "products"_a.noconvert(), "scale"_a, "to"_a, "n_threads"_a);
+      .def("push", in_turn(&B::push))
+      .def("add", in_turn(&B::add))
+      .def("be_single", in_turn(&B::be_single))
+      .def("finish", in_turn(&B::finish));
+
+  py::class_<KernelProgram> program(m, "KernelProgram", "The layers of a network, for kernels.");
+  program.def(
+      "run_products",
+      [](const KernelProgram& self, const Array<double>& products, double scale,
+         const Destination& to, std::size_t n_threads) {
+        if (products.ndim() != 2) {
+          throw std::invalid_argument("products: expected a 2-D array");
+        }
+        const GivenProducts given{products.data(), products.shape(1)};
+        run_kernels(self, given, scale, products.shape(0), products.shape(1), to, n_threads);
+      },
+      "products"_a.noconvert(), "scale"_a, "to"_a, "n_threads"_a);
   bind_points<float>(program);
   bind_points<double>(program);
 }

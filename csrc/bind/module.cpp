@@ -20,7 +20,10 @@ std::string compiler() {
 
 } // namespace
 
-// The core keeps no state that changes after import, so it needs no GIL to guard it.
+// No GIL is needed: programs and records never change once they are made; builders change, but make
+// threads take turns (bind/builders.hpp); the SIMD level is chosen here, once; and the threads of
+// parallel.hpp are handed out by an atomic flag. Arrays belong to the caller: as with NumPy, nobody
+// may change one that is being read, or give one output to two calls.
 PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   nkfast::kernels(); // choose the SIMD level now, so that a bad NKFAST_SIMD fails at import
 

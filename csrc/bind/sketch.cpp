@@ -1,10 +1,11 @@
 // Bindings of csrc/sketch: programs, hashings, transforms, norms.
 #include "bind/arrays.hpp"
 #include "bind/bind.hpp"
+#include "bind/builders.hpp"
 
 #include <pybind11/stl.h>
 
-#include "simd/dispatch.hpp"
+#include "sketch/builder.hpp"
 #include "sketch/norms.hpp"
 #include "sketch/program.hpp"
 #include "sketch/projections.hpp"
@@ -201,29 +202,33 @@ Array<double> weights_of_norms(const Array<double>& norms, const Array<double>& 
 } // namespace
 
 void bind_sketch(py::module_& m) {
-  py::class_<SketchProgram> program(m, "Program", "A sketch: steps over blocks of rows.");
-  program.def(py::init<std::size_t>(), "n_features"_a)
-      .def_property_readonly("n_features", &SketchProgram::n_features)
-      .def_property_readonly("n_outputs", &SketchProgram::n_outputs)
-      .def_property_readonly("n_weights", &SketchProgram::n_weights)
-      .def("count_sketch", &SketchProgram::count_sketch, "src"_a, "dst"_a, "width"_a, "hashes"_a,
+  using B = SketchBuilder;
+  py::class_<Turns<B>>(m, "SketchBuilder", "Puts a SketchProgram together, step by step.")
+      .def(py::init<std::size_t>(), "n_features"_a)
+      .def("count_sketch", in_turn(&B::count_sketch), "src"_a, "dst"_a, "width"_a, "hashes"_a,
            "signs"_a)
-      .def("add_constant", &SketchProgram::add_constant, "buffer"_a, "index"_a, "value"_a)
-      .def("hadamard", &SketchProgram::hadamard, "buffer"_a)
-      .def("fourier", &SketchProgram::fourier, "buffer"_a)
-      .def("inverse_fourier", &SketchProgram::inverse_fourier, "buffer"_a)
-      .def("multiply_spectra", &SketchProgram::multiply_spectra, "dst"_a, "src"_a)
-      .def("product", &SketchProgram::product, "a"_a, "i"_a, "b"_a, "j"_a, "scale"_a, "dst"_a)
-      .def("weighted_product", &SketchProgram::weighted_product, "a"_a, "i"_a, "b"_a, "j"_a,
+      .def("add_constant", in_turn(&B::add_constant), "buffer"_a, "index"_a, "value"_a)
+      .def("hadamard", in_turn(&B::hadamard), "buffer"_a)
+      .def("fourier", in_turn(&B::fourier), "buffer"_a)
+      .def("inverse_fourier", in_turn(&B::inverse_fourier), "buffer"_a)
+      .def("multiply_spectra", in_turn(&B::multiply_spectra), "dst"_a, "src"_a)
+      .def("product", in_turn(&B::product), "a"_a, "i"_a, "b"_a, "j"_a, "scale"_a, "dst"_a)
+      .def("weighted_product", in_turn(&B::weighted_product), "a"_a, "i"_a, "b"_a, "j"_a,
            "factors"_a, "dst"_a)
-      .def("gather", &SketchProgram::gather, "src"_a, "i"_a, "scale"_a, "dst"_a)
-      .def("one", &SketchProgram::one, "dst"_a)
-      .def("normalise", &SketchProgram::normalise, "buffer"_a)
-      .def("linear", &SketchProgram::linear, "src"_a, "matrix"_a, "dst"_a)
-      .def("recurrence", &SketchProgram::recurrence, "src"_a, "n"_a, "a"_a, "b"_a, "c"_a, "dst"_a)
-      .def("emit", &SketchProgram::emit, "buffer"_a, "n"_a, "scale"_a, "weight"_a, "unit"_a)
-      .def("emit_part", &SketchProgram::emit_part, "buffer"_a, "n"_a, "scale"_a, "weight"_a,
-           "first"_a, "i"_a, "second"_a, "j"_a);
+      .def("gather", in_turn(&B::gather), "src"_a, "i"_a, "scale"_a, "dst"_a)
+      .def("one", in_turn(&B::one), "dst"_a)
+      .def("normalise", in_turn(&B::normalise), "buffer"_a)
+      .def("linear", in_turn(&B::linear), "src"_a, "matrix"_a, "dst"_a)
+      .def("recurrence", in_turn(&B::recurrence), "src"_a, "n"_a, "a"_a, "b"_a, "c"_a, "dst"_a)
+      .def("emit", in_turn(&B::emit), "buffer"_a, "n"_a, "scale"_a, "weight"_a, "unit"_a)
+      .def("emit_part", in_turn(&B::emit_part), "buffer"_a, "n"_a, "scale"_a, "weight"_a, "first"_a,
+           "i"_a, "second"_a, "j"_a)
+      .def("finish", in_turn(&B::finish));
+
+  py::class_<SketchProgram> program(m, "SketchProgram", "A sketch: steps over blocks of rows.");
+  program.def_property_readonly("n_features", &SketchProgram::n_features)
+      .def_property_readonly("n_outputs", &SketchProgram::n_outputs)
+      .def_property_readonly("n_weights", &SketchProgram::n_weights);
 
   bind_dense<float>(m, program);
   bind_dense<double>(m, program);

@@ -11,7 +11,7 @@
 // typical pixel and, as "rests", along its derivatives by s and by c, with the exact norm.
 #pragma once
 
-#include "features/pixels.hpp"
+#include "features/pixel_stages.hpp"
 
 #include <algorithm>
 #include <array>
@@ -26,9 +26,9 @@ public:
   static constexpr std::size_t kMost = kMaxDegree + 1 + kRests; // weights
 
   explicit HermiteWeights(const PixelActivation& activation)
-      : table_(activation.table), degree_(activation.degree), alias_(activation.alias),
-        merged_(activation.merged), binomials_((table_.order + 1) * (degree_ + 1)),
-        row_(2 * table_.order + 4) {
+      : table_(activation.table), degree_(activation.degree),
+        shared_(activation.shared() != nullptr), merged_(activation.merged),
+        binomials_((table_.order + 1) * (degree_ + 1)), row_(2 * table_.order + 4) {
     for (std::size_t l = 0; l <= table_.order; ++l) {
       double value = 1;
       for (std::size_t j = 0; j <= std::min(l, degree_); ++j) {
@@ -40,8 +40,8 @@ public:
   }
 
   // Of a pixel (c, v), energy = |v|^2: those of the function in out[j * lanes], the rests behind
-  // that of the highest degree, and of its derivative, or, if alias, of the tangent kernel, in
-  // slope[j * lanes]. null: not wanted.
+  // that of the highest degree, and of its derivative, or, if it shares the features before, of the
+  // tangent kernel, in slope[j * lanes]. null: not wanted.
   void operator()(double c, double energy, double* out, double* slope, std::size_t lanes) {
     const double variance = c * c + energy;
     const double s = std::sqrt(variance);
@@ -77,7 +77,7 @@ private:
       squares[1][l] = b[l] * b[l];
       signs[1][l] = b[l] * reference[q + 1 + l];
     }
-    if (alias_) {
+    if (shared_) {
       for (std::size_t l = 0; l <= q; ++l) {
         squares[1][l] = merged_ * squares[0][l] + (l > 0 ? variance * b[l - 1] * b[l - 1] : 0);
         signs[1][l] = signs[0][l] * (static_cast<double>(l) + merged_);
@@ -216,9 +216,9 @@ private:
     row_[2 * q + 3] = std::max(row_[2 * q + 3], 0.0);
   }
 
-  const HermiteTable& table_;
+  const HermiteGrid& table_;
   std::size_t degree_;
-  bool alias_;
+  bool shared_;
   double merged_;
   Reals binomials_;
   Reals row_;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <variant>
 #include <vector>
 
 namespace nkfast {
@@ -15,10 +16,12 @@ template <class T> class PixelActivationRunner {
 public:
   explicit PixelActivationRunner(PixelBlock<T>& block) : block_(block) {}
 
-  // The channels of a block, of n and n_tangent features, into those of the new kernels; tangent:
-  // both are wanted.
-  void run(const PixelActivation& f, HermiteWeights& weights, std::size_t n, std::size_t n_tangent,
-           bool tangent) {
+  // The channels of a block, of n and n_tangent features, into those of the new kernels.
+  void run(const PixelActivation& f, HermiteWeights& weights, std::size_t n,
+           std::size_t n_tangent) {
+    const SharedTangent* shared = f.shared();
+    const OwnTangent* own = f.own();
+    const bool tangent = shared != nullptr || own != nullptr;
     double one[kMostLanes];
     std::fill(one, one + kMostLanes, 1.0);
     powers_.assign(1, block_.buffers[Block::kNngp]);
@@ -31,21 +34,21 @@ public:
     }
     for (std::size_t k = 0; k < f.powers.size(); ++k) {
       const PixelPower& power = f.powers[k];
-      const TensorProduct& p = power.product;
-      const auto length = [&](std::size_t l) { return l == 0 ? n : f.powers[l - 1].product.n; };
+      const auto length = [&](std::size_t l) { return l == 0 ? n : f.powers[l - 1].n(); };
       T* to = block_.buffers[Block::kBuffers + k];
-      if (power.factors.size() > 0) {
-        block_.loops.weighted_product(powers_[power.a], p.take_a.data(), powers_[power.b],
-                                      p.take_b.data(), p.n, power.factors.template data<T>(), to);
+      if (const auto* m = std::get_if<Monomials>(&power.how)) {
+        block_.loops.weighted_product(powers_[power.a], m->take_a.data(), powers_[power.b],
+                                      m->take_b.data(), power.n(), m->factors.template data<T>(),
+                                      to);
       } else {
-        block_.multiply(p, powers_[power.a], length(power.a), powers_[power.b], length(power.b),
-                        to);
-        block_.normalise(to, p.n, one);
+        block_.multiply(std::get<TensorProduct>(power.how), powers_[power.a], length(power.a),
+                        powers_[power.b], length(power.b), to);
+        block_.normalise(to, power.n(), one);
       }
       powers_.push_back(to);
     }
-    if (tangent && f.alias) {
-      add_up(f.tangent_sums, slope, f.n_tangent, block_.buffers[Block::kProduct]);
+    if (shared != nullptr) {
+      add_up(shared->sums, slope, shared->n, block_.buffers[Block::kProduct]);
       for (std::size_t r = 0; r < block_.lanes; ++r) {
         block_.c[1][r] = slope[r];
         block_.energy[1][r] = energy_of(slope, f.degree, r);
@@ -58,8 +61,8 @@ public:
       block_.energy[0][r] = energy_of(value, f.degree, r);
     }
     block_.source[0] = block_.buffers[Block::kSum];
-    if (tangent && !f.alias) {
-      multiply_tangent(f, n_tangent, slope);
+    if (own != nullptr) {
+      multiply_tangent(f, *own, n_tangent, slope);
     }
   }
 
@@ -67,21 +70,22 @@ private:
   using Block = PixelBlock<T>;
 
   // (d, y) times the features (c, z) of the derivative: d c, d z, c y and the product of y and z.
-  void multiply_tangent(const PixelActivation& f, std::size_t n, const double* slope) {
+  void multiply_tangent(const PixelActivation& f, const OwnTangent& own, std::size_t n,
+                        const double* slope) {
     alignas(64) T by_scalar[kMostLanes] = {}, by_slope[kMostLanes] = {}, whole[kMostLanes] = {},
                   old[kMostLanes] = {};
     double energies[kMostLanes] = {};
     T *y = block_.buffers[Block::kTangent], *z = block_.buffers[Block::kSlope],
       *to = block_.buffers[Block::kNngp];
     block_.normalise(y, n, block_.energy[1]);
-    add_up(f.slope_sums, slope, f.n_slope, z);
+    add_up(own.slope_sums, slope, own.n_slope, z);
     for (std::size_t r = 0; r < block_.lanes; ++r) {
       energies[r] = energy_of(slope, f.degree, r);
     }
-    block_.normalise(z, f.n_slope, energies);
-    block_.multiply(f.product, y, n, z, f.n_slope, block_.buffers[Block::kProduct]);
-    std::fill(to, to + f.n_tangent * block_.lanes, T{0});
-    norm_to(f, energies, whole);
+    block_.normalise(z, own.n_slope, energies);
+    block_.multiply(own.product, y, n, z, own.n_slope, block_.buffers[Block::kProduct]);
+    std::fill(to, to + own.n * block_.lanes, T{0});
+    norm_to(own, energies, whole);
     double rest[kMostLanes] = {};
     for (std::size_t r = 0; r < block_.lanes; ++r) {
       const double d = block_.c[1][r], c = slope[r], y2 = block_.energy[1][r], z2 = energies[r];
@@ -90,32 +94,32 @@ private:
       block_.energy[1][r] = y2 * z2 + y2 * c * c + z2 * d * d;
       block_.c[1][r] = d * c;
       if (f.merged) {
-        const double along = f.direction_tangent * d * c + f.direction_nngp * block_.c[0][r];
-        rest[r] = f.direction_tangent * block_.c[0][r] - f.direction_nngp * d * c;
+        const double along = own.direction_tangent * d * c + own.direction_nngp * block_.c[0][r];
+        rest[r] = own.direction_tangent * block_.c[0][r] - own.direction_nngp * d * c;
         block_.c[1][r] = along;
         block_.energy[1][r] += block_.energy[0][r] + rest[r] * rest[r];
       }
     }
-    add(f.from_product, block_.buffers[Block::kProduct], f.product.n, whole, to);
-    add(f.from_tangent, y, n, by_scalar, to);
-    add(f.from_slope, z, f.n_slope, by_slope, to);
+    add(own.from_product, block_.buffers[Block::kProduct], own.product.n, whole, to);
+    add(own.from_tangent, y, n, by_scalar, to);
+    add(own.from_slope, z, own.n_slope, by_slope, to);
     if (f.merged) {
       block_.norm_factors(block_.source[0], f.n, block_.energy[0], old);
-      add(f.from_nngp, block_.source[0], f.n, old, to);
-      T* cell = to + static_cast<std::size_t>(f.from_nngp.to[f.n]) * block_.lanes;
+      add(own.from_nngp, block_.source[0], f.n, old, to);
+      T* cell = to + static_cast<std::size_t>(own.from_nngp.to[f.n]) * block_.lanes;
       for (std::size_t r = 0; r < block_.lanes; ++r) {
-        cell[r] += static_cast<T>(rest[r]) * f.from_nngp.signs.template data<T>()[f.n];
+        cell[r] += static_cast<T>(rest[r]) * own.from_nngp.signs.template data<T>()[f.n];
       }
     }
     block_.source[1] = to;
   }
 
-  void norm_to(const PixelActivation& f, const double* energies, T* factor) {
+  void norm_to(const OwnTangent& own, const double* energies, T* factor) {
     double wanted[kMostLanes] = {};
     for (std::size_t r = 0; r < block_.lanes; ++r) {
       wanted[r] = block_.energy[1][r] * energies[r];
     }
-    block_.norm_factors(block_.buffers[Block::kProduct], f.product.n, wanted, factor);
+    block_.norm_factors(block_.buffers[Block::kProduct], own.product.n, wanted, factor);
   }
 
   void add(const Hash& hash, const T* from, std::size_t n, const T* weight, T* to) {

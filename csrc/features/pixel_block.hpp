@@ -2,7 +2,7 @@
 #pragma once
 
 #include "aligned.hpp"
-#include "features/pixels.hpp"
+#include "features/pixel_stages.hpp"
 #include "simd/dispatch.hpp"
 
 #include <algorithm>

@@ -5,8 +5,8 @@
 #include "features/hermite.hpp"
 #include "features/pixel_activation.hpp"
 #include "features/pixel_block.hpp"
+#include "features/pixel_program.hpp"
 #include "features/pixel_views.hpp"
-#include "features/pixels.hpp"
 #include "simd/dispatch.hpp"
 
 #include <algorithm>
@@ -16,27 +16,27 @@
 
 namespace nkfast {
 
-template <class T> class PixelProgram::Runner {
+template <class T> class PixelRunner {
 public:
-  explicit Runner(const PixelProgram& program)
-      : program_(program), memory_(program.field_size_),
+  explicit PixelRunner(const PixelParts& program)
+      : program_(program), memory_(program.field_size),
         block_(widest(program), most_powers(program)), activation_(block_) {
-    for (const PixelStage& stage : program.stages_) {
+    for (const PixelStage& stage : program.stages) {
       weights_.emplace_back();
       if (stage.activation) {
         weights_.back().emplace(*stage.activation);
       }
-      visits_.push_back(PixelVisits<T>(stage, program.fields_, block_.lanes));
+      visits_.push_back(PixelVisits<T>(stage, program.fields, block_.lanes));
     }
   }
 
   void image(const T* x, T* out) {
     load(x);
-    for (const Step& step : program_.steps_) {
+    for (const PixelParts::Step& step : program_.steps) {
       if (step.is_pool) {
-        pool(program_.pools_[step.index]);
+        pool(program_.pools[step.index]);
       } else {
-        run(program_.stages_[step.index], step.index);
+        run(program_.stages[step.index], step.index);
       }
     }
     emit(out);
@@ -46,44 +46,52 @@ private:
   using Block = PixelBlock<T>;
 
   // The longest vector that a buffer of a block holds.
-  static std::size_t widest(const PixelProgram& program) {
-    std::size_t n = program.output_.length;
-    for (const PixelField& field : program.fields_) {
+  static std::size_t widest(const PixelParts& program) {
+    std::size_t n = program.output.sample ? program.output.sample->length : 0;
+    for (const PixelField& field : program.fields) {
       n = std::max(n, field.n + 2);
     }
     const auto include = [&](const TensorProduct& p) {
       n = std::max({n, p.n, p.length_a, p.length_b});
     };
-    for (const PixelStage& stage : program.stages_) {
+    for (const PixelStage& stage : program.stages) {
       for (const PixelChannel& channel : stage.channels) {
         n = std::max(n, channel.n);
       }
       if (stage.activation) {
         const PixelActivation& f = *stage.activation;
-        n = std::max({n, f.n, f.n_slope, f.n_tangent});
-        include(f.product);
+        n = std::max(n, f.n);
+        if (const SharedTangent* shared = f.shared()) {
+          n = std::max(n, shared->n);
+        } else if (const OwnTangent* own = f.own()) {
+          n = std::max({n, own->n, own->n_slope});
+          include(own->product);
+        }
         for (const PixelPower& power : f.powers) {
-          include(power.product);
+          n = std::max(n, power.n());
+          if (const auto* product = std::get_if<TensorProduct>(&power.how)) {
+            include(*product);
+          }
         }
       }
     }
     return n;
   }
 
-  static std::size_t most_powers(const PixelProgram& program) {
+  static std::size_t most_powers(const PixelParts& program) {
     std::size_t n = 1;
-    for (const PixelStage& stage : program.stages_) {
+    for (const PixelStage& stage : program.stages) {
       n = std::max(n, stage.activation ? stage.activation->powers.size() : 0);
     }
     return n;
   }
 
-  T* plane(std::size_t field) { return memory_.data() + program_.starts_[field]; }
-  std::size_t stride(std::size_t field) const { return program_.fields_[field].grid.stride; }
-  std::size_t size(std::size_t field) const { return program_.fields_[field].n; }
+  T* plane(std::size_t field) { return memory_.data() + program_.starts[field]; }
+  std::size_t stride(std::size_t field) const { return program_.fields[field].grid.stride; }
+  std::size_t size(std::size_t field) const { return program_.fields[field].n; }
 
   void load(const T* x) {
-    const PixelGrid& grid = program_.fields_[0].grid;
+    const PixelGrid& grid = program_.fields[0].grid;
     const std::size_t n = size(0);
     const T scale = static_cast<T>(1 / std::sqrt(static_cast<double>(std::max<std::size_t>(n, 1))));
     T* to = plane(0);
@@ -108,7 +116,7 @@ private:
   }
 
   void pool(const PixelPool& p) {
-    const PixelGrid &from = program_.fields_[p.from].grid, &to = program_.fields_[p.to].grid;
+    const PixelGrid &from = program_.fields[p.from].grid, &to = program_.fields[p.to].grid;
     const std::size_t n = size(p.from), n_taps = p.rows * p.cols;
     clear(p.to);
     T* target = plane(p.to);
@@ -167,8 +175,8 @@ private:
         from = block_.buffers[Block::kLeft];
         width = block_.lanes;
       }
-      block_.loops.sketch_plane(from, width, n, part.hash.to.data(),
-                                part.hash.signs.template data<T>(), block);
+      block_.loops.sketch_plane(from, width, n, part.hashed.to.data(),
+                                part.hashed.signs.template data<T>(), block);
       for (std::size_t r = 0; r < block_.lanes; ++r) {
         const double value = part.scale * static_cast<double>(from[n * width + r]);
         scalars_[k * block_.lanes + r] = value;
@@ -187,9 +195,9 @@ private:
       };
       for (std::size_t k = 0; k < channel.parts.size(); ++k) {
         const PixelPart& part = channel.parts[k];
-        leave(scalars_[k * block_.lanes + r], part.direction, part.hash, size(part.field));
+        leave(scalars_[k * block_.lanes + r], part.direction, part.hashed, size(part.field));
       }
-      leave(channel.constant, channel.direction, channel.hash, 0);
+      leave(channel.constant, channel.direction, channel.hashed, 0);
     }
   }
 
@@ -207,7 +215,7 @@ private:
       }
       if (stage.activation) {
         activation_.run(*stage.activation, *weights_[index], stage.channels[0].n,
-                        stage.channels.back().n, stage.stores.size() > 1);
+                        stage.channels.back().n);
       } else {
         block_.source[0] = block_.buffers[Block::kNngp];
         block_.source[1] = block_.buffers[Block::kTangent];
@@ -232,8 +240,8 @@ private:
   }
 
   void emit(T* out) {
-    const PixelOutput& o = program_.output_;
-    const PixelGrid& grid = program_.fields_[o.field].grid;
+    const PixelOutput& o = program_.output;
+    const PixelGrid& grid = program_.fields[o.field].grid;
     const std::size_t n = size(o.field);
     const T* from = plane(o.field) + grid.front;
     T* block = block_.buffers[Block::kNngp];
@@ -242,34 +250,36 @@ private:
     double energy = static_cast<double>(from[(n + 1) * grid.stride]);
     std::size_t column = 0;
     if (o.scalar) {
-      out[column++] = static_cast<T>(c * o.scale);
+      out[column++] = static_cast<T>(c);
     }
-    if (o.length == 0) {
+    if (!o.sample) {
       for (std::size_t j = 0; j < n; ++j) {
-        out[column + j] = from[j * grid.stride] * static_cast<T>(o.scale);
+        out[column + j] = from[j * grid.stride];
       }
       return;
     }
-    std::fill(block, block + o.length, T{0});
+    const HadamardSample& sample = *o.sample;
+    const T* signs = sample.hashed.signs.template data<T>();
+    std::fill(block, block + sample.length, T{0});
     for (std::size_t j = 0; j < n; ++j) {
-      block[o.hash.to[j]] += from[j * grid.stride] * o.hash.signs.template data<T>()[j];
+      block[sample.hashed.to[j]] += from[j * grid.stride] * signs[j];
     }
     if (!o.scalar) {
-      block[o.hash.to[n]] += static_cast<T>(c) * o.hash.signs.template data<T>()[n];
+      block[sample.hashed.to[n]] += static_cast<T>(c) * signs[n];
       energy += c * c;
     }
-    block_.loops.wht_rows(block, 1, o.length, T{1});
+    block_.loops.wht_rows(block, 1, sample.length, T{1});
     double sum = 0;
-    for (const std::int32_t i : o.take) {
+    for (const std::int32_t i : sample.take) {
       sum += static_cast<double>(block[i]) * static_cast<double>(block[i]);
     }
-    const T factor = sum > 0 ? static_cast<T>(o.scale * std::sqrt(energy / sum)) : T{0};
-    for (const std::int32_t i : o.take) {
+    const T factor = sum > 0 ? static_cast<T>(std::sqrt(energy / sum)) : T{0};
+    for (const std::int32_t i : sample.take) {
       out[column++] = block[i] * factor;
     }
   }
 
-  const PixelProgram& program_;
+  const PixelParts& program_;
   AlignedBuffer<T> memory_; // of the fields
   Block block_;
   PixelActivationRunner<T> activation_;

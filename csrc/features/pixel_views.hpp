@@ -1,7 +1,7 @@
 // Which pixels of its fields a stage looks at, block by block.
 #pragma once
 
-#include "features/pixels.hpp"
+#include "features/pixel_stages.hpp"
 #include "simd/kernels.hpp"
 
 #include <cstddef>

@@ -13,33 +13,52 @@
 
 namespace nkfast {
 
-void KernelProgram::affine(double w2, double b2) {
-  steps_.push_back({.what = What::kAffine, .affine = {w2, b2}});
+void KernelBuilder::affine(double w2, double b2) {
+  check_open();
+  parts_.steps.push_back({.what = Step::What::kAffine, .affine = {w2, b2}});
 }
 
-void KernelProgram::activation(DualMap map) {
-  steps_.push_back({.what = What::kActivation, .map = maps_.size()});
-  maps_.push_back(std::move(map));
+void KernelBuilder::activation(DualMap map) {
+  check_open();
+  parts_.single = parts_.single && map.be_single();
+  parts_.steps.push_back({.what = Step::What::kActivation, .map = parts_.maps.size()});
+  parts_.maps.push_back(std::move(map));
 }
 
-void KernelProgram::push() {
-  steps_.push_back({.what = What::kPush});
-  most_ = std::max(most_, ++depth_);
+void KernelBuilder::push() {
+  check_open();
+  parts_.steps.push_back({.what = Step::What::kPush});
+  parts_.most_open = std::max(parts_.most_open, ++open_);
 }
 
-void KernelProgram::add() {
-  if (depth_ == 0) {
+void KernelBuilder::add() {
+  check_open();
+  if (open_ == 0) {
     throw std::invalid_argument("add: expected a push before it");
   }
-  --depth_;
-  steps_.push_back({.what = What::kAdd});
+  --open_;
+  parts_.steps.push_back({.what = Step::What::kAdd});
+}
+
+bool KernelBuilder::be_single() {
+  check_open();
+  std::vector<DualMap>& maps = parts_.maps;
+  parts_.single =
+      std::all_of(maps.begin(), maps.end(), [](DualMap& map) { return map.be_single(); });
+  return parts_.single;
+}
+
+KernelProgram KernelBuilder::finish() {
+  check_open();
+  if (open_ > 0) {
+    throw std::invalid_argument("push: expected an add after it");
+  }
+  close();
+  return KernelProgram(std::move(parts_));
 }
 
 void KernelProgram::check(const Extent& extent) const {
-  if (depth_ > 0) {
-    throw std::invalid_argument("push: expected an add after it");
-  }
-  for (const DualMap& map : maps_) {
+  for (const DualMap& map : parts_.maps) {
     if (map.n_left() != extent.rows || map.n_right() != extent.cols) {
       throw std::invalid_argument("activation: expected tables of " + std::to_string(extent.rows) +
                                   " and " + std::to_string(extent.cols) + " points, got " +
@@ -49,23 +68,18 @@ void KernelProgram::check(const Extent& extent) const {
   }
 }
 
-bool KernelProgram::be_single() {
-  single_ = std::all_of(maps_.begin(), maps_.end(), [](DualMap& map) { return map.be_single(); });
-  return single_;
-}
-
 template <class Source, class T>
 std::size_t KernelProgram::run(const Source& source, double scale, const Extent& extent,
                                const Target<T>& nngp, const Target<T>& ntk,
                                std::size_t n_threads) const {
   check(extent);
   if constexpr (std::is_same_v<Source, Points<float>> && std::is_same_v<T, float>) {
-    if (single_) {
+    if (parts_.single) {
       return run_single(source, scale, extent, nngp, ntk, n_threads);
     }
   }
   std::size_t table_width = 0;
-  for (const DualMap& map : maps_) {
+  for (const DualMap& map : parts_.maps) {
     table_width += map.right_width();
   }
   const std::size_t cols = tile_cols(table_width);
@@ -77,7 +91,7 @@ std::size_t KernelProgram::run(const Source& source, double scale, const Extent&
   std::atomic<std::size_t> next{0};
   parallel_for(n_threads, n_threads, 1, [&](std::size_t, std::size_t) {
     auto products = products_of(source, scale, cols);
-    RowRunner<double> runner(*this, 1, cols);
+    RowRunner<double> runner(parts_, 1, cols);
     Writer<T> k_writer(nngp, cols);
     Writer<T> theta_writer(ntk, cols);
     AlignedBuffer<double> tile(kRows * cols);

@@ -1,9 +1,11 @@
 // Exact kernels of dense networks: all layers of a row of pairs while it is in cache.
 #pragma once
 
+#include "builders.hpp"
 #include "kernels/dual.hpp"
 
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 namespace nkfast {
@@ -39,8 +41,45 @@ template <class X> struct Points {
   std::size_t depth; // features
 };
 
-// The layers of a network.
+// What a program consists of.
+struct KernelParts {
+  struct Step {
+    enum class What { kAffine, kActivation, kPush, kAdd } what;
+    Affine affine = {};
+    std::size_t map = 0;
+  };
+  std::vector<Step> steps;
+  std::vector<DualMap> maps;
+  std::size_t most_open = 0; // residual connections at a time
+  bool single = false;       // float32 kernels of float32 points are computed in float32
+};
+
+// The layers of a network, immutable.
 class KernelProgram {
+public:
+  KernelProgram(KernelProgram&&) = default; // it moves, but is not copied
+
+  // The kernels from K = scale <x, z>, Theta = 0; returns how many pairs were computed twice.
+  // Throws std::invalid_argument if maps are of other numbers of points. Source is GivenProducts
+  // or Points.
+  template <class Source, class T>
+  std::size_t run(const Source& source, double scale, const Extent& extent, const Target<T>& nngp,
+                  const Target<T>& ntk, std::size_t n_threads) const;
+
+private:
+  friend class KernelBuilder;
+  explicit KernelProgram(KernelParts parts) : parts_(std::move(parts)) {}
+
+  void check(const Extent& extent) const;
+  std::size_t run_single(const Points<float>& points, double scale, const Extent& extent,
+                         const Target<float>& nngp, const Target<float>& ntk,
+                         std::size_t n_threads) const;
+
+  KernelParts parts_;
+};
+
+// Puts the layers together.
+class KernelBuilder : Builder {
 public:
   // K <- w2 K + b2, then Theta <- w2 Theta + K.
   void affine(double w2, double b2);
@@ -51,34 +90,19 @@ public:
   void add();
 
   // From now on float32 kernels of float32 points are computed in float32, and again in float64
-  // where that is not enough. False, and nothing changes: a map has no form in float32.
+  // where that is not enough; unless a map, of those so far (returns false) or of those to come,
+  // has no form in float32.
   bool be_single();
 
-  // The kernels from K = scale <x, z>, Theta = 0; returns how many pairs were computed twice.
-  // Throws std::invalid_argument if maps are of other numbers of points, or push and add do not
-  // pair. Source is GivenProducts or Points.
-  template <class Source, class T>
-  std::size_t run(const Source& source, double scale, const Extent& extent, const Target<T>& nngp,
-                  const Target<T>& ntk, std::size_t n_threads) const;
+  // Hands over the program; the builder takes no more calls. Throws std::invalid_argument if push
+  // and add do not pair.
+  KernelProgram finish();
 
 private:
-  template <class T> friend class RowRunner;
-  enum class What { kAffine, kActivation, kPush, kAdd };
-  struct Step {
-    What what;
-    Affine affine = {};
-    std::size_t map = 0;
-  };
-  void check(const Extent& extent) const;
-  std::size_t run_single(const Points<float>& points, double scale, const Extent& extent,
-                         const Target<float>& nngp, const Target<float>& ntk,
-                         std::size_t n_threads) const;
+  using Step = KernelParts::Step;
 
-  std::vector<Step> steps_;
-  std::vector<DualMap> maps_;
-  std::size_t depth_ = 0; // residual connections that are open
-  std::size_t most_ = 0;  // the most that were
-  bool single_ = false;
+  KernelParts parts_;
+  std::size_t open_ = 0; // residual connections
 };
 
 } // namespace nkfast

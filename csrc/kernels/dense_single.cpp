@@ -61,8 +61,8 @@ private:
 // Takes the pairs in the gaps of a tile through all layers in float64; one for each thread.
 class GapRunner {
 public:
-  GapRunner(const KernelProgram& program, const Points<float>& points, double scale,
-            std::size_t cols, std::size_t table_width)
+  GapRunner(const KernelParts& program, const Points<float>& points, double scale, std::size_t cols,
+            std::size_t table_width)
       : points_(points), scale_(scale), cols_(cols), runner_(program, 1, cols), tile_(kRows * cols),
         k_(cols), theta_(cols), scratch_(table_width * cols), columns_(cols) {}
 
@@ -154,7 +154,7 @@ std::size_t KernelProgram::run_single(const Points<float>& points, double scale,
                                       const Target<float>& ntk, std::size_t n_threads) const {
   const std::size_t cols = points.depth <= kFewFeatures ? kSingleCols : kMostCols;
   std::size_t table_width = 0;
-  for (const DualMap& map : maps_) {
+  for (const DualMap& map : parts_.maps) {
     table_width = std::max(table_width, map.right_width());
   }
   const std::size_t worth = extent.rows * extent.cols / 4096 + 1;
@@ -170,10 +170,10 @@ std::size_t KernelProgram::run_single(const Points<float>& points, double scale,
   std::atomic<std::size_t> again{0};
   parallel_for(n_threads, n_threads, 1, [&](std::size_t, std::size_t) {
     const std::size_t ld = cols + kGap;
-    RowRunner<float> runner(*this, kAtOnce, cols);
+    RowRunner<float> runner(parts_, kAtOnce, cols);
     const Affine first = runner.first();
     Products<float, float> products(points, scale * first.w2, first.b2, cols);
-    GapRunner gap_runner(*this, points, scale, cols, table_width);
+    GapRunner gap_runner(parts_, points, scale, cols, table_width);
     Gaps gaps(cols);
     const Writer<float> k_writer(nngp, cols);
     const Writer<float> theta_writer(ntk, cols);

@@ -6,26 +6,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <iterator>
 #include <numeric>
 #include <stdexcept>
+#include <string>
 #include <utility>
 
 namespace nkfast {
 namespace {
-
-constexpr const char* kNames[] = {
-    "rectifier", "sign",           "rectified_power", "asin",   "gelu",  "exp",      "sin",
-    "gaussian",  "exp_normalized", "gabor",           "series", "table", "piecewise"};
-static_assert(std::size(kNames) == kDualKinds);
-
-int kind_of(const std::string& name) {
-  const auto* found = std::find(std::begin(kNames), std::end(kNames), name);
-  if (found == std::end(kNames)) {
-    throw std::invalid_argument("kind: expected the name of a dual map, got '" + name + "'");
-  }
-  return static_cast<int>(found - kNames);
-}
 
 void expect(std::size_t expected, std::size_t got, const char* what) {
   if (expected != got) {
@@ -35,7 +22,7 @@ void expect(std::size_t expected, std::size_t got, const char* what) {
 }
 
 // A count among the parameters: a whole number within bounds that no product can overflow.
-std::size_t count(const std::vector<double>& params, std::size_t at, double most) {
+std::size_t count(const Reals& params, std::size_t at, double most) {
   if (at >= params.size() || !(params[at] >= 0) || params[at] > most ||
       params[at] != static_cast<double>(static_cast<std::size_t>(params[at]))) {
     throw std::invalid_argument("params: expected a count at index " + std::to_string(at));
@@ -49,7 +36,7 @@ struct Widths {
   std::size_t right;
 };
 
-Widths widths_of_piecewise(const std::vector<double>& params) {
+Widths widths_of_piecewise(const Reals& params) {
   const std::size_t degree = count(params, 0, 3);
   const std::size_t low = count(params, 1, 1);
   const std::size_t n_whole = count(params, 2, 4);
@@ -77,7 +64,7 @@ Widths widths_of_piecewise(const std::vector<double>& params) {
   return {at, width, width};
 }
 
-Widths widths_of(int kind, const std::vector<double>& params) {
+Widths widths_of(DualKind kind, const Reals& params) {
   switch (kind) {
   case kRectifier:
   case kExpNormalized:
@@ -112,17 +99,20 @@ Widths widths_of(int kind, const std::vector<double>& params) {
     const std::size_t rank = count(params, 0, 1e4);
     return {3, 1 + rank * (count(params, 1, 1e6) + count(params, 2, 1e6)), 1 + rank};
   }
-  default:
+  case kPiecewise:
     return widths_of_piecewise(params);
+  case kDualKinds:
+    break;
   }
+  throw std::invalid_argument("kind: expected a dual map");
 }
 
 } // namespace
 
-DualMap::DualMap(const std::string& kind, std::vector<double> params, const double* left,
-                 std::size_t n_left, std::size_t left_width, const double* right,
-                 std::size_t n_right, std::size_t right_width)
-    : kind_(kind_of(kind)), params_(std::move(params)), n_left_(n_left), n_right_(n_right),
+DualMap::DualMap(DualKind kind, Reals params, const double* left, std::size_t n_left,
+                 std::size_t left_width, const double* right, std::size_t n_right,
+                 std::size_t right_width)
+    : kind_(kind), params_(std::move(params)), n_left_(n_left), n_right_(n_right),
       left_width_(left_width), right_width_(right_width), ld_(whole_panels(n_right)),
       left_(left, left + n_left * left_width), right_(right_width * ld_) {
   const Widths widths = widths_of(kind_, params_);

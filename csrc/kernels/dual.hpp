@@ -3,11 +3,11 @@
 #pragma once
 
 #include "aligned.hpp"
+#include "numbers.hpp"
 #include "simd/kernels.hpp"
 
 #include <cstddef>
 #include <cstdint>
-#include <string>
 #include <vector>
 
 namespace nkfast {
@@ -52,9 +52,9 @@ template <class T> struct TileOf {
 class DualMap {
 public:
   // left is (n_left, left_width) and right (n_right, right_width), row by row. Throws
-  // std::invalid_argument where kind, params and widths do not fit.
-  DualMap(const std::string& kind, std::vector<double> params, const double* left,
-          std::size_t n_left, std::size_t left_width, const double* right, std::size_t n_right,
+  // std::invalid_argument where params and widths do not fit the kind.
+  DualMap(DualKind kind, Reals params, const double* left, std::size_t n_left,
+          std::size_t left_width, const double* right, std::size_t n_right,
           std::size_t right_width);
 
   // From now on an error of 1e-9 in angles will do, as for results in float32.
@@ -84,15 +84,15 @@ public:
   void apply_all(double* k, double* theta, std::size_t n_threads) const;
 
 private:
-  int kind_;
-  std::vector<double> params_;
+  DualKind kind_;
+  Reals params_;
   std::size_t n_left_;
   std::size_t n_right_;
   std::size_t left_width_;
   std::size_t right_width_;
   bool rough_ = false;
   std::size_t ld_; // n_right_ in whole panels
-  std::vector<double> left_;
+  Reals left_;
   AlignedBuffer<double> right_; // (right_width, ld)
   AlignedBuffer<float> right_single_;
 };

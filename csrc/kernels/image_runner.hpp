@@ -14,11 +14,11 @@ namespace nkfast {
 // One for each thread.
 class ImageRunner {
 public:
-  ImageRunner(const ImageProgram& program, const Images& images, bool with_theta)
+  ImageRunner(const ImageParts& program, const Images& images, bool with_theta)
       : program_(program), images_(images), with_theta_(with_theta) {
     std::size_t slots = 0, guarded = 0;
-    for (const ImageProgram::Segment& segment : program.segments_) {
-      for (const ImageProgram::Shape& shape : segment.shapes) {
+    for (const ImageSegment& segment : program.segments) {
+      for (const ImageShape& shape : segment.shapes) {
         block_ = std::max(block_, program.block_size(shape));
       }
       slots = std::max(slots, segment.plan.n_slots);
@@ -28,7 +28,7 @@ public:
         if (step.what == ImageStep::What::kConv) {
           const Axis& axis = step.cols;
           guards_.emplace_back((axis.before + axis.in + axis.after()) *
-                               Guarded(axis, program.lanes_).pitch);
+                               Guarded(axis, program.lanes).pitch);
           guarded = std::max(guarded, step.rows.taps);
         }
       }
@@ -46,14 +46,14 @@ public:
     theta_out_ = theta;
     std::fill_n(lanes_.data(), (with_theta_ ? 2 : 1) * block_, 0.0);
     std::size_t guard = 0;
-    for (std::size_t s = 0; s < program_.segments_.size(); ++s) {
+    for (std::size_t s = 0; s < program_.segments.size(); ++s) {
       run_segment(s, guard);
     }
     write();
   }
 
 private:
-  using Segment = ImageProgram::Segment;
+  using Segment = ImageSegment;
   static constexpr std::size_t kGap = 40; // or blocks would fall into the same cache sets
 
   // A block with its padding around it, for one convolution: (column, lane), with columns of
@@ -65,7 +65,7 @@ private:
     std::size_t pitch; // from one column to the next
     Guarded(const Axis& axis, const LaneUse& lanes)
         : lead(whole_lines(axis.before)), width(whole_lines(lead + axis.in + axis.after())),
-          pitch(lanes.are_images ? whole_panels(lanes.images) : lanes.images * width) {}
+          pitch(lanes.are_images() ? whole_panels(lanes.images) : lanes.images * width) {}
     static std::size_t whole_lines(std::size_t n) { return (n + 7) / 8 * 8; }
   };
 
@@ -76,15 +76,15 @@ private:
 
   // Theta lies behind all of K.
   double* theta_at(std::size_t s, const Place& place) {
-    const ImagePlan& plan = program_.segments_[s].plan;
+    const ImagePlan& plan = program_.segments[s].plan;
     return place.in_map ? maps_[s].data() + (plan.inputs.size() + place.index) * strides_[s]
                         : slots_.data() + (plan.n_slots + place.index) * block_;
   }
 
   void run_segment(std::size_t s, std::size_t& guard) {
-    const Segment& segment = program_.segments_[s];
-    if (s + 1 < program_.segments_.size()) {
-      const std::size_t n_blocks = program_.segments_[s + 1].plan.inputs.size();
+    const Segment& segment = program_.segments[s];
+    if (s + 1 < program_.segments.size()) {
+      const std::size_t n_blocks = program_.segments[s + 1].plan.inputs.size();
       std::fill_n(maps_[s + 1].data(), (with_theta_ ? 2 : 1) * n_blocks * strides_[s + 1], 0.0);
     }
     // The convolutions of a segment have their own guarded blocks each.
@@ -111,12 +111,12 @@ private:
   }
 
   void read(const RowPair& at, double* k) {
-    const std::size_t channels = program_.channels_, width = program_.width_;
+    const std::size_t channels = program_.channels, width = program_.width;
     const std::size_t ld = program_.lanes_at(width), panels = program_.panels();
     const std::size_t panel = channels * kDualPad;
-    const double* x = images_.left + (left_ * program_.height_ + at.left) * width * channels;
+    const double* x = images_.left + (left_ * program_.height + at.left) * width * channels;
     const double scale = 1 / static_cast<double>(channels);
-    const bool by_pixel = program_.lanes_.are_images;
+    const bool by_pixel = program_.lanes.are_images();
     const std::size_t row = tile_ * program_.panel_rows() + at.right * (by_pixel ? width : 1);
     const double* z = images_.right + row * panels * panel;
     for (std::size_t c = 0; c < (by_pixel ? width : 1); ++c) {
@@ -129,7 +129,7 @@ private:
 
   void step(const Segment& segment, std::size_t s, const Operation& operation, const Place* from) {
     const ImageStep& step = segment.steps[operation.step];
-    const ImageProgram::Shape& below = segment.shapes[operation.step];
+    const ImageShape& below = segment.shapes[operation.step];
     const std::size_t size = program_.block_size(below);
     double* k = k_at(s, operation.dst);
     double* theta = with_theta_ ? theta_at(s, operation.dst) : nullptr;
@@ -158,11 +158,11 @@ private:
     kernels().window.add_rows(src, 1, n, n, dst);
   }
 
-  void activate(const ImageStep& step, const ImageProgram::Shape& shape, const RowPair& at,
-                double* k, double* theta) {
-    const DualMap& map = program_.maps_[step.map];
+  void activate(const ImageStep& step, const ImageShape& shape, const RowPair& at, double* k,
+                double* theta) {
+    const DualMap& map = program_.maps[step.map];
     const std::size_t n = program_.lanes_at(shape.width);
-    const bool by_pixel = program_.lanes_.are_images;
+    const bool by_pixel = program_.lanes.are_images();
     const std::size_t left = (left_ * shape.height + at.left) * shape.width;
     const std::size_t row = tile_ * shape.height + at.right;
     for (std::size_t c = 0; c < shape.width; ++c) {
@@ -196,11 +196,11 @@ private:
 
   // The sum of the sources with padding around it. Zeros stay from the beginning.
   void surround(const Axis& axis, std::size_t n, double* guarded) {
-    const LaneUse& lanes = program_.lanes_;
+    const LaneUse& lanes = program_.lanes;
     const Guarded layout(axis, lanes);
     const std::size_t ld = program_.lanes_at(axis.in), pitch = layout.pitch;
     double* inner = guarded + axis.before * pitch;
-    if (lanes.are_images) {
+    if (lanes.are_images()) {
       kernels().window.sum(sources_.data(), n, axis.in, ld, ld, inner, pitch);
     } else {
       shifted_.assign(sources_.begin(), sources_.begin() + static_cast<std::ptrdiff_t>(n));
@@ -234,10 +234,10 @@ private:
   void slide(const ImageStep& step, const double* guarded, double b, const double* plus,
              double* dst) {
     const Axis& axis = step.cols;
-    const LaneUse& lanes = program_.lanes_;
+    const LaneUse& lanes = program_.lanes;
     const Guarded layout(axis, lanes);
     const std::size_t ld = program_.lanes_at(axis.out), pitch = layout.pitch;
-    Slide job{.src = guarded + (lanes.are_images ? 0 : layout.lead - axis.before),
+    Slide job{.src = guarded + (lanes.are_images() ? 0 : layout.lead - axis.before),
               .taps = axis.taps,
               .tap = pitch + 1,
               .row_step = axis.stride * pitch,
@@ -249,7 +249,7 @@ private:
               .plus = plus,
               .dst = dst,
               .ld = ld};
-    if (lanes.are_images) {
+    if (lanes.are_images()) {
       job.tap = pitch;
       job.col_step = 1;
       job.cols = ld;
@@ -270,11 +270,10 @@ private:
 
   void emit(const Segment& segment, std::size_t s, const Operation& operation, const Place& place,
             std::size_t number) {
-    const ImageProgram::Shape& shape = segment.shapes.back();
+    const ImageShape& shape = segment.shapes.back();
     const double* k = k_at(s, place);
-    const double* theta =
-        with_theta_ && program_.theta_above(segment) ? theta_at(s, place) : nullptr;
-    if (s + 1 == program_.segments_.size()) {
+    const double* theta = with_theta_ && segment.theta_above() ? theta_at(s, place) : nullptr;
+    if (s + 1 == program_.segments.size()) {
       read_out(shape, operation.at, k, 0);
       if (theta != nullptr) {
         read_out(shape, operation.at, theta, 1);
@@ -302,28 +301,28 @@ private:
                    .scale = 1 / (area * area),
                    .dst = dst,
                    .dst_ld = program_.lanes_at(axis.out)};
-    for (std::size_t b = 0; b < program_.lanes_.images; ++b) {
+    for (std::size_t b = 0; b < program_.lanes.images; ++b) {
       kernels().window.pool(job);
       job.src += axis.in;
       job.dst += axis.out;
     }
   }
 
-  void read_out(const ImageProgram::Shape& shape, const RowPair& at, const double* block,
+  void read_out(const ImageShape& shape, const RowPair& at, const double* block,
                 std::size_t which) {
     const std::size_t n = program_.lanes_at(shape.width), width = shape.width;
     double* sums = lanes_.data() + which * block_;
-    if (program_.readout_ == Readout::kMean ||
-        (program_.readout_ == Readout::kFlatten && program_.lanes_.are_images)) {
+    if (program_.readout == Readout::kMean ||
+        (program_.readout == Readout::kFlatten && program_.lanes.are_images())) {
       kernels().window.add_rows(block, width, n, n, sums);
       return;
     }
-    const bool by_pixel = program_.lanes_.are_images;
+    const bool by_pixel = program_.lanes.are_images();
     double* out = which == 0 ? k_out_ : theta_out_;
-    for (std::size_t b = 0; b < program_.lanes_.images; ++b) {
+    for (std::size_t b = 0; b < program_.lanes.images; ++b) {
       for (std::size_t c = 0; c < width; ++c) {
         const double x = block[c * n + b * (by_pixel ? 1 : width) + (by_pixel ? 0 : c)];
-        if (program_.readout_ == Readout::kFlatten) {
+        if (program_.readout == Readout::kFlatten) {
           sums[b] += x;
         } else {
           out[(b * shape.height + at.left) * width + c] = x;
@@ -333,18 +332,18 @@ private:
   }
 
   void write() {
-    if (program_.readout_ == Readout::kDiagonal) {
+    if (program_.readout == Readout::kDiagonal) {
       return;
     }
-    const ImageProgram::Shape& shape = program_.segments_.back().shapes.back();
+    const ImageShape& shape = program_.segments.back().shapes.back();
     const double pixels = static_cast<double>(shape.height * shape.width);
-    const bool mean = program_.readout_ == Readout::kMean;
+    const bool mean = program_.readout == Readout::kMean;
     const double scale = 1 / (mean ? pixels * pixels : pixels);
     const std::size_t width = mean ? shape.width : 1;
     for (std::size_t which = 0; which < (with_theta_ ? 2U : 1U); ++which) {
       const double* sums = lanes_.data() + which * block_;
       double* out = which == 0 ? k_out_ : theta_out_;
-      for (std::size_t b = 0; b < program_.lanes_.images; ++b) {
+      for (std::size_t b = 0; b < program_.lanes.images; ++b) {
         double sum = 0;
         for (std::size_t c = 0; c < width; ++c) {
           sum += sums[b * width + c];
@@ -354,7 +353,7 @@ private:
     }
   }
 
-  const ImageProgram& program_;
+  const ImageParts& program_;
   const Images& images_;
   bool with_theta_;
   std::size_t block_ = 0;

@@ -5,15 +5,21 @@
 #include "kernels/image_plan.hpp"
 
 #include <cstddef>
+#include <cstdint>
+#include <utility>
 #include <vector>
 
 namespace nkfast {
 
-// What the lanes of a block are: the columns of `images` right images, or (where only pixels at the
+// What the lanes of a block are: the columns of some right images, or (where only pixels at the
 // same position meet, as without pools) that many right images at one pixel.
+enum class LaneKind { kColumns, kImages };
+
 struct LaneUse {
-  bool are_images;
+  LaneKind kind;
   std::size_t images;
+
+  bool are_images() const { return kind == LaneKind::kImages; }
 };
 
 // What is left of the last map: the mean over equal positions, the mean over all pairs of
@@ -32,30 +38,56 @@ struct Images {
   std::size_t n_tiles;
 };
 
-// The layers from images on to a readout. Points of the maps: left (image, row, column); right
-// (tile, row, lanes in whole panels), where lanes are (image, column), or, if they are images,
-// (tile, row, column, lanes).
+struct ImageShape {
+  std::size_t height, width;
+};
+
+// Layers between two pools, and the pool, or the readout, behind them.
+struct ImageSegment {
+  std::vector<ImageStep> steps = {};
+  std::vector<ImageShape> shapes; // below the first step, then above each
+  bool theta_below = false;
+  Axis pool_rows = {}, pool_cols = {};
+  ImagePlan plan = {};
+  // Blocks of the next map that the emit of number e goes to: targets from starts[e] on.
+  std::vector<std::uint32_t> targets = {};
+  std::vector<std::uint32_t> starts = {};
+
+  bool theta_above() const;
+};
+
+// What a program consists of. Points of the maps: left (image, row, column); right (tile, row,
+// lanes in whole panels), where lanes are (image, column), or, if they are images, (tile, row,
+// column, lanes).
+struct ImageParts {
+  std::size_t height, width, channels;
+  LaneUse lanes;
+  Readout readout = Readout::kFlatten;
+  std::vector<ImageSegment> segments = {};
+  std::vector<DualMap> maps = {};
+  std::vector<ImageShape> map_shapes = {}; // of the images that each map is applied to
+
+  // Rows of panels of a tile: one per row of pixels, or per pixel.
+  std::size_t panel_rows() const { return height * (lanes.are_images() ? width : 1); }
+  std::size_t panels() const { return lanes_at(width) / kDualPad; }
+  std::size_t lanes_at(std::size_t at_width) const {
+    return whole_panels(lanes.images * (lanes.are_images() ? 1 : at_width));
+  }
+  std::size_t block_size(const ImageShape& shape) const {
+    return shape.width * lanes_at(shape.width);
+  }
+};
+
+// The layers from images on to a readout, immutable.
 class ImageProgram {
 public:
-  ImageProgram(std::size_t height, std::size_t width, std::size_t channels, LaneUse lanes);
+  ImageProgram(ImageProgram&&) = default; // it moves, but is not copied
 
-  // K <- w2 * (sum over the window) + b2, Theta <- w2 * (sum of Theta) + K. Lengths of the axes are
-  // filled in here.
-  void conv(Axis rows, Axis cols, double w2, double b2);
-  void activation(DualMap map);
-  void push();
-  void add();
-  // Means over windows; not within a residual connection.
-  void pool(Axis rows, Axis cols);
-  // Ends the program.
-  void finish(Readout readout);
-
-  std::size_t channels() const { return channels_; }
-  std::size_t height() const { return height_; }
-  std::size_t width() const { return width_; }
-  // Rows of panels of a tile: one per row of pixels, or per pixel.
-  std::size_t panel_rows() const { return height_ * (lanes_.are_images ? width_ : 1); }
-  std::size_t panels() const { return lanes_at(width_) / kDualPad; }
+  std::size_t channels() const { return parts_.channels; }
+  std::size_t height() const { return parts_.height; }
+  std::size_t width() const { return parts_.width; }
+  std::size_t panel_rows() const { return parts_.panel_rows(); }
+  std::size_t panels() const { return parts_.panels(); }
   // Numbers that a pair of an image and a tile gives.
   std::size_t n_outputs() const;
 
@@ -65,41 +97,12 @@ public:
            std::size_t n_threads) const;
 
 private:
-  friend class ImageRunner;
-  struct Shape {
-    std::size_t height, width;
-  };
-  struct MapPlace { // of an activation's points
-    std::size_t map;
-    Shape shape;
-  };
-  // Layers between two pools, and the pool, or the readout, behind them.
-  struct Segment {
-    std::vector<ImageStep> steps = {};
-    std::vector<Shape> shapes; // below the first step, then above each
-    bool theta_below = false;
-    Axis pool_rows = {}, pool_cols = {};
-    ImagePlan plan = {};
-    // Blocks of the next map that the emit of number e goes to: targets from starts[e] on.
-    std::vector<std::uint32_t> targets = {};
-    std::vector<std::uint32_t> starts = {};
-  };
+  friend class ImageBuilder;
+  explicit ImageProgram(ImageParts parts) : parts_(std::move(parts)) {}
 
-  std::size_t lanes_at(std::size_t width) const {
-    return whole_panels(lanes_.images * (lanes_.are_images ? 1 : width));
-  }
-  std::size_t block_size(const Shape& shape) const { return shape.width * lanes_at(shape.width); }
-  bool theta_above(const Segment& segment) const;
   void check(const Images& images) const;
 
-  std::size_t height_, width_, channels_;
-  LaneUse lanes_;
-  Readout readout_ = Readout::kFlatten;
-  bool finished_ = false;
-  std::vector<Segment> segments_;
-  std::vector<std::size_t> open_; // pushes
-  std::vector<DualMap> maps_;
-  std::vector<MapPlace> places_;
+  ImageParts parts_;
 };
 
 } // namespace nkfast

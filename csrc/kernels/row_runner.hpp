@@ -18,18 +18,18 @@ public:
   // first.
   static constexpr bool kFused = std::is_same_v<T, float>;
 
-  RowRunner(const KernelProgram& program, std::size_t rows, std::size_t cols)
-      : program_(program), rows_(rows), cols_(cols), buffer_(2 * program.most_ * rows * cols) {}
+  RowRunner(const KernelParts& program, std::size_t rows, std::size_t cols)
+      : program_(program), rows_(rows), cols_(cols), buffer_(2 * program.most_open * rows * cols) {}
 
   // The affine layer that the products of fused rows bring along.
   Affine first() const {
-    return starts_fused() ? program_.steps_.front().affine : Affine{.w2 = 1, .b2 = 0};
+    return starts_fused() ? program_.steps.front().affine : Affine{.w2 = 1, .b2 = 0};
   }
 
   // Of n columns, rows `pitch` apart: products k, theta (null: not wanted). apply(map, tile) takes
   // them through an activation.
   template <class Apply> void run(TileOf<T> tile, Apply apply) {
-    const auto& steps = program_.steps_;
+    const auto& steps = program_.steps;
     auto at = steps.begin();
     tile.fresh = true;
     if (starts_fused()) {
@@ -49,7 +49,7 @@ public:
       case What::kActivation: {
         const bool more = kFused && at + 1 != steps.end() && at[1].what == What::kAffine;
         tile.after = more ? &at[1].affine : nullptr;
-        apply(program_.maps_[at->map], tile);
+        apply(program_.maps[at->map], tile);
         at += more;
         break;
       }
@@ -66,10 +66,10 @@ public:
   }
 
 private:
-  using What = KernelProgram::What;
+  using What = KernelParts::Step::What;
 
   bool starts_fused() const {
-    const auto& steps = program_.steps_;
+    const auto& steps = program_.steps;
     return kFused && steps.size() > 1 && steps[0].what == What::kAffine &&
            steps[1].what == What::kActivation;
   }
@@ -99,7 +99,7 @@ private:
     });
   }
 
-  const KernelProgram& program_;
+  const KernelParts& program_;
   std::size_t rows_;
   std::size_t cols_;
   AlignedBuffer<T> buffer_; // k and theta of each open residual connection

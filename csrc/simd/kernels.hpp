@@ -34,7 +34,7 @@ template <class T> struct Table {
 
   // Real Fourier transforms of a lane block of n features (n a power of two), in place, in the
   // order that fft.inl.hpp describes; the inverse is n times the inverse. Twiddles from
-  // make_twiddles in sketch/program.cpp. If `folded`, n >= 4 and the first two levels are done.
+  // sketch/twiddles.hpp. If `folded`, n >= 4 and the first two levels are done.
   void (*fft_block)(T* block, std::size_t n, const T* twiddles, bool folded);
   void (*ifft_block)(T* block, std::size_t n, const T* twiddles);
 

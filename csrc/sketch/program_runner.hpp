@@ -11,20 +11,20 @@
 
 namespace nkfast {
 
-template <class T> class SketchProgram::Runner {
+template <class T> class SketchRunner {
 public:
-  Runner(const SketchProgram& program, const Rows<T>& rows, const T* scales, const double* weights,
-         T* out)
+  SketchRunner(const SketchParts& program, const Rows<T>& rows, const T* scales,
+               const double* weights, T* out)
       : program_(program), loops_(table<T>()), lanes_(static_cast<std::size_t>(loops_.lanes)),
         rows_(rows), scales_(scales), weights_(weights), out_(out) {
     std::size_t total = 0;
-    for (std::size_t b = 0; b < program.capacity_.size(); ++b) {
+    for (std::size_t b = 0; b < program.capacity.size(); ++b) {
       starts_.push_back(total);
       // An odd number of cache lines between buffers keeps them off the same cache sets.
-      total += (b == 0 && !loads_input() ? 0 : program.capacity_[b]) * lanes_ + 7 * kLineBytes;
+      total += (b == 0 && !loads_input() ? 0 : program.capacity[b]) * lanes_ + 7 * kLineBytes;
     }
     memory_ = AlignedBuffer<T>::uninitialised(total);
-    spare_.resize(program.n_outputs_);
+    spare_.resize(program.n_outputs);
   }
 
   // Rows [first, first + count), count <= W.
@@ -37,15 +37,17 @@ public:
     if (loads_input()) {
       load_input();
     }
-    for (const Step& step : program_.steps_) {
+    for (const SketchStep& step : program_.steps) {
       run(step);
     }
   }
 
 private:
-  bool loads_input() const { return !rows_.sparse() || program_.dense_input_; }
+  using Op = SketchStep::Op;
+
+  bool loads_input() const { return !rows_.sparse() || program_.dense_input; }
   T* buffer(std::size_t b) { return memory_.data() + starts_[b]; }
-  static const T* reals(const Step& step) { return step.reals.template data<T>(); }
+  static const T* reals(const SketchStep& step) { return step.reals.template data<T>(); }
 
   void load_input() {
     T* x = buffer(0);
@@ -81,8 +83,8 @@ private:
 
   // The same by codes_.
   void hash_encoded(std::size_t code, T* dst) {
-    const std::int32_t* codes = program_.codes_.data() + code;
-    const std::size_t stride = program_.code_stride_;
+    const std::int32_t* codes = program_.codes.data() + code;
+    const std::size_t stride = program_.code_stride;
     const std::size_t last = std::max<std::size_t>(rows_.start(rows_.n_rows), 1) - 1;
     for (std::size_t r = 0; r < count_; ++r) {
       for (std::size_t k = rows_.start(first_ + r); k < rows_.start(first_ + r + 1); ++k) {
@@ -95,7 +97,7 @@ private:
     }
   }
 
-  void emit(const Step& step) {
+  void emit(const SketchStep& step) {
     alignas(kLineBytes) T factor[kMostLanes];
     if (step.unit) {
       inverse_norms(buffer(step.a), step.n, factor);
@@ -111,10 +113,10 @@ private:
       const std::size_t row = first_ + std::min(r, count_ - 1);
       double weight = step.scale;
       if (step.weight >= 0) {
-        weight *= weights_[row * program_.n_weights_ + static_cast<std::size_t>(step.weight)];
+        weight *= weights_[row * program_.n_weights + static_cast<std::size_t>(step.weight)];
       }
       factor[r] = static_cast<T>(static_cast<double>(factor[r]) * weight);
-      pointers[r] = r < count_ ? out_ + row * program_.n_outputs_ + step.column : spare_.data();
+      pointers[r] = r < count_ ? out_ + row * program_.n_outputs + step.column : spare_.data();
     }
     loops_.store(buffer(step.a), step.n, factor, pointers);
   }
@@ -141,7 +143,7 @@ private:
     }
   }
 
-  void run(const Step& step) {
+  void run(const SketchStep& step) {
     T* dst = buffer(step.dst);
     switch (step.op) {
     case Op::CountSketch:
@@ -150,7 +152,7 @@ private:
         const std::int32_t* hash = step.i.data() + k * step.n;
         const T* signs = reals(step) + k * step.n;
         if (step.a == 0 && !loads_input()) {
-          if (step.code != kNone) {
+          if (step.code != SketchStep::kNone) {
             hash_encoded(step.code, dst);
           } else {
             hash_sparse(hash, signs, dst);
@@ -169,10 +171,10 @@ private:
       loops_.wht_block(dst, step.n);
       break;
     case Op::Fourier:
-      loops_.fft_block(dst, step.n, program_.twiddles_.template data<T>(), step.folded);
+      loops_.fft_block(dst, step.n, program_.twiddles.template data<T>(), step.folded);
       break;
     case Op::InverseFourier:
-      loops_.ifft_block(dst, step.n, program_.twiddles_.template data<T>());
+      loops_.ifft_block(dst, step.n, program_.twiddles.template data<T>());
       break;
     case Op::MultiplySpectra:
       loops_.multiply_spectra(dst, buffer(step.a), step.n);
@@ -210,7 +212,7 @@ private:
     }
   }
 
-  const SketchProgram& program_;
+  const SketchParts& program_;
   const Table<T>& loops_;
   std::size_t lanes_;
   const Rows<T>& rows_;

@@ -1,6 +1,12 @@
-"""Types of the compiled core. Its functions check what could corrupt memory, and no more."""
+"""Types of the compiled core. Its functions check what could corrupt memory, and no more.
+
+Four builders (`SketchBuilder`, `KernelBuilder`, `ImageBuilder`, `PixelBuilder`) are told what a
+program does and hand it over by `finish`; a program only runs and never changes, so that any number
+of threads may run it.
+"""
 
 from collections.abc import Sequence
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -34,6 +40,7 @@ def radial_weights(
 
 _Ints = Sequence[int] | NDArray[Any]
 _Reals = Sequence[float] | NDArray[Any]
+_Array = NDArray[Any]  # of a type that the core's holds without loss
 
 class _Map:
     @property
@@ -66,14 +73,8 @@ class HadamardMap(_Map):
         scale: float,
     ) -> None: ...
 
-class Program:
+class SketchBuilder:
     def __init__(self, n_features: int) -> None: ...
-    @property
-    def n_features(self) -> int: ...
-    @property
-    def n_outputs(self) -> int: ...
-    @property
-    def n_weights(self) -> int: ...
     def count_sketch(
         self, src: int, dst: int, width: int, hashes: _Ints, signs: _Reals
     ) -> None: ...
@@ -103,6 +104,15 @@ class Program:
         second: int,
         j: int,
     ) -> None: ...
+    def finish(self) -> SketchProgram: ...
+
+class SketchProgram:
+    @property
+    def n_features(self) -> int: ...
+    @property
+    def n_outputs(self) -> int: ...
+    @property
+    def n_weights(self) -> int: ...
     def run(
         self,
         X: NDArray[Any],
@@ -122,24 +132,156 @@ class Program:
         n_threads: int,
     ) -> None: ...
 
-class PixelProgram:
+class Hash:
+    def __init__(self, *, to: _Array, signs: _Array) -> None: ...
+
+class PixelLook:
+    def __init__(
+        self,
+        *,
+        row_stride: int,
+        row_offset: int,
+        col_stride: int,
+        col_offset: int,
+        circular: bool,
+    ) -> None: ...
+
+class PixelPart:
+    def __init__(
+        self, *, field: int, look: PixelLook, scale: float, direction: float, hashed: Hash
+    ) -> None: ...
+
+class PixelChannel:
+    def __init__(
+        self,
+        *,
+        n: int,
+        parts: Sequence[PixelPart],
+        constant: float,
+        direction: float,
+        hashed: Hash,
+    ) -> None: ...
+
+class TensorProduct:
+    def __init__(
+        self,
+        *,
+        n: int,
+        length_a: int,
+        length_b: int,
+        hash_a: Hash,
+        hash_b: Hash,
+        take_a: _Array,
+        take_b: _Array,
+    ) -> None: ...
+
+class Monomials:
+    def __init__(self, *, take_a: _Array, take_b: _Array, factors: _Array) -> None: ...
+
+class PixelPower:
+    def __init__(self, *, a: int, b: int, how: TensorProduct | Monomials) -> None: ...
+
+class HermiteGrid:
+    def __init__(
+        self,
+        *,
+        first: float,
+        step: float,
+        n: int,
+        order: int,
+        growth: float,
+        rows: _Array,
+        at_zero: _Array,
+        reference: _Array,
+        share: float,
+    ) -> None: ...
+
+class SharedTangent:
+    def __init__(self, *, n: int, sums: Sequence[Hash]) -> None: ...
+
+class OwnTangent:
+    def __init__(
+        self,
+        *,
+        n: int,
+        n_slope: int,
+        slope_sums: Sequence[Hash],
+        product: TensorProduct,
+        from_product: Hash,
+        from_tangent: Hash,
+        from_slope: Hash,
+        from_nngp: Hash,
+        direction_tangent: float,
+        direction_nngp: float,
+    ) -> None: ...
+
+class PixelActivation:
+    def __init__(
+        self,
+        *,
+        degree: int,
+        table: HermiteGrid,
+        powers: Sequence[PixelPower],
+        n: int,
+        sums: Sequence[Hash],
+        merged: bool,
+        tangent: SharedTangent | OwnTangent | None,
+    ) -> None: ...
+
+class PixelStage:
+    def __init__(
+        self,
+        *,
+        channels: Sequence[PixelChannel],
+        activation: PixelActivation | None,
+        stores: Sequence[int],
+    ) -> None: ...
+
+class HadamardSample:
+    def __init__(self, *, length: int, hashed: Hash, take: _Array) -> None: ...
+
+class PixelOutput:
+    def __init__(
+        self, *, field: int, scalar: bool, n: int, sample: HadamardSample | None
+    ) -> None: ...
+
+class PixelBuilder:
     def __init__(self) -> None: ...
+    def add_field(
+        self, *, height: int, width: int, n: int, halo_rows: int, halo_cols: int
+    ) -> int: ...
+    def add_stage(self, stage: PixelStage) -> None: ...
+    def add_pool(
+        self, *, source: int, target: int, window: tuple[int, int], strides: tuple[int, int]
+    ) -> None: ...
+    def finish(self, output: PixelOutput) -> PixelProgram: ...
+
+class PixelProgram:
     @property
     def n_inputs(self) -> int: ...
     @property
     def n_outputs(self) -> int: ...
     @property
     def bytes_per_thread(self) -> int: ...
-    def add_field(self, height: int, width: int, n: int, halo_rows: int, halo_cols: int) -> int: ...
-    def add_stage(self, stage: dict[str, Any]) -> None: ...
-    def add_pool(
-        self, source: int, target: int, window: tuple[int, int], strides: tuple[int, int]
-    ) -> None: ...
-    def finish(self, output: dict[str, Any]) -> None: ...
     def run(self, X: NDArray[Any], out: NDArray[Any], n_threads: int) -> None: ...
 
+class DualKind(Enum):
+    RECTIFIER = ...
+    SIGN = ...
+    RECTIFIED_POWER = ...
+    ASIN = ...
+    GELU = ...
+    EXP = ...
+    SIN = ...
+    GAUSSIAN = ...
+    EXP_NORMALIZED = ...
+    GABOR = ...
+    SERIES = ...
+    TABLE = ...
+    PIECEWISE = ...
+
 def dual_map(
-    kind: str,
+    kind: DualKind,
     params: Sequence[float],
     left: NDArray[np.float64],
     right: NDArray[np.float64],
@@ -151,6 +293,7 @@ def dual_map(
 class Destination:
     def __init__(
         self,
+        *,
         nngp: NDArray[Any] | None,
         ntk: NDArray[Any] | None,
         nngp_mirror: NDArray[Any] | None = None,
@@ -160,12 +303,12 @@ class Destination:
         symmetric: bool = False,
     ) -> None: ...
 
-class KernelProgram:
+class KernelBuilder:
     def __init__(self) -> None: ...
     def affine(self, w2: float, b2: float) -> None: ...
     def activation(
         self,
-        kind: str,
+        kind: DualKind,
         params: Sequence[float],
         left: NDArray[np.float64],
         right: NDArray[np.float64],
@@ -173,6 +316,9 @@ class KernelProgram:
     def push(self) -> None: ...
     def add(self) -> None: ...
     def be_single(self) -> bool: ...
+    def finish(self) -> KernelProgram: ...
+
+class KernelProgram:
     def run_points(
         self, X: NDArray[Any], Z: NDArray[Any], scale: float, to: Destination, n_threads: int
     ) -> int: ...
@@ -180,35 +326,54 @@ class KernelProgram:
         self, products: NDArray[np.float64], scale: float, to: Destination, n_threads: int
     ) -> None: ...
 
-class ImageProgram:
+class LaneKind(Enum):
+    COLUMNS = ...
+    IMAGES = ...
+
+class Readout(Enum):
+    FLATTEN = ...
+    MEAN = ...
+    DIAGONAL = ...
+
+class Pairing(Enum):
+    ALL = ...
+    UPPER = ...
+    MATCHED = ...
+
+class ImageBuilder:
     def __init__(
-        self, height: int, width: int, channels: int, lanes_are_images: bool, images: int
+        self, *, height: int, width: int, channels: int, lanes: LaneKind, images: int
     ) -> None: ...
     def conv(
         self,
-        rows: tuple[int, int, int, int],
-        cols: tuple[int, int, int, int],
+        *,
+        taps: tuple[int, int],
+        strides: tuple[int, int],
+        before: tuple[int, int],
+        out: tuple[int, int],
         circular: bool,
         w2: float,
         b2: float,
     ) -> None: ...
     def activation(
         self,
-        kind: str,
+        kind: DualKind,
         params: Sequence[float],
         left: NDArray[np.float64],
         right: NDArray[np.float64],
-        rough: bool = False,
+        rough: bool,
     ) -> None: ...
     def push(self) -> None: ...
     def add(self) -> None: ...
-    def pool(self, rows: tuple[int, int], cols: tuple[int, int]) -> None: ...
-    def finish(self, readout: str) -> None: ...
+    def pool(self, *, taps: tuple[int, int], strides: tuple[int, int]) -> None: ...
+    def finish(self, readout: Readout) -> ImageProgram: ...
+
+class ImageProgram:
     def run(
         self,
         X: NDArray[np.float64],
         panels: NDArray[np.float64],
-        pairing: str,
+        pairing: Pairing,
         k: NDArray[np.float64],
         theta: NDArray[np.float64] | None,
         n_threads: int,

@@ -10,6 +10,7 @@ from numpy.testing import assert_array_equal
 
 import nkfast
 from dual_maps import deviations, run
+from nkfast._core import DualKind
 
 pytestmark = pytest.mark.simd
 
@@ -127,7 +128,7 @@ def gabor(p, q, c):
 
 @dataclass
 class Case:
-    kind: str
+    kind: DualKind
     params: tuple[float, ...]
     columns: Any  # of variances
     pair: Any
@@ -143,40 +144,44 @@ def scaled(b2):
 
 MODEST = (0.0, 1e-20, 0.2, 1.0, 1.7, 6.0)
 CASES = {
-    "relu": Case("rectifier", (0.0, 1.0), lambda p: deviations(p).T, rectifier(0, 1)),
-    "abs": Case("rectifier", (-1.0, 1.0), lambda p: deviations(p).T, rectifier(-1, 1)),
-    "leaky": Case("rectifier", (0.25, 1.0), lambda p: deviations(p).T, rectifier(0.25, 1)),
-    "sign": Case("sign", (), lambda p: deviations(p).T, sign),
+    "relu": Case(DualKind.RECTIFIER, (0.0, 1.0), lambda p: deviations(p).T, rectifier(0, 1)),
+    "abs": Case(DualKind.RECTIFIER, (-1.0, 1.0), lambda p: deviations(p).T, rectifier(-1, 1)),
+    "leaky": Case(DualKind.RECTIFIER, (0.25, 1.0), lambda p: deviations(p).T, rectifier(0.25, 1)),
+    "sign": Case(DualKind.SIGN, (), lambda p: deviations(p).T, sign),
     "square": Case(
-        "rectified_power",
+        DualKind.RECTIFIED_POWER,
         (2, 3, 1, 0, 2, 2, 0, 3, 2, 0, 1, 1, 1),
         lambda p: [p, np.sqrt(p), deviations(p)[:, 1]],
         rectified_square,
     ),
     "step": Case(
-        "rectified_power",
+        DualKind.RECTIFIED_POWER,
         (0, 1, 1, 0, 0, 0),
         lambda p: [p > 0, deviations(p)[:, 1], deviations(p)[:, 1]],
         step,
     ),
     "erf": Case(
-        "asin",
+        DualKind.ASIN,
         (2 * 1.3**2 / np.pi, 2 * 0.7**2, 0.04, 4 * 1.3**2 * 0.7**2 / np.pi),
         scaled(0.7**2),
         erf(1.3, 0.7, 0.2),
     ),
-    "gelu": Case("gelu", (), lambda p: [1 / np.sqrt(1 + p), p], gelu),
-    "exp": Case("exp", (1.21, 0.36), lambda p: [0.18 * p], exponential(1.1, 0.6), (*MODEST, 300.0)),
-    "sin": Case("sin", (0.9, 0.7, -0.3), lambda p: [0.35 * p], sine(0.9, 0.7, -0.3), MODEST),
-    "rbf": Case("sin", (1.0, 1.5, 0.0), lambda p: [0.75 * p], sine(1.0, 1.5, 0), (*MODEST, 300.0)),
-    "gaussian": Case("gaussian", (1.5, -0.8), scaled(0.8), gaussian(1.5, -0.8)),
+    "gelu": Case(DualKind.GELU, (), lambda p: [1 / np.sqrt(1 + p), p], gelu),
+    "exp": Case(
+        DualKind.EXP, (1.21, 0.36), lambda p: [0.18 * p], exponential(1.1, 0.6), (*MODEST, 300.0)
+    ),
+    "sin": Case(DualKind.SIN, (0.9, 0.7, -0.3), lambda p: [0.35 * p], sine(0.9, 0.7, -0.3), MODEST),
+    "rbf": Case(
+        DualKind.SIN, (1.0, 1.5, 0.0), lambda p: [0.75 * p], sine(1.0, 1.5, 0), (*MODEST, 300.0)
+    ),
+    "gaussian": Case(DualKind.GAUSSIAN, (1.5, -0.8), scaled(0.8), gaussian(1.5, -0.8)),
     "exp_normalized": Case(
-        "exp_normalized",
+        DualKind.EXP_NORMALIZED,
         (1.2, -1.0),
         lambda p: deviations(p).T,
         normalised_exponential(1.2, -1.0),
     ),
-    "gabor": Case("gabor", (), lambda p: [p], gabor, (*MODEST, 1e3)),
+    "gabor": Case(DualKind.GABOR, (), lambda p: [p], gabor, (*MODEST, 1e3)),
 }
 KINKED = ("relu", "leaky", "abs", "square", "gelu")  # k cancels near rho = -1
 
@@ -232,7 +237,9 @@ def test_series(offset, stride, n_terms, largest):
     c = (rho * np.sqrt(p)[:, None] * np.sqrt(q)).astype(float)
     left = np.column_stack([deviations(p)[:, 1], A])
     right = np.column_stack([deviations(q)[:, 1], B])
-    k, slope = run("series", (offset, stride, n_terms, 0), left, right, c, np.full((4, 70), 2.0))
+    k, slope = run(
+        DualKind.SERIES, (offset, stride, n_terms, 0), left, right, c, np.full((4, 70), 2.0)
+    )
     rho[0] = 0
     power = offset + stride * np.arange(n_terms)
     terms = A[:, None].astype(Real) * B
@@ -243,7 +250,7 @@ def test_series(offset, stride, n_terms, largest):
     by_rho = np.outer(left[:, 0], right[:, 0]) * 2
     expected = by_rho * np.sum(terms * dpowers, axis=-1)
     assert np.all(abs(slope - expected) <= 3e-14 * n_terms * (size * by_rho + 1e-300))
-    assert_array_equal(run("series", (offset, stride, n_terms, 0), left, right, c), k)
+    assert_array_equal(run(DualKind.SERIES, (offset, stride, n_terms, 0), left, right, c), k)
 
 
 @pytest.mark.parametrize(("rank", "n", "n_slope"), [(1, 1, 2), (5, 9, 14), (48, 256, 200)])
@@ -256,7 +263,7 @@ def test_table(rank, n, n_slope):
     c = rho * np.sqrt(p)[:, None] * np.sqrt(q)
     left = np.column_stack([deviations(p)[:, 1], B.reshape(3, -1), B1.reshape(3, -1)])
     right = np.column_stack([deviations(q)[:, 1], R])
-    k, slope = run("table", (rank, n, n_slope), left, right, c, np.full((3, 40), 2.0))
+    k, slope = run(DualKind.TABLE, (rank, n, n_slope), left, right, c, np.full((3, 40), 2.0))
     x = 2 * angle(p[:, None] + 0 * q, q + 0 * p[:, None], c)[3].astype(float) / np.pi - 1
     for i in range(3):
         for found, table, factor in ((k, B[i], 1), (slope, B1[i], 2)):
@@ -275,7 +282,7 @@ def test_table_of_few_functions(tol, bound, decades):
     p, q = 10 ** (decades * (rng.random(10) - 0.7)), 10 ** (decades * (rng.random(40) - 0.7))
     c = np.resize(RHOS, (10, 40)) * np.sqrt(p)[:, None] * np.sqrt(q)
     dual = activation._dual_map(p, q, tol, (min(p.min(), q.min()), max(p.max(), q.max())))
-    assert dual.kind == "table"
+    assert dual.kind is DualKind.TABLE
     found = run(dual.kind, dual.params, dual.left, dual.right, c, np.ones_like(c))
     ends = zip(activation._diagonal(p), activation._diagonal(q), strict=True)
     for value, expected, (a, b) in zip(
@@ -287,32 +294,46 @@ def test_table_of_few_functions(tol, bound, decades):
 @pytest.mark.parametrize(
     ("kind", "params", "widths", "message"),
     [
-        ("relu", (), (2, 2), "kind: expected the name of a dual map, got 'relu'"),
-        ("rectifier", (1.0,), (2, 2), "params: number of parameters: expected 2, got 1"),
-        ("rectifier", (0.0, 1.0), (1, 2), "left: number of columns: expected 2, got 1"),
-        ("rectifier", (0.0, 1.0), (2, 3), "right: number of columns: expected 2, got 3"),
-        ("series", (0, 1, 5, 0), (6, 5), "right: number of columns: expected 6, got 5"),
-        ("series", (0, 3, 5, 0), (6, 6), "params: expected a count at index 1"),
-        ("series", (0, 1, -5, 0), (6, 6), "params: expected a count at index 2"),
-        ("series", (0, 1, np.nan, 0), (6, 6), "params: expected a count at index 2"),
-        ("table", (2, 3, 2.5), (13, 3), "params: expected a count at index 2"),
-        ("rectified_power", (2, 5, 1), (3, 3), "params: expected a count at index 7"),
-        ("piecewise", (4, 1), (2, 2), "params: expected a count at index 0"),
-        ("piecewise", (1, 1, 1, 8, 7, 1, 0, 9), (2, 2), "params: expected a count at index 7"),
+        (DualKind.RECTIFIER, (1.0,), (2, 2), "params: number of parameters: expected 2, got 1"),
+        (DualKind.RECTIFIER, (0.0, 1.0), (1, 2), "left: number of columns: expected 2, got 1"),
+        (DualKind.RECTIFIER, (0.0, 1.0), (2, 3), "right: number of columns: expected 2, got 3"),
+        (DualKind.SERIES, (0, 1, 5, 0), (6, 5), "right: number of columns: expected 6, got 5"),
+        (DualKind.SERIES, (0, 3, 5, 0), (6, 6), "params: expected a count at index 1"),
+        (DualKind.SERIES, (0, 1, -5, 0), (6, 6), "params: expected a count at index 2"),
+        (DualKind.SERIES, (0, 1, np.nan, 0), (6, 6), "params: expected a count at index 2"),
+        (DualKind.TABLE, (2, 3, 2.5), (13, 3), "params: expected a count at index 2"),
+        (DualKind.RECTIFIED_POWER, (2, 5, 1), (3, 3), "params: expected a count at index 7"),
+        (DualKind.PIECEWISE, (4, 1), (2, 2), "params: expected a count at index 0"),
         (
-            "piecewise",
+            DualKind.PIECEWISE,
+            (1, 1, 1, 8, 7, 1, 0, 9),
+            (2, 2),
+            "params: expected a count at index 7",
+        ),
+        (
+            DualKind.PIECEWISE,
             (1, 1, 1, 8, 7, 1, 0, 1, 0, 2, 1, 1, 1, 1),
             (3, 3),
             "params: expected signs of another part at index 12",
         ),
         (
-            "piecewise",
+            DualKind.PIECEWISE,
             (1, 1, 1, 8, 7, 1, 0, 1, 0, 2, 1, 1, 0, 1),
             (3, 3),
             "params: expected signs of another part at index 12",
         ),
-        ("piecewise", (0, 1, 1, 8, 7, 1, 0, 0), (3, 3), "params: expected counts of at least 1"),
-        ("piecewise", (1, 1, 1, 8, 7, 1, 0, 0), (2, 3), "left: number of columns: expected 3"),
+        (
+            DualKind.PIECEWISE,
+            (0, 1, 1, 8, 7, 1, 0, 0),
+            (3, 3),
+            "params: expected counts of at least 1",
+        ),
+        (
+            DualKind.PIECEWISE,
+            (1, 1, 1, 8, 7, 1, 0, 0),
+            (2, 3),
+            "left: number of columns: expected 3",
+        ),
     ],
 )
 def test_maps_that_do_not_fit_are_refused(kind, params, widths, message):
@@ -321,9 +342,15 @@ def test_maps_that_do_not_fit_are_refused(kind, params, widths, message):
         run(kind, params, left, right, np.zeros((3, 4)))
 
 
+def test_a_map_is_not_known_by_a_word():
+    table = np.ones((3, 2))
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        run("sign", (), table, table, np.zeros((3, 3)))
+
+
 def test_shapes_that_do_not_fit_are_refused():
     table = np.ones((3, 2))
     with pytest.raises(ValueError, match=r"k: expected shape \(3, 3\), got \(3, 4\)"):
-        run("sign", (), table, table, np.zeros((3, 4)))
+        run(DualKind.SIGN, (), table, table, np.zeros((3, 4)))
     with pytest.raises(ValueError, match=r"theta: expected shape \(3, 3\), got \(4, 3\)"):
-        run("sign", (), table, table, np.zeros((3, 3)), np.zeros((4, 3)))
+        run(DualKind.SIGN, (), table, table, np.zeros((3, 3)), np.zeros((4, 3)))

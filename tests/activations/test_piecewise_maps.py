@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dual_maps import deviations, run
+from nkfast._core import DualKind
 from nkfast.activations._piecewise import Term, derivatives, piecewise_pair
 from nkfast.activations._piecewise_tables import piecewise_map
 
@@ -88,7 +89,7 @@ def test_piecewise_relu_is_the_rectifier(scale):
     c = rho * np.sqrt(p)[:, None] * np.sqrt(q)
     left, right = deviations(p), deviations(q)
     theta = np.ones_like(c)
-    k, slope = run("rectifier", (0.25, 1.0), left, right, c, theta)
+    k, slope = run(DualKind.RECTIFIER, (0.25, 1.0), left, right, c, theta)
     terms = [(1, 1, 0, 1.0), (1, -1, 0, -0.25)]
     found = run_piecewise(terms, p, q, c, theta)
     assert np.all(abs(found[0] - k) <= 1e-14 * np.sqrt(p)[:, None] * np.sqrt(q))

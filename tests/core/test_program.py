@@ -38,18 +38,19 @@ def test_all_steps(n, d, dtype):
     i, j = rng.integers(0, 8, 21), rng.integers(0, d, 21)
     factors = rng.standard_normal(21)
 
-    program = _core.Program(d)
-    program.count_sketch(0, 1, 8, h, s)
-    program.product(1, i, 0, j, 0.5, 2)
-    program.emit(2, 21, 1.0, -1, False)
-    program.weighted_product(1, i, 0, j, factors, 2)
-    program.emit(2, 20, 3.0, 1, False)
-    program.gather(1, i, 2.0, 3)
-    program.emit(3, 21, 1.0, 0, True)
-    program.normalise(3)
-    program.emit(3, 5, 1.0, -1, False)
-    program.one(4)
-    program.emit(4, 1, 1.0, 0, False)
+    builder = _core.SketchBuilder(d)
+    builder.count_sketch(0, 1, 8, h, s)
+    builder.product(1, i, 0, j, 0.5, 2)
+    builder.emit(2, 21, 1.0, -1, False)
+    builder.weighted_product(1, i, 0, j, factors, 2)
+    builder.emit(2, 20, 3.0, 1, False)
+    builder.gather(1, i, 2.0, 3)
+    builder.emit(3, 21, 1.0, 0, True)
+    builder.normalise(3)
+    builder.emit(3, 5, 1.0, -1, False)
+    builder.one(4)
+    builder.emit(4, 1, 1.0, 0, False)
+    program = builder.finish()
     assert (program.n_features, program.n_outputs, program.n_weights) == (d, 68, 2)
 
     x = scales[:, None].astype(np.float64) * X
@@ -79,9 +80,10 @@ def test_hashing_csr_never_needs_the_dense_row(dtype):
     d = 1_000_000
     X = sp.random_array((50, d), density=1e-5, rng=rng, format="csr", dtype=dtype)
     h, s = rng.integers(0, 64, d), rng.choice([-1.0, 1.0], d)
-    program = _core.Program(d)
-    program.count_sketch(0, 1, 64, h, s)
-    program.emit(1, 64, 1.0, -1, False)
+    builder = _core.SketchBuilder(d)
+    builder.count_sketch(0, 1, 64, h, s)
+    builder.emit(1, 64, 1.0, -1, False)
+    program = builder.finish()
     S = sp.csr_array((s, (np.arange(d), h)), shape=(d, 64))
     expected = (X.astype(np.float64) @ S).toarray()
     narrow = run(program, X)
@@ -93,11 +95,12 @@ def test_hashing_csr_never_needs_the_dense_row(dtype):
 def test_threads_and_chunks_give_the_same_bits():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((1000, 256)).astype(np.float32)
-    program = _core.Program(256)
-    program.count_sketch(0, 1, 512, rng.permutation(512)[:256], rng.choice([-1.0, 1.0], 256))
-    program.hadamard(1)
-    program.fourier(1)
-    program.emit(1, 512, 1.0, -1, True)
+    builder = _core.SketchBuilder(256)
+    builder.count_sketch(0, 1, 512, rng.permutation(512)[:256], rng.choice([-1.0, 1.0], 256))
+    builder.hadamard(1)
+    builder.fourier(1)
+    builder.emit(1, 512, 1.0, -1, True)
+    program = builder.finish()
     whole = run(program, X)
     for threads in (2, 7):
         assert np.array_equal(run(program, X, n_threads=threads), whole)
@@ -114,11 +117,12 @@ def test_linear_maps_and_parts(dtype, m):
     X = rng.standard_normal((37, 11)).astype(dtype)
     X[3] = 0
     M = rng.standard_normal((m, 11))
-    program = _core.Program(11)
-    program.linear(0, M.ravel(), 1)
-    program.linear(0, M[:1].ravel(), 2)
-    program.emit(1, m, 1.0, -1, False)
-    program.emit_part(1, m, 0.5, -1, 1, 3, 2, 2)
+    builder = _core.SketchBuilder(11)
+    builder.linear(0, M.ravel(), 1)
+    builder.linear(0, M[:1].ravel(), 2)
+    builder.emit(1, m, 1.0, -1, False)
+    builder.emit_part(1, m, 0.5, -1, 1, 3, 2, 2)
+    program = builder.finish()
     found = run(program, X)
     Y = X @ M.T.astype(dtype)
     norms = np.linalg.norm(Y, axis=1, keepdims=True)
@@ -128,39 +132,40 @@ def test_linear_maps_and_parts(dtype, m):
 
 
 def test_bad_steps_are_refused():
-    program = _core.Program(4)
+    builder = _core.SketchBuilder(4)
     ones = np.ones(4)
     for call, match in [
-        (lambda: program.count_sketch(0, 1, 4, [0, 1, 2, 4], ones), "hash: expected indices"),
-        (lambda: program.count_sketch(0, 1, 4, [0, 1, 2, -1], ones), "hash: expected indices"),
-        (lambda: program.count_sketch(0, 1, 4, [0, 1, 2], ones), "hash: expected 4 entries"),
-        (lambda: program.count_sketch(0, 1, 4, [0, 1, 2, 3], ones[:3]), "signs: expected 4"),
-        (lambda: program.count_sketch(0, 0, 4, [0, 1, 2, 3], ones), "dst"),
-        (lambda: program.count_sketch(3, 1, 4, [0, 1, 2, 3], ones), "src: buffer 3 holds nothing"),
-        (lambda: program.gather(0, [4], 1.0, 1), "i: expected indices"),
-        (lambda: program.gather(0, [0], 1.0, 1000), "dst: expected a buffer"),
-        (lambda: program.product(0, [0], 0, [0, 1], 1.0, 1), "j: expected 1 entries"),
-        (lambda: program.product(0, [0], 0, [0], 1.0, 0), "dst"),
-        (lambda: program.weighted_product(0, [0], 0, [0], [1.0, 2.0], 1), "factors"),
-        (lambda: program.linear(0, np.ones(5), 1), "matrix: expected rows of 4"),
-        (lambda: program.linear(0, np.ones(0), 1), "matrix"),
-        (lambda: program.linear(0, np.ones(8), 0), "dst"),
-        (lambda: program.emit_part(0, 1, 1.0, -1, 9, 1, 9, 1), "first: buffer 9 holds nothing"),
-        (lambda: program.emit_part(0, 1, 1.0, -1, 0, 1, 0, 1), "expected buffers other than"),
-        (lambda: program.emit_part(0, 1, 1.0, -1, 0, 65, 0, 1), "i, j: expected at most 64"),
-        (lambda: program.emit(0, 5, 1.0, -1, False), "n: expected at most 4"),
-        (lambda: program.hadamard(2), "holds nothing"),
-        (lambda: program.one(0), "dst"),
-        (lambda: _core.Program(3).hadamard(0), "power of two"),
-        (lambda: _core.Program(3).fourier(0), "power of two"),
+        (lambda: builder.count_sketch(0, 1, 4, [0, 1, 2, 4], ones), "hash: expected indices"),
+        (lambda: builder.count_sketch(0, 1, 4, [0, 1, 2, -1], ones), "hash: expected indices"),
+        (lambda: builder.count_sketch(0, 1, 4, [0, 1, 2], ones), "hash: expected 4 entries"),
+        (lambda: builder.count_sketch(0, 1, 4, [0, 1, 2, 3], ones[:3]), "signs: expected 4"),
+        (lambda: builder.count_sketch(0, 0, 4, [0, 1, 2, 3], ones), "dst"),
+        (lambda: builder.count_sketch(3, 1, 4, [0, 1, 2, 3], ones), "src: buffer 3 holds nothing"),
+        (lambda: builder.gather(0, [4], 1.0, 1), "i: expected indices"),
+        (lambda: builder.gather(0, [0], 1.0, 1000), "dst: expected a buffer"),
+        (lambda: builder.product(0, [0], 0, [0, 1], 1.0, 1), "j: expected 1 entries"),
+        (lambda: builder.product(0, [0], 0, [0], 1.0, 0), "dst"),
+        (lambda: builder.weighted_product(0, [0], 0, [0], [1.0, 2.0], 1), "factors"),
+        (lambda: builder.linear(0, np.ones(5), 1), "matrix: expected rows of 4"),
+        (lambda: builder.linear(0, np.ones(0), 1), "matrix"),
+        (lambda: builder.linear(0, np.ones(8), 0), "dst"),
+        (lambda: builder.emit_part(0, 1, 1.0, -1, 9, 1, 9, 1), "first: buffer 9 holds nothing"),
+        (lambda: builder.emit_part(0, 1, 1.0, -1, 0, 1, 0, 1), "expected buffers other than"),
+        (lambda: builder.emit_part(0, 1, 1.0, -1, 0, 65, 0, 1), "i, j: expected at most 64"),
+        (lambda: builder.emit(0, 5, 1.0, -1, False), "n: expected at most 4"),
+        (lambda: builder.hadamard(2), "holds nothing"),
+        (lambda: builder.one(0), "dst"),
+        (lambda: _core.SketchBuilder(3).hadamard(0), "power of two"),
+        (lambda: _core.SketchBuilder(3).fourier(0), "power of two"),
     ]:
         with pytest.raises(ValueError, match=match):
             call()
 
 
 def test_bad_arrays_are_refused():
-    program = _core.Program(4)
-    program.emit(0, 4, 1.0, 0, False)
+    builder = _core.SketchBuilder(4)
+    builder.emit(0, 4, 1.0, 0, False)
+    program = builder.finish()
     X, weights = np.ones((3, 4)), np.ones((3, 1))
     program.run(X, None, weights, np.empty((3, 4)), 1)
     for arguments, match in [
@@ -189,8 +194,9 @@ def test_bad_arrays_are_refused():
     ],
 )
 def test_unsound_csr_is_refused(indices, starts):
-    program = _core.Program(4)
-    program.emit(0, 4, 1.0, -1, False)
+    builder = _core.SketchBuilder(4)
+    builder.emit(0, 4, 1.0, -1, False)
+    program = builder.finish()
     arrays = np.ones(3), np.array(indices, np.int32), np.array(starts, np.int32)
     with pytest.raises(ValueError, match="sound CSR"):
         program.run_csr(*arrays, None, None, np.empty((2, 4)), 1)

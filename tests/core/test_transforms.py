@@ -48,12 +48,12 @@ def in_place(x, scale, n_threads):
 
 def block_program(n, *steps):
     """A program that copies its input to buffer 1, takes the steps, and returns buffer 1."""
-    program = _core.Program(n)
-    program.gather(0, np.arange(n), 1.0, 1)
+    builder = _core.SketchBuilder(n)
+    builder.gather(0, np.arange(n), 1.0, 1)
     for method, *arguments in steps:
-        getattr(program, method)(*arguments)
-    program.emit(1, n, 1.0, -1, False)
-    return program
+        getattr(builder, method)(*arguments)
+    builder.emit(1, n, 1.0, -1, False)
+    return builder.finish()
 
 
 def run(program, x, n_threads=1):

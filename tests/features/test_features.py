@@ -18,7 +18,6 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import nkfast as nk
 from nkfast.features.collapsed._allocation import Allocation
 from nkfast.features.collapsed._polynomial import polynomial_steps
-from nkfast.sketch._program import build_program
 
 NET = nk.mlp(2, "relu", 1.4, 0.1)
 MAPS = {"ntk": nk.NTKFeatures, "nngp": nk.NNGPFeatures}
@@ -160,15 +159,16 @@ def test_tensor_sketch_chain_is_a_product_of_spectra(d, degree):
     steps = polynomial_steps(np.array([degree]), plan, d, width, rng, "tensorsketch")
     x = normal(2, d)
     Z = np.empty((2, width))
-    build_program(d, steps).run(x, None, np.ones((2, 1)), Z, 1)
-    hashing = [step[4:] for step in steps if step[0] == "count_sketch"]
+    steps.compile(d).run(x, None, np.ones((2, 1)), Z, 1)
+    hashing = [step.arguments[3:] for step in steps if step.method == "count_sketch"]
     before = x
     if degree > 2:
-        ends = [i for i, step in enumerate(steps) if step[0] == "normalise"]
+        ends = [i for i, step in enumerate(steps) if step.method == "normalise"]
         end = ends[degree - 3]
         before = np.empty((2, width))
-        chain = [*steps[: end + 1], ("emit", steps[end][1], width, 1.0, -1, False)]
-        build_program(d, chain).run(x, None, None, before, 1)
+        chain = steps[: end + 1]
+        chain.emit(steps[end].arguments[0], width)
+        chain.compile(d).run(x, None, None, before, 1)
     expected = [
         spectrum(row, *hashing[-2], width) * spectrum(state, *hashing[-1], width)
         for row, state in zip(x, before, strict=True)

@@ -17,7 +17,6 @@ from nkfast.expansion import (
 )
 from nkfast.features.collapsed._fit import Sample
 from nkfast.features.collapsed._harmonics import Harmonics, harmonic_basis, harmonic_steps
-from nkfast.sketch._program import build_program
 
 NET = nk.mlp(3, "relu", 1.4, 0.1)
 
@@ -41,7 +40,7 @@ def run(harmonics, X, weights=None, m=None):
     m = len(harmonics.terms) if m is None else m
     Z = np.empty((len(X), m))
     weights = np.ones((len(X), int(harmonics.terms.max()) + 1)) if weights is None else weights
-    build_program(X.shape[1], harmonic_steps(harmonics, m)).run(X, None, weights, Z, 1)
+    harmonic_steps(harmonics, m).compile(X.shape[1]).run(X, None, weights, Z, 1)
     return Z
 
 

@@ -11,7 +11,6 @@ from feature_cases import assert_close_for_other_rows, assert_same_bits, mean_er
 from nkfast.features.collapsed._fit import Sample
 from nkfast.features.collapsed._split import Directions, Split
 from nkfast.features.collapsed._split_steps import split_steps
-from nkfast.sketch._program import build_program
 
 NET = nk.mlp(3, "relu", 1.4, 0.1)
 
@@ -43,7 +42,7 @@ def run(split, X, rng, sketch="tensorsrht", m=None):
     steps = split_steps(split, m, rng, sketch)
     Z = np.empty((len(X), m))
     n_terms = int(split.terms.max()) + 1
-    build_program(X.shape[1], steps).run(X, None, np.ones((len(X), n_terms)), Z, 1)
+    steps.compile(X.shape[1]).run(X, None, np.ones((len(X), n_terms)), Z, 1)
     return Z
 
 
@@ -91,10 +90,10 @@ def starts(split, rng, sketch):
     """Yield at which column sketched parts begin."""
     column = 0
     for step in split_steps(split, int(split.widths.sum()), rng, sketch):
-        if step[0] == "emit_part":
+        if step.method == "emit_part":
             yield column
-        if step[0].startswith("emit"):
-            column += step[2]
+        if step.method.startswith("emit"):
+            column += step.arguments[1]
 
 
 @pytest.mark.parametrize("m", [100, 500, 2000])

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import nkfast as nk
 import reference
-from nkfast import _core
+from nkfast._core import DualKind, ImageBuilder, LaneKind, Pairing, Readout
 from nkfast.activations import ReLU
 
 
@@ -420,25 +420,35 @@ def test_bad_images_are_refused():
         net.ntk(X[:, :0])
 
 
+def image_builder():
+    return ImageBuilder(height=4, width=4, channels=1, lanes=LaneKind.COLUMNS, images=1)
+
+
 def test_programs_that_do_not_fit_are_refused():
     X, panels, k = np.ones((1, 4, 4, 1)), np.ones((1, 4, 1, 1, 32)), np.zeros((1, 1))
-    program = _core.ImageProgram(4, 4, 1, False, 1)
-    with pytest.raises(ValueError, match="run: expected a finished program"):
-        program.run(X, panels, "all", k, None, 1)
+    builder = image_builder()
     with pytest.raises(ValueError, match="add: expected a push before it"):
-        program.add()
-    program.push()
+        builder.add()
+    builder.push()
     with pytest.raises(ValueError, match="pool: expected no open push"):
-        program.pool((2, 2), (2, 2))
-    program.conv((3, 1, 0, 2), (3, 1, 0, 2), False, 1.0, 0.0)
+        builder.pool(taps=(2, 2), strides=(2, 2))
+    with pytest.raises(ValueError, match="finish: expected no open push"):
+        builder.finish(Readout.MEAN)
+    builder.conv(
+        taps=(3, 3), strides=(1, 1), before=(0, 0), out=(2, 2), circular=False, w2=1.0, b2=0.0
+    )
     with pytest.raises(ValueError, match="add: expected a branch that keeps the shape"):
-        program.add()
-    program = _core.ImageProgram(4, 4, 1, False, 1)
-    program.activation("sign", (), np.ones((16, 2)), np.ones((16, 2)))
-    program.finish("mean")
+        builder.add()
+    builder = image_builder()
+    builder.activation(DualKind.SIGN, (), np.ones((16, 2)), np.ones((16, 2)), False)
+    program = builder.finish(Readout.MEAN)
     with pytest.raises(ValueError, match="activation: expected tables of 16 and 128 points"):
-        program.run(X, panels, "all", k, None, 1)
+        program.run(X, panels, Pairing.ALL, k, None, 1)
     with pytest.raises(ValueError, match=r"panels: expected shape \(1, 4, 1, 1, 32\)"):
-        program.run(X, panels[:, :3], "all", k, None, 1)
+        program.run(X, panels[:, :3], Pairing.ALL, k, None, 1)
     with pytest.raises(ValueError, match=r"k: expected shape \(1, 1\)"):
-        program.run(X, panels, "all", np.zeros((2, 1)), None, 1)
+        program.run(X, panels, Pairing.ALL, np.zeros((2, 1)), None, 1)
+    with pytest.raises(TypeError):
+        program.run(X, panels, "all", k, None, 1)
+    with pytest.raises(TypeError):
+        image_builder().finish("mean")

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nkfast as nk
-from nkfast import _core
+from nkfast._core import Destination, DualKind, KernelBuilder
 from nkfast.activations import ReLU
 from nkfast.kernels import _rows
 
@@ -323,17 +323,18 @@ def test_residual_connection():
     k2, theta2 = dense(2.0, 0.3, k1, theta1)
     k, theta = k + k1 + k2, theta + theta1 + theta2
 
-    program = _core.KernelProgram()
-    program.affine(1.5, 0.1)
-    program.push()
-    program.activation("rectifier", (0.0, 1.0), deviations(p), deviations(p))
-    program.affine(0.7, 0.2)
-    program.push()
-    program.affine(2.0, 0.3)
-    program.add()
-    program.add()
+    builder = KernelBuilder()
+    builder.affine(1.5, 0.1)
+    builder.push()
+    builder.activation(DualKind.RECTIFIER, (0.0, 1.0), deviations(p), deviations(p))
+    builder.affine(0.7, 0.2)
+    builder.push()
+    builder.affine(2.0, 0.3)
+    builder.add()
+    builder.add()
     found = np.zeros((100, 100)), np.zeros((100, 100))
-    program.run_points(X, X, 0.2, _core.Destination(*found, symmetric=True), 2)
+    to = Destination(nngp=found[0], ntk=found[1], symmetric=True)
+    builder.finish().run_points(X, X, 0.2, to, 2)
     assert_allclose(found[0], k, rtol=1e-7)
     assert_allclose(found[1], theta, rtol=1e-7)
     off = ~np.eye(100, dtype=bool)
@@ -342,37 +343,39 @@ def test_residual_connection():
 
 def test_program_starts_with_a_residual_connection():
     X = np.eye(3)
-    program = _core.KernelProgram()
-    program.push()
-    program.affine(2.0, 0.0)
-    program.add()
+    builder = KernelBuilder()
+    builder.push()
+    builder.affine(2.0, 0.0)
+    builder.add()
     found = np.zeros((3, 3)), np.zeros((3, 3))
-    program.run_points(X, X, 1.0, _core.Destination(*found), 1)
+    builder.finish().run_points(X, X, 1.0, Destination(nngp=found[0], ntk=found[1]), 1)
     assert_array_equal(found[0], 3 * X)
     assert_array_equal(found[1], 2 * X)
 
 
 def test_programs_that_do_not_fit_are_refused():
     X, out = np.eye(3), np.zeros((3, 3))
-    program = _core.KernelProgram()
+    builder = KernelBuilder()
     with pytest.raises(ValueError, match="add: expected a push before it"):
-        program.add()
-    program.push()
+        builder.add()
+    builder.push()
     with pytest.raises(ValueError, match="push: expected an add after it"):
-        program.run_points(X, X, 1.0, _core.Destination(out, None), 1)
-    program.add()
-    with pytest.raises(ValueError, match=r"out: expected shape \(3, 3\), got \(2, 3\)"):
-        program.run_points(X, X, 1.0, _core.Destination(out[:2], None), 1)
-    with pytest.raises(ValueError, match="out: expected aligned rows"):
-        program.run_points(X, X, 1.0, _core.Destination(out.T, None), 1)
-    with pytest.raises(ValueError, match="out: expected aligned rows"):
-        program.run_points(X, X, 1.0, _core.Destination(out, out.astype(np.float32)), 1)
+        builder.finish()
+    builder.add()
+    program = builder.finish()
+    for to, match in [
+        (Destination(nngp=out[:2], ntk=None), r"out: expected shape \(3, 3\), got \(2, 3\)"),
+        (Destination(nngp=out.T, ntk=None), "out: expected aligned rows"),
+        (Destination(nngp=out, ntk=out.astype(np.float32)), "out: expected aligned rows"),
+    ]:
+        with pytest.raises(ValueError, match=match):
+            program.run_points(X, X, 1.0, to, 1)
     with pytest.raises(ValueError, match="symmetric: expected as many rows as columns"):
-        program.run_points(X, X[:2], 1.0, _core.Destination(out, None, symmetric=True), 1)
-    table = np.ones((2, 2))
-    program.activation("sign", (), table, table)
+        program.run_points(X, X[:2], 1.0, Destination(nngp=out, ntk=None, symmetric=True), 1)
+    builder = KernelBuilder()
+    builder.activation(DualKind.SIGN, (), np.ones((2, 2)), np.ones((2, 2)))
     with pytest.raises(ValueError, match="activation: expected tables of 3 and 3 points, got 2"):
-        program.run_points(X, X, 1.0, _core.Destination(out, None), 1)
+        builder.finish().run_points(X, X, 1.0, Destination(nngp=out, ntk=None), 1)
 
 
 @pytest.mark.simd

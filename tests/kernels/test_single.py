@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import nkfast as nk
-from nkfast import _core
+from nkfast._core import Destination, DualKind, KernelBuilder
 from nkfast.kernels import _rows
 
 pytestmark = pytest.mark.simd
@@ -187,12 +187,14 @@ def test_products_that_overflow_are_computed_again(doubly):
     table = np.column_stack([np.sqrt(p), 1 / np.sqrt(p)])
     found = np.zeros((2, N, N), np.float32)
     for out, single in zip(found, (True, False), strict=True):
-        program = _core.KernelProgram()
-        program.affine(1e-30, 0.0)
-        program.activation("rectifier", (0.0, 1.0), table * [1e-15, 1e15], table * [1e-15, 1e15])
+        builder = KernelBuilder()
+        builder.affine(1e-30, 0.0)
+        scaled = table * [1e-15, 1e15]
+        builder.activation(DualKind.RECTIFIER, (0.0, 1.0), scaled, scaled)
         if single:
-            assert program.be_single()
-        again = program.run_points(X, X, 1 / 9, _core.Destination(out, None), 2)
+            assert builder.be_single()
+        to = Destination(nngp=out, ntk=None)
+        again = builder.finish().run_points(X, X, 1 / 9, to, 2)
         assert (again > 0) is single
     both = np.isfinite(found).all(axis=0)
     assert_array_equal(np.isfinite(found[0]), np.isfinite(found[1]))
@@ -203,17 +205,32 @@ def test_diagonal_of_one_kernel_alone():
     X = rows(0, 9)
     p = (X.astype(np.float64) ** 2).mean(axis=1)
     table = np.column_stack([np.sqrt(p), 1 / np.sqrt(p)])
-    program = _core.KernelProgram()
-    program.activation("rectifier", (0.0, 1.0), table, table)
-    assert program.be_single()
+    builder = KernelBuilder()
+    builder.activation(DualKind.RECTIFIER, (0.0, 1.0), table, table)
+    assert builder.be_single()
     nngp, ntk = np.zeros((2, N, N), np.float32)
-    to = _core.Destination(nngp, ntk, ntk_diagonal=np.full(N, 7.0), symmetric=True)
-    program.run_points(X, X, 1 / 9, to, 1)
+    to = Destination(nngp=nngp, ntk=ntk, ntk_diagonal=np.full(N, 7.0), symmetric=True)
+    builder.finish().run_points(X, X, 1 / 9, to, 1)
     np.testing.assert_allclose(np.diag(nngp), p / 2, rtol=1e-6)
     assert_array_equal(np.diag(ntk), 7)
 
 
 def test_maps_without_a_form_in_float32():
-    program = _core.KernelProgram()
-    program.activation("sign", (), np.ones((1, 2)), np.ones((1, 2)))
-    assert not program.be_single()
+    builder = KernelBuilder()
+    builder.activation(DualKind.SIGN, (), np.ones((1, 2)), np.ones((1, 2)))
+    assert not builder.be_single()
+
+
+def test_a_map_without_a_form_in_float32_that_comes_later():
+    """The kernels are those of float64, as without be_single."""
+    X = rows(0, 9)
+    p = (X.astype(np.float64) ** 2).mean(axis=1)
+    table = np.column_stack([np.sqrt(p), 1 / np.sqrt(p)])
+    found = np.zeros((2, N, N), np.float32)
+    for out, single in zip(found, (True, False), strict=True):
+        builder = KernelBuilder()
+        if single:
+            assert builder.be_single()
+        builder.activation(DualKind.SIGN, (), table, table)
+        builder.finish().run_points(X, X, 1 / 9, Destination(nngp=out, ntk=None), 1)
+    assert_array_equal(*found)

@@ -73,7 +73,7 @@ def test_tensor_sketch_of_degree_one_is_a_count_sketch():
 def apply_steps(steps, X):
     """The steps of a drawn map in NumPy, in which the public docstrings write them."""
     buffers, out = {0: X}, []
-    for method, *a in steps:
+    for method, a in steps:
         if method == "count_sketch":
             src, dst, width, hashes, signs = a
             S = np.zeros((len(hashes), width))

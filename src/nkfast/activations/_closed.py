@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import erf, gammaln, ndtr
 
 from nkfast._arrays.validation import check_real
+from nkfast._core import DualKind
 
 from ._base import Activation, Span, _inverse, _scaled
 from ._dual_map import DualMap
@@ -49,7 +50,7 @@ class _Erf(Activation):
         a, b, shift = self._constants()
         params = (2 * a * a / np.pi, 2 * b * b, shift**2, 4 * a * a * b * b / np.pi)
         left, right = (_column(1 / np.sqrt(1 + 2 * b * b * v)) for v in (p, q))
-        return DualMap("asin", params, left, right)
+        return DualMap(DualKind.ASIN, params, left, right)
 
 
 class Erf(_Erf):
@@ -129,7 +130,7 @@ class GELU(Activation):
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         left, right = (np.column_stack([1 / np.sqrt(1 + v), v]) for v in (p, q))
-        return DualMap("gelu", (), left, right)
+        return DualMap(DualKind.GELU, (), left, right)
 
 
 class Sin(Activation):
@@ -170,7 +171,7 @@ class Sin(Activation):
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         b2 = self.b**2
         params = (self.a**2 / 2, b2, float(np.cos(2 * (self.c + self._phase))))
-        return DualMap("sin", params, _column(b2 * p / 2), _column(b2 * q / 2))
+        return DualMap(DualKind.SIN, params, _column(b2 * p / 2), _column(b2 * q / 2))
 
     def _hermite(self, std: float, degree: int) -> Array:
         l = np.arange(degree + 1)
@@ -229,7 +230,7 @@ class RBF(Activation):
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         g = self.gamma
-        return DualMap("exp", (1.0, 2 * g), _column(-g * p), _column(-g * q))
+        return DualMap(DualKind.EXP, (1.0, 2 * g), _column(-g * p), _column(-g * q))
 
     def _hermite(self, std: float, degree: int) -> Array:
         l = np.arange(degree + 1)
@@ -270,7 +271,7 @@ class Exp(Activation):
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         b2 = self.b**2
-        return DualMap("exp", (self.a**2, b2), _column(b2 * p / 2), _column(b2 * q / 2))
+        return DualMap(DualKind.EXP, (self.a**2, b2), _column(b2 * p / 2), _column(b2 * q / 2))
 
     def _hermite(self, std: float, degree: int) -> Array:
         l = np.arange(degree + 1)
@@ -313,7 +314,7 @@ class Gaussian(Activation):
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         left, right = (_column(1 / np.sqrt(1 - 2 * self.b * v)) for v in (p, q))
-        return DualMap("gaussian", (self.a**2, self.b), left, right)
+        return DualMap(DualKind.GAUSSIAN, (self.a**2, self.b), left, right)
 
     def _hermite(self, std: float, degree: int) -> Array:
         l = np.arange(degree + 1)
@@ -375,7 +376,7 @@ class ExpNormalized(Activation):
         return p * value, self.gamma * value * np.ones_like(p)
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
-        return DualMap("exp_normalized", (self.gamma, self.shift), _scaled(p), _scaled(q))
+        return DualMap(DualKind.EXP_NORMALIZED, (self.gamma, self.shift), _scaled(p), _scaled(q))
 
     def _hermite(self, std: float, degree: int) -> Array:
         l = np.arange(degree + 1)
@@ -408,7 +409,7 @@ class Gabor(Activation):
         return k, ((s - t) * far + (s + t) * near) / (2 * g * g * np.sqrt(g))
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
-        return DualMap("gabor", (), _column(p), _column(q))
+        return DualMap(DualKind.GABOR, (), _column(p), _column(q))
 
 
 def _within(x: Array) -> Array:

@@ -7,6 +7,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from nkfast._core import DualKind
+
 Array = NDArray[Any]
 
 
@@ -16,8 +18,8 @@ class DualMap:
 
     Attributes
     ----------
-    kind : str
-        Name of the formula in the core.
+    kind : DualKind
+        Which formula of the core.
     params : tuple of float
         Its constants.
     left : ndarray of shape (n, a)
@@ -26,7 +28,7 @@ class DualMap:
         Functions of the right points' variances.
     """
 
-    kind: str
+    kind: DualKind
     params: tuple[float, ...]
     left: Array
     right: Array

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nkfast._core import DualKind
+
 from ._base import _inverse
 from ._dual_map import DualMap
 from ._quadrature import REACH, hermite_integrals, normal_rule, polar_products
@@ -360,4 +362,6 @@ class Table:
             rows = np.einsum("nj,mjk,kr->nrm", left, values, place, optimize=True)
             columns.append(np.ascontiguousarray(rows).reshape(len(s), -1))
         sizes = (float(right.shape[1]), *(float(len(values)) for values in self.values))
-        return DualMap("table", sizes, np.hstack(columns), np.column_stack([_inverse(t), right]))
+        return DualMap(
+            DualKind.TABLE, sizes, np.hstack(columns), np.column_stack([_inverse(t), right])
+        )

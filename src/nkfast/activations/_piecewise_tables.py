@@ -27,6 +27,8 @@ from numpy.polynomial import chebyshev, legendre
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from nkfast._core import DualKind
+
 from ._base import _inverse
 from ._dual_map import DualMap
 from ._piecewise import Term
@@ -64,7 +66,7 @@ def piecewise_map(terms: Sequence[Term], p: Array, q: Array, tol: float) -> Dual
     shape = _Shape(terms)
     left = shape.table(np.sqrt(p), fit)
     right = left if q is p else shape.table(np.sqrt(q), fit)
-    return DualMap("piecewise", shape.params(fit), left, right)
+    return DualMap(DualKind.PIECEWISE, shape.params(fit), left, right)
 
 
 class _Shape:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln
 
 from nkfast._arrays.validation import check_count, check_real
+from nkfast._core import DualKind
 
 from ._base import Activation, Span, _angle, _inverse, _scaled
 from ._dual_map import DualMap
@@ -44,7 +45,7 @@ class _Rectifier(Activation):
         return slope * p, np.full_like(p, slope)
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
-        return DualMap("rectifier", self._slopes(), _scaled(p), _scaled(q))
+        return DualMap(DualKind.RECTIFIER, self._slopes(), _scaled(p), _scaled(q))
 
     def _hermite(self, std: float, degree: int) -> Array:
         a, b = self._slopes()
@@ -184,7 +185,7 @@ class Sign(Activation):
         return np.where(p == 0, 0, np.ones_like(p)), np.zeros_like(p)
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
-        return DualMap("sign", (), _scaled(p), _scaled(q))
+        return DualMap(DualKind.SIGN, (), _scaled(p), _scaled(q))
 
 
 class RectifiedMonomial(Activation):
@@ -257,7 +258,7 @@ class RectifiedMonomial(Activation):
             power = s**n if n else (s > 0).astype(np.float64)
             return np.column_stack([power, s ** max(n - 1, 0), _inverse(s)])
 
-        return DualMap("rectified_power", tuple(params), columns(p), columns(q))
+        return DualMap(DualKind.RECTIFIED_POWER, tuple(params), columns(p), columns(q))
 
 
 def _numerators(n: int) -> tuple[Array, Array]:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nkfast._core import DualKind
+
 from ._base import _inverse
 from ._dual_map import DualMap
 
@@ -69,4 +71,4 @@ def series_map(a: Array, b: Array, inverse_s: Array, inverse_t: Array, tol: floa
     left = np.column_stack([inverse_s, a[:, terms]])
     right = left if b is a else np.column_stack([inverse_t, b[:, terms]])
     params = (float(offset), float(stride), float(left.shape[1] - 1), tol)
-    return DualMap("series", params, left, right)
+    return DualMap(DualKind.SERIES, params, left, right)

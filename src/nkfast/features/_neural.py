@@ -24,11 +24,11 @@ from nkfast._arrays.validation import (
     csr_arrays,
 )
 from nkfast._config import get_num_threads
-from nkfast._core import Program
+from nkfast._core import SketchProgram
 from nkfast.kernels import Kernel
 from nkfast.layers import takes_images
 from nkfast.networks import Sequential, check_points, own_network
-from nkfast.sketch._program import Compiled, build_program
+from nkfast.sketch._program import Compiled
 
 from ._base import FeatureMap, relative_error
 from ._compression import fit_to_kernel, principal_directions
@@ -60,7 +60,7 @@ _FITTED = (
 class _NeuralFeatures(Compiled, FeatureMap):
     _kernel: ClassVar[Kernel]
     _layers: LayerwiseMap | PixelMap | None = None
-    _compiled: Program | None = None
+    _compiled: SketchProgram | None = None
     image_shape_: tuple[int, int, int]
     _compiled_single: NDArray[np.float32] | None = None  # compression_ for float32 rows
 
@@ -202,7 +202,7 @@ class _NeuralFeatures(Compiled, FeatureMap):
         else:
             hashes = sample.columns.hashes if sample.hashes_columns(width) else None
             self.steps_ = polynomial_steps(used, plan, d, width, rng, self.sketch, hashes)
-        self._compiled = build_program(d, self.steps_)
+        self._compiled = self.steps_.compile(d)
 
     def _fit_pixels(
         self, sample: ImageSample, degree: int, width: int, rng: np.random.RandomState
@@ -290,7 +290,7 @@ class _NeuralFeatures(Compiled, FeatureMap):
         scales = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0).astype(X.dtype)
         out = np.empty((X.shape[0], self._width), X.dtype)
         if self._compiled is None:  # after unpickling
-            self._compiled = build_program(self.n_features_in_, self.steps_)
+            self._compiled = self.steps_.compile(self.n_features_in_)
         program = self._compiled
         needed = np.ascontiguousarray(weights[:, : program.n_weights])
         if sp.issparse(X):
@@ -395,7 +395,7 @@ _DOC = """Feature map of the {name} of a network: Z Z^T approximates the kernel.
         `expansion_` are then those of the Gegenbauer polynomials of the cosine.
     split_ : Split or None
         The leading directions, and the features of each part of the powers, if powers are split.
-    steps_ : list
+    steps_ : SketchSteps
         The drawn sketch, as steps of the compiled core.
     degree_ : int
         Highest degree that got features.

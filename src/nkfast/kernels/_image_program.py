@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nkfast._config import one_blas_thread
-from nkfast._core import ImageProgram
+from nkfast._core import ImageBuilder, ImageProgram, LaneKind, Readout
 from nkfast.activations import Activation
 from nkfast.activations._dual_map import DualMap
 from nkfast.layers import Conv, Window
@@ -26,21 +26,21 @@ _MOST_LANES = 64
 class Lanes:
     """How right images are laid out: `images` of them in a tile, side by side or pixel by pixel."""
 
-    are_images: bool
+    kind: LaneKind
     images: int
 
     @classmethod
     def best(cls, pixelwise: bool, width: int, n: int) -> Lanes:
         """Return the layout for n right images that leaves few lanes idle."""
         if pixelwise:
-            return cls(True, 2 * _PANEL if n > _PANEL else _PANEL)
+            return cls(LaneKind.IMAGES, 2 * _PANEL if n > _PANEL else _PANEL)
 
         def cost(images: int) -> float:
             lanes = images * width
             return (_whole(lanes) + 6) / lanes  # a row of lanes has a price of its own
 
         most = max(1, min(n, _MOST_LANES // width))
-        return cls(False, min(range(1, most + 1), key=cost))
+        return cls(LaneKind.COLUMNS, min(range(1, most + 1), key=cost))
 
     def tiles(self, x: Array) -> Array:
         """Return (n, height, width, ...) as (tiles, rows of lanes, lanes in whole panels, ...)."""
@@ -48,7 +48,7 @@ class Lanes:
         n_tiles = -(-n // self.images)
         x = x[np.minimum(np.arange(n_tiles * self.images), n - 1)]  # the last one again
         x = x.reshape(n_tiles, self.images, height, width, *x.shape[3:])
-        if self.are_images:
+        if self.kind is LaneKind.IMAGES:
             x = np.moveaxis(x, 1, 3)
             x = x.reshape(n_tiles, height * width, self.images, *x.shape[4:])
         else:
@@ -97,37 +97,41 @@ def build(
     image: tuple[int, int, int],
     lanes: Lanes,
     maps: Iterable[DualMap],
-    readout: str,
+    readout: Readout,
     rough: bool,
 ) -> ImageProgram:
     """Return the core's program of these stages; rough: angles may have an error of 1e-9."""
-    program = ImageProgram(*image, lanes.are_images, lanes.images)
+    height, width, channels = image
+    builder = ImageBuilder(
+        height=height, width=width, channels=channels, lanes=lanes.kind, images=lanes.images
+    )
     left = iter(maps)
     for stage in stages:
         if stage.name == "activation":
             dual = next(left)
-            program.activation(dual.kind, dual.params, dual.left, dual.right, rough)
+            builder.activation(dual.kind, dual.params, dual.left, dual.right, rough)
         elif stage.name == "push":
-            program.push()
+            builder.push()
         elif stage.name == "add":
-            program.add()
+            builder.add()
         elif stage.name == "pool":
             assert stage.windows is not None
             rows, cols = stage.windows
-            program.pool((rows.taps, rows.stride), (cols.taps, cols.stride))
+            builder.pool(taps=(rows.taps, cols.taps), strides=(rows.stride, cols.stride))
         else:
             assert isinstance(stage.layer, Conv)
             assert stage.windows is not None
             rows, cols = stage.windows
-            program.conv(
-                (rows.taps, rows.stride, rows.before, rows.out),
-                (cols.taps, cols.stride, cols.before, cols.out),
-                stage.layer.padding == "CIRCULAR",
-                stage.layer.w_std**2 / (rows.taps * cols.taps),
-                stage.layer.b_std**2,
+            builder.conv(
+                taps=(rows.taps, cols.taps),
+                strides=(rows.stride, cols.stride),
+                before=(rows.before, cols.before),
+                out=(rows.out, cols.out),
+                circular=stage.layer.padding == "CIRCULAR",
+                w2=stage.layer.w_std**2 / (rows.taps * cols.taps),
+                b2=stage.layer.b_std**2,
             )
-    program.finish(readout)
-    return program
+    return builder.finish(readout)
 
 
 # --- in NumPy ---
@@ -139,7 +143,7 @@ def pair_in_numpy(
     z: Array,
     left: list[Array],
     right: list[Array],
-    readout: str,
+    readout: Readout,
 ) -> tuple[Array, Array]:
     """Return (K, Theta) of two images at a readout, as the core's programs do.
 
@@ -149,7 +153,7 @@ def pair_in_numpy(
     x, z : ndarray of shape (height, width, channels)
     left, right : list of ndarrays of shape (height, width)
         Variances of the images' pixels at each activation.
-    readout : {"flatten", "mean", "diagonal"}
+    readout : Readout
     """
     k = np.einsum("abc,dec->abde", x, z) / x.shape[2]
     theta = np.zeros_like(k)
@@ -176,10 +180,10 @@ def pair_in_numpy(
             w2, b2 = stage.layer.w_std**2, stage.layer.b_std**2
             k = w2 * _convolved(k, stage.windows, circular) + b2
             theta = w2 * _convolved(theta, stage.windows, circular) + k
-    if readout == "mean":
+    if readout is Readout.MEAN:
         return k.mean(), theta.mean()
     same = np.einsum("abab->ab", k), np.einsum("abab->ab", theta)
-    return same if readout == "diagonal" else (same[0].mean(), same[1].mean())
+    return same if readout is Readout.DIAGONAL else (same[0].mean(), same[1].mean())
 
 
 def _starts(window: Window, tap: int) -> slice:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nkfast._core import Readout
 from nkfast.activations import Activation
 from nkfast.layers import (
     Activated,
@@ -41,19 +42,21 @@ class Stages:
 
     def __init__(self, net: Row, shape: tuple[int, int]) -> None:
         self.stages: list[Stage] = []
-        self.readout = "flatten"
+        self.readout = Readout.FLATTEN
         self.tail: list[Layer] = []
         steps = net._steps()
         end = shape
         for i, step in enumerate(steps):
             if isinstance(step, (Flatten, GlobalAvgPool)):
-                self.readout = "mean" if isinstance(step, GlobalAvgPool) else "flatten"
+                mean = isinstance(step, GlobalAvgPool)
+                self.readout = Readout.MEAN if mean else Readout.FLATTEN
                 self.tail = [s for s in steps[i + 1 :] if not isinstance(s, Flatten)]
                 break
             end = self._append(step, f"layer {i}", end)
         self.shape = end  # at the readout
         # Without pools, pixels at unlike positions never meet.
-        self.pixelwise = self.readout == "flatten" and all(s.name != "pool" for s in self.stages)
+        pools = any(stage.name == "pool" for stage in self.stages)
+        self.pixelwise = self.readout is Readout.FLATTEN and not pools
 
     def _append(self, step: Layer, name: str, shape: tuple[int, int]) -> tuple[int, int]:
         if isinstance(step, Activated):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from nkfast._arrays.validation import check_images
 from nkfast._config import get_num_threads
+from nkfast._core import LaneKind, Pairing, Readout
 from nkfast.activations._dual_map import DualMap, span
 from nkfast.layers import Diagonals, Moments, Row
 
@@ -63,7 +64,7 @@ class _Images:
         kept: list[Diagonals] = []
         for i, stage in enumerate(self.stages.stages):
             if stage.name == "pool":
-                k = self._matched(i + 1, "diagonal", False)[0]
+                k = self._matched(i + 1, Readout.DIAGONAL, False)[0]
                 assert stage.windows is not None
                 k = k.reshape(len(self), *(window.out for window in stage.windows))
                 d = Diagonals(k, np.zeros_like(k))
@@ -87,17 +88,17 @@ class _Images:
         k, theta = self._matched(len(self.stages.stages), self.stages.readout, with_theta)
         return Diagonals(k[:, 0], theta[:, 0] if with_theta else k[:, 0])
 
-    def _matched(self, n_stages: int, readout: str, with_theta: bool) -> tuple[Array, Array]:
+    def _matched(self, n_stages: int, readout: Readout, with_theta: bool) -> tuple[Array, Array]:
         """Return the kernels of each image with itself behind so many stages."""
         stages = self.stages.stages[:n_stages]
         activations = [s.activation for s in stages if s.activation is not None]
         n_outputs = 1
-        if readout == "diagonal":
+        if readout is Readout.DIAGONAL:
             assert stages[-1].windows is not None
             n_outputs = stages[-1].windows[0].out * stages[-1].windows[1].out
         shape = (len(self), n_outputs)
         k, theta = np.zeros(shape), np.zeros(shape if with_theta else (0, 0))
-        lanes = Lanes(False, 1)
+        lanes = Lanes(LaneKind.COLUMNS, 1)
         spans = [span(p, p) for p in self.variances] if len(self) else []
         for which in self._chunks(activations, spans):
             X = self.left(which)
@@ -116,7 +117,7 @@ class _Images:
             program.run(
                 X,
                 lanes.panels(X),
-                "matched",
+                Pairing.MATCHED,
                 k[which],
                 theta[which] if with_theta else None,
                 get_num_threads(),
@@ -234,7 +235,7 @@ class ImagePairs:
         panels = self._lanes.panels(Z)
         shape = (len(X), len(panels) * self._lanes.images)
         k, theta = np.zeros((2, *shape))
-        pairing = "upper" if symmetric else "all"
+        pairing = Pairing.UPPER if symmetric else Pairing.ALL
         program.run(X, panels, pairing, k, theta if with_theta else None, get_num_threads())
         return k[:, : len(Z)], theta[:, : len(Z)]
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from nkfast._arrays.validation import check_rows
 from nkfast._config import get_num_threads, one_blas_thread
-from nkfast._core import Destination, KernelProgram
+from nkfast._core import Destination, KernelBuilder
 from nkfast.activations import Activation
 from nkfast.activations._dual_map import DualMap, span
 from nkfast.layers import Activated, Dense, Diagonals, Flatten, Layer, Moments, Residual, Row
@@ -144,12 +144,12 @@ class RowPairs:
         rows, cols = (
             np.unique(np.linspace(0, n - 1, _SINGLE_SAMPLE).astype(np.intp)) for n in self.shape
         )
-        program = self._program(self._maps(rows, cols) or [])
-        if not program.be_single():
+        builder = self._builder(self._maps(rows, cols) or [])
+        if not builder.be_single():
             return False
         ntk = np.empty((len(rows), len(cols)), np.float32)
-        to = Destination(None, ntk)
-        again = program.run_points(self.X[rows], self.Z[cols], 1 / self.X.shape[1], to, 1)
+        to = Destination(nngp=None, ntk=ntk)
+        again = builder.finish().run_points(self.X[rows], self.Z[cols], 1 / self.X.shape[1], to, 1)
         return again <= _SINGLE_SHARE * ntk.size
 
     def block_shape(self, bounded: bool) -> tuple[int, int]:
@@ -207,40 +207,42 @@ class RowPairs:
             ends = self.ends if how == "symmetric" else {}
             nngp, ntk = (blocks.get(name, (None, None)) for name in NAMES)
             to = Destination(
-                nngp[0],
-                ntk[0],
+                nngp=nngp[0],
+                ntk=ntk[0],
                 nngp_mirror=nngp[1],
                 ntk_mirror=ntk[1],
                 nngp_diagonal=ends["nngp"][rows] if ends else None,
                 ntk_diagonal=ends["ntk"][rows] if ends else None,
                 symmetric=how == "symmetric",
             )
-            program = self._program(maps)
+            builder = self._builder(maps)
             scale, n_threads = 1 / self.X.shape[1], get_num_threads()
             if self._tiled:
                 X, Z = self._points(self.X[rows]), self._points(self.Z[cols])
                 if self._single:
-                    program.be_single()
-                program.run_points(X, Z, scale, to, n_threads)
+                    builder.be_single()
+                builder.finish().run_points(X, Z, scale, to, n_threads)
             else:
-                program.run_products(self._products(rows, cols), scale, to, n_threads)
+                products = self._products(rows, cols)
+                builder.finish().run_products(products, scale, to, n_threads)
         for result in results.values():
             result.done()
 
-    def _program(self, maps: list[DualMap]) -> KernelProgram:
-        program = KernelProgram()
+    def _builder(self, maps: list[DualMap]) -> KernelBuilder:
+        """Return a builder that holds all layers."""
+        builder = KernelBuilder()
         left = iter(maps)
         for step in self._steps or ():
             if step.layer is not None:
-                program.affine(step.layer.w_std**2, step.layer.b_std**2)
+                builder.affine(step.layer.w_std**2, step.layer.b_std**2)
             elif step.activation is not None:
                 dual = next(left)
-                program.activation(dual.kind, dual.params, dual.left, dual.right)
+                builder.activation(dual.kind, dual.params, dual.left, dual.right)
             elif step.name == "push":
-                program.push()
+                builder.push()
             else:
-                program.add()
-        return program
+                builder.add()
+        return builder
 
     def _points(self, X: Array) -> Array:
         return X if self.X.dtype == self.Z.dtype else X.astype(np.float64)

@@ -21,9 +21,9 @@ from nkfast._arrays.validation import (
     refuse_excess,
 )
 from nkfast._config import get_num_threads
-from nkfast._core import Program
+from nkfast._core import SketchProgram
 
-from ._program import Compiled, Steps, build_program
+from ._program import Compiled, SketchSteps
 
 Array = NDArray[Any]
 
@@ -195,23 +195,23 @@ class LinearSketch(Sketch):
 
 
 class ProgramSketch(Sketch):
-    """A sketch whose map is a list of steps for the compiled core."""
+    """A sketch whose map is given as steps for the compiled core."""
 
-    steps_: Steps
+    steps_: SketchSteps
 
-    def _keep(self, d: int, steps: Steps) -> None:
+    def _keep(self, d: int, steps: SketchSteps) -> None:
         """Keep the steps of a map of d features."""
         self.steps_ = steps
         self._width = d
 
-    def _compile(self) -> Program:
-        return build_program(self._width, self.steps_)
+    def _compile(self) -> SketchProgram:
+        return self.steps_.compile(self._width)
 
     def _apply(self, X: Any, out: Array) -> None:
         run(self._map(), X, out)
 
 
-def run(program: Program, X: Any, out: Array) -> None:
+def run(program: SketchProgram, X: Any, out: Array) -> None:
     """Run a program without weights on dense or CSR rows."""
     if sp.issparse(X):
         program.run_csr(*csr_arrays(X), None, None, out, get_num_threads())

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.validation import check_count, check_estimator_rows
-from nkfast._core import Program
+from nkfast._core import SketchProgram
 
 from ._base import BLOCK, STEP, ProgramSketch, allocate, run
-from ._program import Steps, balanced_sample, build_program, hadamard_leaf, next_power_of_two
+from ._program import SketchSteps, balanced_sample, hadamard_leaf, next_power_of_two
 
 Array = NDArray[Any]
 
@@ -33,7 +33,7 @@ class PolySketch(ProgramSketch):
 
     Attributes
     ----------
-    steps_ : list
+    steps_ : SketchSteps
         The drawn map, as steps of the compiled core.
     n_features_in_ : int
 
@@ -60,7 +60,7 @@ class PolySketch(ProgramSketch):
     [(3, 256), (3, 256), (3, 256), (3, 256)]
     """
 
-    _compiled_powers: Program | None = None
+    _compiled_powers: SketchProgram | None = None
 
     def __init__(
         self, degree: int = 2, n_components: int = 1024, *, random_state: Any = None
@@ -72,24 +72,26 @@ class PolySketch(ProgramSketch):
     def _draw(self, d: int, m: int, rng: np.random.RandomState) -> None:
         q = self._degree = check_count(self.degree, "degree", low=1)
         width = next_power_of_two(m)
-        steps: Steps = []
+        steps, self._all_steps = SketchSteps(), SketchSteps()  # these write all degrees out
+
+        def write(l: int, start: int, target: int) -> None:
+            self._all_steps.extend(steps[start:])
+            self._all_steps.emit(target, m)
+            if l == q:
+                steps.emit(target, m)
+
         leaf = hadamard_leaf(steps, rng, 0, d, 3, width)
-        steps.append(("gather", 3, balanced_sample(rng, leaf, m), 1 / np.sqrt(m), 1))
-        ends = [len(steps)]
+        steps.gather(3, balanced_sample(rng, leaf, m), 1 / np.sqrt(m), 1)
+        write(1, 0, 1)
         for l in range(2, q + 1):
             source, target = (1, 2) if l % 2 == 0 else (2, 1)
+            start = len(steps)
             left = hadamard_leaf(steps, rng, source, m, 4, width)
             leaf = hadamard_leaf(steps, rng, 0, d, 3, width)
             i, j = balanced_sample(rng, left, m), balanced_sample(rng, leaf, m)
-            steps.append(("product", 4, i, 3, j, 1 / np.sqrt(m), target))
-            ends.append(len(steps))
-        emits = [("emit", 1 if l % 2 == 1 else 2, m, 1.0, -1, False) for l in range(1, q + 1)]
-        self._all_steps = [
-            step
-            for l, end in enumerate(ends)
-            for step in [*steps[ends[l - 1] if l else 0 : end], emits[l]]
-        ]
-        self._keep(d, [*steps, emits[-1]])
+            steps.product(4, i, 3, j, 1 / np.sqrt(m), target)
+            write(l, start, target)
+        self._keep(d, steps)
         self._compiled_powers = None
 
     def _bytes(self, d: int, m: int) -> int:
@@ -113,6 +115,6 @@ class PolySketch(ProgramSketch):
         m, q = self._n_features_out, self._degree
         out = allocate(X.shape[0], q * m, X.dtype)
         if self._compiled_powers is None:
-            self._compiled_powers = build_program(self._width, self._all_steps)
+            self._compiled_powers = self._all_steps.compile(self._width)
         run(self._compiled_powers, X, out)
         return [out[:, l * m : (l + 1) * m] for l in range(q)]

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from nkfast._arrays.validation import check_count, check_estimator_rows, check_real, check_rows
 
 from ._base import BLOCK, STEP, ProgramSketch, allocate
-from ._program import Steps, balanced_sample, injective_hash, next_power_of_two, random_signs
+from ._program import SketchSteps, balanced_sample, injective_hash, next_power_of_two, random_signs
 
 Array = NDArray[Any]
 
@@ -91,28 +91,26 @@ class TensorSketch(ProgramSketch):
         degree = check_count(self.degree, "degree", low=1)
         scale = np.sqrt(check_real(self.gamma, "gamma", low=0))
         constant = np.sqrt(check_real(self.coef0, "coef0", low=0))
-        steps: Steps = []
+        steps = SketchSteps()
         self.hashes_, self.signs_ = [], []
         for width in _powers_of_two(m):
             hashes = rng.randint(0, width, (degree, d + 1)).astype(np.int32)
             signs = random_signs(rng, degree * (d + 1)).reshape(degree, d + 1)
             for k in range(degree):
                 target = 1 if k == 0 else 2
-                steps.append(
-                    ("count_sketch", 0, target, width, hashes[k, :d], signs[k, :d] * scale)
-                )
+                steps.count_sketch(0, target, width, hashes[k, :d], signs[k, :d] * scale)
                 if constant > 0:
                     value = float(signs[k, d] * constant)
-                    steps.append(("add_constant", target, int(hashes[k, d]), value))
+                    steps.add_constant(target, int(hashes[k, d]), value)
                 if degree > 1:
-                    steps.append(("fourier", target))
+                    steps.fourier(target)
                 if k > 0:
-                    steps.append(("multiply_spectra", 1, 2))
+                    steps.multiply_spectra(1, 2)
             back = 1.0
             if degree > 1:
-                steps.append(("inverse_fourier", 1))
+                steps.inverse_fourier(1)
                 back = 1.0 / width
-            steps.append(("emit", 1, width, back * np.sqrt(width / m), -1, False))
+            steps.emit(1, width, back * np.sqrt(width / m))
             self.hashes_.append(hashes)
             self.signs_.append(signs)
         self._keep(d, steps)
@@ -136,7 +134,7 @@ class TensorSRHT(ProgramSketch):
 
     Attributes
     ----------
-    steps_ : list
+    steps_ : SketchSteps
         The drawn map, as steps of the compiled core.
     n_features_in_ : int
         Of the first factor.
@@ -187,7 +185,7 @@ class TensorSRHT(ProgramSketch):
 
     def _draw(self, d: int, m: int, rng: np.random.RandomState) -> None:
         second = self._second = d if self._asked is None else self._asked
-        steps: Steps = []
+        steps = SketchSteps()
         sizes = []
         for start, n, target in ((0, d, 1), (d, second, 2)):
             length = next_power_of_two(n)
@@ -195,10 +193,12 @@ class TensorSRHT(ProgramSketch):
             signs = np.zeros(d + second, np.int8)  # zero: not of this factor
             hashes[start : start + n] = injective_hash(rng, n, length)
             signs[start : start + n] = random_signs(rng, n)
-            steps += [("count_sketch", 0, target, length, hashes, signs), ("hadamard", target)]
+            steps.count_sketch(0, target, length, hashes, signs)
+            steps.hadamard(target)
             sizes.append(length)
         i, j = (balanced_sample(rng, n, m) for n in sizes)
-        steps += [("product", 1, i, 2, j, 1 / np.sqrt(m), 3), ("emit", 3, m, 1.0, -1, False)]
+        steps.product(1, i, 2, j, 1 / np.sqrt(m), 3)
+        steps.emit(3, m)
         self._keep(d + second, steps)
 
     def _bytes(self, d: int, m: int) -> int:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +23,9 @@ from scipy.special import betaln
 from nkfast._config import get_num_threads
 from nkfast.expansion import n_harmonics
 from nkfast.expansion._zonal import orthogonal
-from nkfast.sketch._program import EVEN, INPUT, LAST, LEAF, LEFT, ODD, SPARE, Steps, build_program
+from nkfast.sketch._program import EVEN, INPUT, LAST, LEAF, LEFT, ODD, SPARE, SketchSteps
 
-from ._polynomial import zero_steps
+from ._polynomial import add_zeros
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -178,7 +177,7 @@ class Harmonics:
     columns: Ints
 
 
-def harmonic_steps(harmonics: Harmonics, n_components: int) -> Steps:
+def harmonic_steps(harmonics: Harmonics, n_components: int) -> SketchSteps:
     """Return the steps of a map whose features are these harmonics, times the terms' weights.
 
     Only harmonics that some feature needs are computed, for each number of dimensions.
@@ -188,23 +187,23 @@ def harmonic_steps(harmonics: Harmonics, n_components: int) -> Steps:
     for parents in basis.parents[::-1]:
         needed.append(np.unique(parents[needed[-1]]))
     needed = needed[::-1]  # in 1, 2, ..., d dimensions
-    steps: Steps = [
-        ("linear", INPUT, axes.ravel(), _TURNED),
-        ("recurrence", _TURNED, 1, *basis.recurrence(1), EVEN),
-    ]
+    steps = SketchSteps()
+    steps.linear(INPUT, axes.ravel(), _TURNED)
+    steps.recurrence(_TURNED, 1, *basis.recurrence(1), EVEN)
     below, target, held = EVEN, ODD, np.arange(min(basis.degree, 1) + 1)
     for k in range(2, d + 1):
         parents, entries = basis.parents[k - 2], basis.entries[k - 2]
         table = basis.recurrence(k)
         used = _reached(np.unique(entries[needed[k - 1]]), table[2])
-        steps.append(("recurrence", _TURNED, k, *(part[used] for part in table), _TABLE))
+        a, b, c = (part[used] for part in table)
+        steps.recurrence(_TURNED, k, a, b, c, _TABLE)
         entries = np.cumsum(used)[entries] - 1
         if k < d:
-            steps.append(_products(below, held, parents, entries, needed[k - 1], target))
+            _multiply(steps, below, held, parents, entries, needed[k - 1], target)
             below, target, held = target, below, needed[k - 1]
     for l in np.unique(basis.degrees[needed[-1]]):
         of_degree = needed[-1][basis.degrees[needed[-1]] == l]
-        steps.append(_products(below, held, parents, entries, of_degree, LAST))
+        _multiply(steps, below, held, parents, entries, of_degree, LAST)
         scale = n_harmonics(d, int(l)) ** -0.5
         mine = basis.degrees[harmonics.columns] == l
         for c in np.unique(harmonics.terms[mine]):
@@ -212,10 +211,11 @@ def harmonic_steps(harmonics: Harmonics, n_components: int) -> Steps:
             source = LAST
             if len(columns) < len(of_degree):
                 places = np.searchsorted(of_degree, columns).astype(np.int32)
-                steps.append(("gather", LAST, places, 1.0, SPARE))
+                steps.gather(LAST, places, 1.0, SPARE)
                 source = SPARE
-            steps.append(("emit", source, len(columns), scale, int(c), False))
-    return steps + zero_steps(n_components - len(harmonics.terms))
+            steps.emit(source, len(columns), scale, int(c))
+    add_zeros(steps, n_components - len(harmonics.terms))
+    return steps
 
 
 def _reached(entries: Ints, starts: Array) -> NDArray[np.bool_]:
@@ -226,12 +226,18 @@ def _reached(entries: Ints, starts: Array) -> NDArray[np.bool_]:
     return np.arange(len(run)) <= last[run]
 
 
-def _products(
-    below: int, held: Ints, parents: Ints, entries: Ints, wanted: Ints, target: int
-) -> tuple[Any, ...]:
-    """Return the step from the harmonics `held` in buffer `below` to the `wanted` ones."""
+def _multiply(
+    steps: SketchSteps,
+    below: int,
+    held: Ints,
+    parents: Ints,
+    entries: Ints,
+    wanted: Ints,
+    target: int,
+) -> None:
+    """Append the step from the harmonics `held` in buffer `below` to the `wanted` ones."""
     places = np.searchsorted(held, parents[wanted]).astype(np.int32)
-    return ("product", below, places, _TABLE, entries[wanted].astype(np.int32), 1.0, target)
+    steps.product(below, places, _TABLE, entries[wanted].astype(np.int32), 1.0, target)
 
 
 class HarmonicMap:
@@ -240,7 +246,7 @@ class HarmonicMap:
     def __init__(self, harmonics: Harmonics) -> None:
         """Build the program."""
         d, self._size = len(harmonics.axes), len(harmonics.terms)
-        self._program = build_program(d, harmonic_steps(harmonics, self._size))
+        self._program = harmonic_steps(harmonics, self._size).compile(d)
 
     def __call__(self, unit: Array, weights: Array) -> Array:
         """Return the features of rows with these weights, of shape (n, n_terms) or (n, 1)."""

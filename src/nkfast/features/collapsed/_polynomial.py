@@ -1,4 +1,4 @@
-"""The steps that turn rows into sketched polynomial features: a list for `_core.Program`."""
+"""The steps that turn rows into sketched polynomial features: for the core."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nkfast.sketch._program import (
     ODD,
     SPARE,
     Ints,
-    Steps,
+    SketchSteps,
     balanced_sample,
     injective_hash,
     multiplier,
@@ -36,7 +36,7 @@ def polynomial_steps(
     rng: np.random.RandomState,
     sketch: str = "tensorsrht",
     hashes: Callable[[np.random.RandomState, int, int], Ints] | None = None,
-) -> Steps:
+) -> SketchSteps:
     """Return the steps of a map whose part for term c has plan.widths[c] columns and weight c.
 
     Degrees 0..L0 come as monomials P_l. Degree 1, where it does not fit, is the input, hashed by
@@ -46,7 +46,7 @@ def polynomial_steps(
     (Ahle et al., SODA 2020, section 4).
     """
     multiply = multiplier(sketch)
-    steps: Steps = []
+    steps = SketchSteps()
     used = np.flatnonzero(plan.widths > 0)
     q = int(degrees[used].max(initial=0))
     top = plan.base
@@ -57,19 +57,19 @@ def polynomial_steps(
     def write(l: int, buffer: int, size: int) -> None:
         for c in used[degrees[used] == l]:
             if plan.exact[c]:
-                steps.append(("emit", buffer, size, 1.0, int(c), False))
+                steps.emit(buffer, size, weight=int(c))
             elif l > top:
-                steps.append(("emit", buffer, int(plan.widths[c]), 1.0, int(c), True))
+                steps.emit(buffer, int(plan.widths[c]), weight=int(c), unit=True)
             else:  # the input, or a further rank of an exact degree
                 m = int(plan.widths[c])
                 if l == 1 > plan.top and c == np.flatnonzero(degrees == 1)[0]:
                     linear_steps(steps, rng, size, m, plan.columns, hashes)
                 else:
                     places, signs = injective_hash(rng, size, m), random_signs(rng, size)
-                    steps.append(("count_sketch", buffer, SPARE, m, places, signs))
-                steps.append(("emit", SPARE, m, 1.0, int(c), True))
+                    steps.count_sketch(buffer, SPARE, m, places, signs)
+                steps.emit(SPARE, m, weight=int(c), unit=True)
 
-    steps.append(("one", SPARE))
+    steps.one(SPARE)
     write(0, SPARE, 1)
     buffers = {1: INPUT}  # where each degree is that will be needed
     levels = monomials(n_features, min(top, q))
@@ -77,9 +77,7 @@ def polynomial_steps(
         if l > 1:
             buffers[l] = EXACT + l
             below, variables, factors = levels[l - 2]
-            steps.append(
-                ("weighted_product", buffers[l - 1], below, INPUT, variables, factors, buffers[l])
-            )
+            steps.weighted_product(buffers[l - 1], below, INPUT, variables, factors, buffers[l])
         write(l, buffers[l], n_monomials(n_features, l))
     sizes = {l: n_monomials(n_features, l) for l in range(1, top + 1)} | widths
     for l, parent in parents.items():
@@ -90,23 +88,23 @@ def polynomial_steps(
         left, right = (buffers[k], n_monomials(n_features, k)), (buffers[parent], sizes[parent])
         multiply(steps, rng, left, right, target, width)
         # |x^(l)| = 1 is known: without the drift of the norm the next product varies less.
-        steps.append(("normalise", target))
+        steps.normalise(target)
         if feeds:
             buffers[l] = target
         write(l, target, width)
-    return steps + zero_steps(n_components - int(plan.widths.sum()))
+    add_zeros(steps, n_components - int(plan.widths.sum()))
+    return steps
 
 
-def zero_steps(n: int) -> Steps:
-    """Return steps of n features that are 0: the kernel needs fewer than were asked for."""
-    if n <= 0:
-        return []
-    zeros = ("gather", INPUT, np.zeros(n, np.int32), 0.0, SPARE)
-    return [zeros, ("emit", SPARE, n, 0.0, -1, False)]
+def add_zeros(steps: SketchSteps, n: int) -> None:
+    """Append n features that are 0: the kernel needs fewer than were asked for."""
+    if n > 0:
+        steps.gather(INPUT, np.zeros(n, np.int32), 0.0, SPARE)
+        steps.emit(SPARE, n, 0.0)
 
 
 def linear_steps(
-    steps: Steps,
+    steps: SketchSteps,
     rng: np.random.RandomState,
     size: int,
     width: int,
@@ -124,7 +122,7 @@ def linear_steps(
     else:
         places = hashes(rng, n_own, buckets)
     target = SPARE if n_own > 0 else LEAF
-    steps.append(("count_sketch", INPUT, target, buckets, places, random_signs(rng, size)))
+    steps.count_sketch(INPUT, target, buckets, places, random_signs(rng, size))
     if n_own == 0:
-        steps.append(("hadamard", LEAF))
-        steps.append(("gather", LEAF, balanced_sample(rng, buckets, width), 1.0, SPARE))
+        steps.hadamard(LEAF)
+        steps.gather(LEAF, balanced_sample(rng, buckets, width), 1.0, SPARE)

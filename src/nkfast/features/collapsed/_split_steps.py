@@ -8,10 +8,10 @@ from math import comb
 import numpy as np
 
 from nkfast.features._monomials import monomials, n_monomials
-from nkfast.sketch._program import INPUT, LAST, SPARE, Steps, multiplier, next_power_of_two
+from nkfast.sketch._program import INPUT, LAST, SPARE, SketchSteps, multiplier, next_power_of_two
 
 from ._allocation import MIN_SKETCH
-from ._polynomial import zero_steps
+from ._polynomial import add_zeros
 from ._split import Split
 
 _ONE, _FIRST = 1, 8  # buffers of a constant, and from which on they are free for powers
@@ -31,14 +31,11 @@ class _Powers:
             self.sources[l] = (buffer + l - 1, n_monomials(n, l))
         self.sketched: set[int] = set()
 
-    def exact_steps(self) -> Steps:
-        steps: Steps = []
+    def add_exact(self, steps: SketchSteps) -> None:
+        """Append the steps of all degrees from 2 on."""
         for l, (parents, variables, factors) in enumerate(monomials(self.n, self.top), 2):
             below, target = self.sources[l - 1][0], self.sources[l][0]
-            steps.append(
-                ("weighted_product", below, parents, self.first, variables, factors, target)
-            )
-        return steps
+            steps.weighted_product(below, parents, self.first, variables, factors, target)
 
 
 def split_steps(
@@ -46,7 +43,7 @@ def split_steps(
     n_components: int,
     rng: np.random.RandomState,
     sketch: str = "tensorsrht",
-) -> Steps:
+) -> SketchSteps:
     """Return the steps of a map whose part p has split.widths[p] columns.
 
     Exact parts are products of the monomials of both blocks of directions. A sketched part is
@@ -59,13 +56,12 @@ def split_steps(
     ladders = split.ladders()
     a = _Powers(k, _FIRST, ladders[0][2])
     b = _Powers(d - k, _FIRST + a.top, ladders[1][2])
-    steps: Steps = [
-        ("one", _ONE),
-        ("linear", INPUT, split.axes[:k].ravel(), a.first),
-        ("linear", INPUT, split.axes[k:].ravel(), b.first),
-        *a.exact_steps(),
-        *b.exact_steps(),
-    ]
+    steps = SketchSteps()
+    steps.one(_ONE)
+    steps.linear(INPUT, split.axes[:k].ravel(), a.first)
+    steps.linear(INPUT, split.axes[k:].ravel(), b.first)
+    a.add_exact(steps)
+    b.add_exact(steps)
     parts: dict[tuple[int, int], list[int]] = defaultdict(list)
     for p, which in enumerate(zip(split.leading, split.others, strict=True)):
         parts[int(which[0]), int(which[1])].append(p)
@@ -79,7 +75,7 @@ def split_steps(
         for l, parent in parents.items():
             left, right = block.sources[l - parent], block.sources[parent]
             multiply(steps, rng, left, right, free, needed[l])
-            steps.append(("normalise", free))
+            steps.normalise(free)
             block.sources[l] = (free, needed[l])
             block.sketched.add(l)
             free += 1
@@ -95,9 +91,9 @@ def split_steps(
                     np.repeat(np.arange(left[1]), right[1]).astype(np.int32),
                     np.tile(np.arange(right[1]), left[1]).astype(np.int32),
                 )
-                steps.append(("product", left[0], pairs[0], right[0], pairs[1], 1.0, SPARE))
+                steps.product(left[0], pairs[0], right[0], pairs[1], 1.0, SPARE)
             for p in exact:
-                steps.append(("emit", *source, scale, int(split.terms[p]), False))
+                steps.emit(*source, scale, int(split.terms[p]))
         if len(exact) == len(some):
             continue
         if j == 0 and i in a.sketched:
@@ -110,5 +106,6 @@ def split_steps(
         for p in some:
             if not split.exact[p]:
                 size, term = int(split.widths[p]), int(split.terms[p])
-                steps.append(("emit_part", buffer, size, root, term, a.first, i, b.first, j))
-    return steps + zero_steps(n_components - int(split.widths.sum()))
+                steps.emit_part(buffer, size, root, term, a.first, i, b.first, j)
+    add_zeros(steps, n_components - int(split.widths.sum()))
+    return steps

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nkfast.activations import Activation
+
+from ._records import HermiteGrid
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -33,24 +35,24 @@ class HermiteTable:
         self.deviation = max(deviation, _LEAST)
         self.typical = self._row(self.deviation)
 
-    def parameters(self) -> dict[str, Any]:
-        """Return the table as the core takes it."""
+    def grid(self, share: float) -> HermiteGrid:
+        """Return the table for the core; `share` is the scalar's in a typical deviation."""
         half = float(np.log(_RANGE))
         logs = np.linspace(-half, half, _NODES) + np.log(self.deviation)
         rows = np.array([self._row(float(np.exp(t))) for t in logs])
         ends = [float(self._activation._diagonal(np.array(np.exp(2 * t)))[0]) for t in logs[-2:]]
         growth = 0.5 * np.log(ends[1] / ends[0]) / (logs[1] - logs[0]) if min(ends) > 0 else 0.0
-        at_zero = self._row(0.0)
-        return {
-            "first": float(logs[0]),
-            "step": float(logs[1] - logs[0]),
-            "n": _NODES,
-            "order": ORDER,
-            "growth": float(growth),
-            "rows": rows.ravel(),
-            "at_zero": at_zero,
-            "reference": self.typical,
-        }
+        return HermiteGrid(
+            first=float(logs[0]),
+            step=float(logs[1] - logs[0]),
+            n=_NODES,
+            order=ORDER,
+            growth=float(growth),
+            rows=rows.ravel(),
+            at_zero=self._row(0.0),
+            reference=self.typical,
+            share=share,
+        )
 
     def _row(self, std: float) -> Array:
         s = max(std, _LEAST)

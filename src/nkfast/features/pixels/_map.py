@@ -65,7 +65,7 @@ class PixelMap:
     @property
     def bytes_per_thread(self) -> int:
         """Memory that a thread works in, about, for float32."""
-        return 0 if self.plan.zero else int(self._program().bytes_per_thread)
+        return 0 if self.plan.zero else self._program().bytes_per_thread
 
     def transform(self, X: FloatArray) -> Array:
         """Return the features of checked images, (n, n_components)."""
@@ -80,6 +80,5 @@ class PixelMap:
 
     def _program(self) -> PixelProgram:
         if self._compiled is None:
-            program: PixelProgram = self.plan.build(PixelProgram())
-            self._compiled = program
+            self._compiled = self.plan.compile()
         return self._compiled

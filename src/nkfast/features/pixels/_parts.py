@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import comb
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,17 @@ from numpy.typing import NDArray
 from nkfast.features._monomials import monomials
 from nkfast.layers import Window
 from nkfast.sketch._program import balanced_sample, next_power_of_two, random_signs
+
+from ._records import (
+    Hash,
+    Ints,
+    Monomials,
+    PixelChannel,
+    PixelLook,
+    PixelPart,
+    PixelPower,
+    TensorProduct,
+)
 
 MOST_DEGREE = 16
 MOST_SIDE = 512  # features that are laid side by side: of exact parts, of an exact power
@@ -30,7 +40,7 @@ class Vectors:
     c: float
     energy: float
     field: int = -1
-    channel: dict[str, Any] | None = None
+    channel: PixelChannel | None = None
 
     @property
     def n(self) -> int:
@@ -40,7 +50,7 @@ class Vectors:
 def mix(
     rng: np.random.RandomState,
     sources: list[Vectors],
-    taps: list[dict[str, Any]],
+    taps: list[PixelLook],
     scale: float,
     constant: float,
     width: int,
@@ -71,36 +81,28 @@ def mix(
             rest = balanced_sample(rng, n - side, v.n + 1 - first) + side
             to = np.concatenate([start + np.arange(first), rest])
             start += first
-        hash_ = to.astype(np.int32), random_signs(rng, v.n + 1)
-        listed.append(
-            {"field": v.field, "scale": scale, "direction": float(direction), "hash": hash_} | tap
-        )
+        hashed = Hash(to.astype(np.int32), random_signs(rng, v.n + 1))
+        listed.append(PixelPart(v.field, tap, scale, float(direction), hashed))
     last = n - 1 if exact else int(rng.randint(side, n))
-    channel = {
-        "n": n,
-        "constant": constant,
-        "direction": float(directions[-1]),
-        "hash": (np.array([last], np.int32), random_signs(rng, 1)),
-        "parts": listed,
-    }
+    hashed = Hash(np.array([last], np.int32), random_signs(rng, 1))
+    channel = PixelChannel(n, listed, constant, float(directions[-1]), hashed)
     energy = scale**2 * sum(v.energy for v, _ in parts)
     return Vectors((n,), exact, norm, energy, channel=channel)
 
 
 def powers(
     rng: np.random.RandomState, phi: Vectors, width: int, degree: int
-) -> tuple[list[dict[str, Any]], list[int], bool]:
+) -> tuple[list[PixelPower], list[int], bool]:
     """Return the powers 2..degree, the sizes of all, and whether the first are exact."""
     sizes = [phi.n]
-    steps: list[dict[str, Any]] = []
+    steps: list[PixelPower] = []
     top = 1
     if phi.exact:
         degree = min(2 * degree, MOST_DEGREE)  # cheap, and all that follows rests on it
         while top < degree and comb(phi.n + top, top + 1) <= MOST_SIDE:
             top += 1
     for l, (below, variables, factors) in enumerate(monomials(phi.n, top), 2):
-        taken = {"n": len(below), "take_a": below, "take_b": variables}
-        steps.append({"a": l - 2, "b": 0, "factors": factors, "product": taken})
+        steps.append(PixelPower(l - 2, 0, Monomials(below, variables, factors)))
         sizes.append(len(below))
     exact = phi.exact
     size = max(width // 4, 32) if exact else width
@@ -108,35 +110,36 @@ def powers(
         parent = max(top * ((l - 1) // top), 1) if top > 1 else l - 1
         pair = parent - 1, l - parent - 1
         sketched = product(rng, sizes[pair[0]], sizes[pair[1]], size)
-        steps.append({"a": pair[0], "b": pair[1], "product": sketched})
+        steps.append(PixelPower(*pair, sketched))
         sizes.append(size)
     return steps, sizes, exact
 
 
-def product(rng: np.random.RandomState, n_a: int, n_b: int, width: int) -> dict[str, Any]:
+def product(rng: np.random.RandomState, n_a: int, n_b: int, width: int) -> TensorProduct:
     """Return a sketch of the tensor product of vectors of these sizes."""
-    found: dict[str, Any] = {"n": width}
-    for name, n in (("a", n_a), ("b", n_b)):
+
+    def factor(n: int) -> tuple[int, Hash, Ints]:
         length = next_power_of_two(n)
-        found |= {
-            f"length_{name}": length,
-            f"hash_{name}": (balanced_sample(rng, length, n), random_signs(rng, n)),
-            f"take_{name}": balanced_sample(rng, length, width),
-        }
-    return found
+        hashed = Hash(balanced_sample(rng, length, n), random_signs(rng, n))
+        return length, hashed, balanced_sample(rng, length, width)
+
+    a, b = factor(n_a), factor(n_b)
+    return TensorProduct(
+        n=width,
+        length_a=a[0],
+        length_b=b[0],
+        hash_a=a[1],
+        hash_b=b[1],
+        take_a=a[2],
+        take_b=b[2],
+    )
 
 
-def taps_of(windows: tuple[Window, Window], circular: bool) -> list[dict[str, Any]]:
+def taps_of(windows: tuple[Window, Window], circular: bool) -> list[PixelLook]:
     """Return which pixel each tap of a filter sees."""
     rows, cols = windows
     return [
-        {
-            "row_stride": rows.stride,
-            "row_offset": i - rows.before,
-            "col_stride": cols.stride,
-            "col_offset": j - cols.before,
-            "circular": circular,
-        }
+        PixelLook(rows.stride, i - rows.before, cols.stride, j - cols.before, circular)
         for i in range(rows.taps)
         for j in range(cols.taps)
     ]

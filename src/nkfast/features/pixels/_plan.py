@@ -1,4 +1,4 @@
-"""Features of networks of images, pixel by pixel: the stages that `_core.PixelProgram` runs.
+"""Features of networks of images, pixel by pixel: the stages that the core runs.
 
 Every pixel carries phi, features of its NNGP kernel, and psi, features of its NTK. Each is a scalar
 c and a vector v. The scalar holds the component that all pixels share, so that sketches, whose
@@ -7,7 +7,7 @@ noise grows with what they are applied to, only see what tells pixels apart.
 - Conv, Dense, Flatten: the parts that a pixel is a sum of are hashed into one vector; or lie side
   by side, where they fit. Of the scalars of the parts their mean stays the scalar.
 - An activation: with u = (c, v) / s its kernel is the sum over j of G_j (v v')^j, G_j from the
-  Hermite coefficients at s and from c (csrc/sketch/hermite.hpp). Powers of a patch that is not
+  Hermite coefficients at s and from c (csrc/features/hermite.hpp). Powers of a patch that is not
   sketched yet are monomials, others a chain of TensorSRHTs. psi <- psi x phi', where the scalars
   multiply exactly.
 - Theta <- w^2 Theta + K of the next Conv or Dense is Theta + K before it: the activation does
@@ -21,11 +21,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nkfast._core import PixelBuilder, PixelProgram
 from nkfast.activations import Activation
 from nkfast.layers import (
     Activated,
@@ -42,8 +43,18 @@ from nkfast.sketch._program import balanced_sample, next_power_of_two, random_si
 
 from ._hermite_table import HermiteTable
 from ._parts import MOST_SIDE, Vectors, mix, powers, product, taps_of, typical
+from ._records import (
+    HadamardSample,
+    Hash,
+    OwnTangent,
+    PixelActivation,
+    PixelLook,
+    PixelOutput,
+    PixelPool,
+    PixelStage,
+    SharedTangent,
+)
 
-Hash: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int8]]
 Shape: TypeAlias = tuple[int, int]
 
 _CORRELATION = 0.8  # of pixels that a pool averages, for what is typical behind it
@@ -72,7 +83,7 @@ class State:
 
 
 class PixelPlan:
-    """The calls that build a `_core.PixelProgram`.
+    """The fields, stages and output of the core's program for a network, drawn at random.
 
     Parameters
     ----------
@@ -111,9 +122,9 @@ class PixelPlan:
         self.pixels = shape[0] * shape[1]
         self.fields: list[tuple[int, int, int]] = []
         self.halos: dict[Shape, list[int]] = {}
-        self.calls: list[tuple[str, tuple[Any, ...]]] = []
+        self.stages: list[PixelStage | PixelPool] = []
+        self.output: PixelOutput | None = None  # None: the kernel is zero
         self.widths: dict[Shape, int] = {}
-        self.zero = False
 
         channels = shape[2]
         source = Vectors((channels,), True, 0.0, variance, self._field(shape[:2], channels))
@@ -123,13 +134,29 @@ class PixelPlan:
         state = self._stored(state)
         self._finish(state, n_components)
 
-    def build(self, program: Any) -> Any:
-        """Return the program with all fields and stages added."""
+    @property
+    def zero(self) -> bool:
+        """Whether the kernel is zero, and so are all features."""
+        return self.output is None
+
+    def compile(self) -> PixelProgram:
+        """Return the core's program, unless the kernel is zero."""
+        assert self.output is not None
+        builder = PixelBuilder()
         for height, width, n in self.fields:
-            program.add_field(height, width, n, *self.halos.get((height, width), (0, 0)))
-        for name, arguments in self.calls:
-            getattr(program, name)(*arguments)
-        return program
+            rows, cols = self.halos.get((height, width), (0, 0))
+            builder.add_field(height=height, width=width, n=n, halo_rows=rows, halo_cols=cols)
+        for stage in self.stages:
+            if isinstance(stage, PixelPool):
+                builder.add_pool(
+                    source=stage.source,
+                    target=stage.target,
+                    window=stage.window,
+                    strides=stage.strides,
+                )
+            else:
+                builder.add_stage(stage.core())
+        return builder.finish(self.output.core())
 
     # --- layers ---
 
@@ -155,7 +182,7 @@ class PixelPlan:
             shape = windows[0].out, windows[1].out
             return self._affine(state, taps, step.w_std / len(taps) ** 0.5, step.b_std, shape)
         if isinstance(step, Dense):
-            return self._affine(state, [{}], step.w_std, step.b_std, state.shape)
+            return self._affine(state, [PixelLook()], step.w_std, step.b_std, state.shape)
         if isinstance(step, Flatten):
             return self._flatten(state)
         if isinstance(step, GlobalAvgPool):
@@ -165,7 +192,7 @@ class PixelPlan:
         return self._pool(state, step.window, step.strides or step.window)
 
     def _affine(
-        self, state: State, taps: list[dict[str, Any]], w: float, b: float, shape: Shape
+        self, state: State, taps: list[PixelLook], w: float, b: float, shape: Shape
     ) -> State:
         """Conv or Dense: K <- w^2 mean K + b^2, Theta <- w^2 mean Theta + K_new."""
         state = self._stored(state)
@@ -183,13 +210,11 @@ class PixelPlan:
             return state
         state = self._stored(state)
         height, width = state.shape
-        taps = [{"row_offset": i, "col_offset": j} for i in range(height) for j in range(width)]
+        taps = [PixelLook(row_offset=i, col_offset=j) for i in range(height) for j in range(width)]
         scale = 1 / float(np.sqrt(len(taps)))
         return self._linear(state, taps, scale, (1, 1))
 
-    def _linear(
-        self, state: State, taps: list[dict[str, Any]], scale: float, shape: Shape
-    ) -> State:
+    def _linear(self, state: State, taps: list[PixelLook], scale: float, shape: Shape) -> State:
         phi = self._mix([state.phi], taps, scale, 0.0, shape)
         psi = state.psi and self._mix([state.psi], taps, scale, 0.0, shape)
         return replace(state, shape=shape, phi=phi, psi=psi)
@@ -207,7 +232,7 @@ class PixelPlan:
         def pooled(v: Vectors) -> Vectors:
             energy = v.energy * _CORRELATION
             out = replace(v, energy=energy, field=self._field(shape, v.n))
-            self.calls.append(("add_pool", (v.field, out.field, window, strides)))
+            self.stages.append(PixelPool(v.field, out.field, window, strides))
             return out
 
         return replace(
@@ -222,13 +247,13 @@ class PixelPlan:
                 f"{where}expected a branch that keeps the shape of images, got {end.shape} from "
                 f"{state.shape}"
             )
-        phi = self._mix([state.phi, end.phi], [{}], 1.0, 0.0, state.shape)
+        phi = self._mix([state.phi, end.phi], [PixelLook()], 1.0, 0.0, state.shape)
         if not self.tangent:
             return State(state.shape, phi)
         tangents = [
             s.phi if s.alias else s.psi for s in (state, end) if s.alias or s.psi is not None
         ]
-        psi = self._mix([v for v in tangents if v], [{}], 1.0, 0.0, state.shape)
+        psi = self._mix([v for v in tangents if v], [PixelLook()], 1.0, 0.0, state.shape)
         return State(state.shape, phi, psi)
 
     # --- sums of parts ---
@@ -236,7 +261,7 @@ class PixelPlan:
     def _mix(
         self,
         sources: list[Vectors],
-        taps: list[dict[str, Any]],
+        taps: list[PixelLook],
         scale: float,
         constant: float,
         shape: Shape,
@@ -249,8 +274,8 @@ class PixelPlan:
             return state
         kept = [v for v in (state.phi, state.psi) if v is not None]
         fields = [self._field(state.shape, v.n) for v in kept]
-        stage = {"channels": [v.channel for v in kept], "stores": fields}
-        self.calls.append(("add_stage", (stage,)))
+        channels = [v.channel for v in kept if v.channel is not None]
+        self.stages.append(PixelStage(channels, None, fields))
         stored = [replace(v, field=f, channel=None) for v, f in zip(kept, fields, strict=True)]
         return replace(state, phi=stored[0], psi=stored[1] if len(stored) > 1 else None)
 
@@ -258,9 +283,9 @@ class PixelPlan:
 
     def _activation(self, f: Activation, state: State, merged: bool) -> State:
         if not state.pending:
-            state = self._linear(state, [{}], 1.0, state.shape)
+            state = self._linear(state, [PixelLook()], 1.0, state.shape)
         phi = state.phi
-        channels = [phi.channel] if state.psi is None else [phi.channel, state.psi.channel]
+        channels = [v.channel for v in (phi, state.psi) if v is not None and v.channel is not None]
         variance = phi.c**2 + phi.energy
         table = HermiteTable(f, float(np.sqrt(variance)))
         share = phi.c / float(np.sqrt(variance)) if variance > 0 else 0.0
@@ -276,71 +301,67 @@ class PixelPlan:
                 to = [start + np.arange(size) for start, size in zip(starts, parts, strict=True)]
             else:
                 to = [balanced_sample(self.rng, n, size) for size in parts]
-            return [(t.astype(np.int32), random_signs(self.rng, len(t))) for t in to]
+            return [Hash(t.astype(np.int32), random_signs(self.rng, len(t))) for t in to]
 
         blocks = tuple(parts) if side_by_side else (n,)
         value, slope, tangent = table.weights(share)
         new = Vectors(blocks, False, *typical(value))
-        activation: dict[str, Any] = {
-            "table": table.parameters() | {"share": share},
-            "degree": len(sizes),
-            "powers": steps,
-            "n": n,
-            "sums": sums(),
-            "merged": merged and self.tangent,
-            "alias": state.alias,
-        }
+        own = sums()
+        merged = merged and self.tangent
         psi = None
-        if self.tangent:
-            if state.alias:
-                psi = Vectors(blocks, False, *typical(tangent + (value if merged else 0)))
-                activation |= {"n_tangent": n, "tangent_sums": sums()}
-            else:
-                assert state.psi is not None
-                psi = self._tangent(activation, state.psi, new, slope, sizes, width)
+        how: SharedTangent | OwnTangent | None = None
+        if self.tangent and state.alias:
+            psi = Vectors(blocks, False, *typical(tangent + (value if merged else 0)))
+            how = SharedTangent(n, sums())
+        elif self.tangent:
+            assert state.psi is not None
+            how, psi = self._tangent(state.psi, new, slope, sizes, width, merged)
+        activation = PixelActivation(len(sizes), table.grid(share), steps, n, own, merged, how)
         kept = [v for v in (new, psi) if v is not None]
         fields = [self._field(state.shape, v.n) for v in kept]
-        stage = {"channels": channels, "activation": activation, "stores": fields}
-        self.calls.append(("add_stage", (stage,)))
+        self.stages.append(PixelStage(channels, activation, fields))
         new.field = fields[0]
         if psi is not None:
             psi.field = fields[1]
-        return State(state.shape, new, psi, merged=merged and self.tangent)
+        return State(state.shape, new, psi, merged=merged)
 
     def _tangent(
         self,
-        activation: dict[str, Any],
         old: Vectors,
         phi: Vectors,
         slope: NDArray[np.float64],
         sizes: list[int],
         width: int,
-    ) -> Vectors:
-        """Add to an activation what makes psi x phi' of it, and phi if merged."""
+        merged: bool,
+    ) -> tuple[OwnTangent, Vectors]:
+        """Return what makes psi x phi', and phi if merged, and these features."""
         rng = self.rng
         c, energy = typical(slope)
 
         def hashed(size: int) -> Hash:
-            return balanced_sample(rng, width, size), random_signs(rng, size)
+            return Hash(balanced_sample(rng, width, size), random_signs(rng, size))
 
-        activation |= {
-            "n_slope": width,
-            "n_tangent": width,
-            "slope_sums": [hashed(size) for size in [*sizes, _RESTS]],
-            "product": product(self.rng, old.n, width, width),
-            "from_product": hashed(width),
-            "from_tangent": hashed(old.n),
-            "from_slope": hashed(width),
-            "from_nngp": hashed(phi.n + 1),
-        }
         scalar = old.c * c
         vector = old.energy * energy + old.energy * c**2 + old.c**2 * energy
-        if activation["merged"]:
+        tangent, nngp = 1.0, 0.0
+        if merged:
             norm = float(np.hypot(scalar, phi.c))
-            tangent, nngp = (scalar / norm, phi.c / norm) if norm > 0 else (1.0, 0.0)
-            activation |= {"direction_tangent": tangent, "direction_nngp": nngp}
+            if norm > 0:
+                tangent, nngp = scalar / norm, phi.c / norm
             scalar, vector = norm, vector + phi.energy
-        return Vectors((width,), False, scalar, vector)
+        how = OwnTangent(
+            n=width,
+            n_slope=width,
+            slope_sums=[hashed(size) for size in [*sizes, _RESTS]],
+            product=product(rng, old.n, width, width),
+            from_product=hashed(width),
+            from_tangent=hashed(old.n),
+            from_slope=hashed(width),
+            from_nngp=hashed(phi.n + 1),
+            direction_tangent=tangent,
+            direction_nngp=nngp,
+        )
+        return how, Vectors((width,), False, scalar, vector)
 
     # --- fields ---
 
@@ -370,19 +391,17 @@ class PixelPlan:
     def _finish(self, state: State, n_components: int) -> None:
         final = state.phi if not self.tangent or state.alias else state.psi
         if final is None:  # the kernel is zero
-            self.zero = True
             return
         scalar = n_components >= _FEW_OUTPUTS
-        output: dict[str, Any] = {"field": final.field, "scalar": scalar, "n": n_components}
+        sample = None
         if not scalar or final.n + 1 > n_components:
             length = next_power_of_two(final.n + 1)
             signs = random_signs(self.rng, final.n + 1)
-            output |= {
-                "length": length,
-                "hash": (balanced_sample(self.rng, length, final.n + 1), signs),
-                "take": balanced_sample(self.rng, length, n_components - scalar),
-            }
-        self.calls.append(("finish", (output,)))
+            hashed = Hash(balanced_sample(self.rng, length, final.n + 1), signs)
+            sample = HadamardSample(
+                length, hashed, balanced_sample(self.rng, length, n_components - scalar)
+            )
+        self.output = PixelOutput(final.field, scalar, n_components, sample)
 
 
 def _affine_next(steps: Sequence[Layer]) -> bool:

@@ -1,13 +1,13 @@
-#include "features/pixels.hpp"
+#include "features/pixel_builder.hpp"
 
 #include "features/hermite.hpp"
-#include "features/pixel_runner.hpp"
-#include "parallel.hpp"
-#include "simd/dispatch.hpp"
+#include "simd/kernels.hpp"
 
 #include <algorithm>
 #include <stdexcept>
 #include <string>
+#include <utility>
+#include <variant>
 
 namespace nkfast {
 
@@ -52,8 +52,7 @@ void check_product(const TensorProduct& p, std::size_t n_a, std::size_t n_b) {
   check_indices(p.take_b, p.length_b, "product, take_b");
 }
 
-void check_activation(const PixelActivation& f, std::size_t n, std::size_t n_tangent,
-                      bool tangent) {
+void check_activation(const PixelActivation& f, std::size_t n, std::size_t n_tangent) {
   const std::size_t q = f.table.order, width = 2 * q + 4;
   if (f.degree == 0 || f.degree > q || q > HermiteWeights::kMaxOrder ||
       f.degree > HermiteWeights::kMaxDegree || f.powers.size() + 1 != f.degree) {
@@ -69,18 +68,16 @@ void check_activation(const PixelActivation& f, std::size_t n, std::size_t n_tan
       fail("power: expected factors that come before it");
     }
     const std::size_t a = sizes[power.a], b = sizes[power.b];
-    if (power.factors.size() > 0) {
-      check_indices(power.product.take_a, a, "power, a");
-      check_indices(power.product.take_b, b, "power, b");
-      if (power.factors.size() != power.product.n ||
-          power.product.take_a.size() != power.product.n ||
-          power.product.take_b.size() != power.product.n) {
+    if (const auto* monomials = std::get_if<Monomials>(&power.how)) {
+      check_indices(monomials->take_a, a, "power, a");
+      check_indices(monomials->take_b, b, "power, b");
+      if (monomials->take_a.size() != power.n() || monomials->take_b.size() != power.n()) {
         fail("power: expected as many factors as features");
       }
     } else {
-      check_product(power.product, a, b);
+      check_product(std::get<TensorProduct>(power.how), a, b);
     }
-    sizes.push_back(power.product.n);
+    sizes.push_back(power.n());
   }
   const auto check_sums = [&](const std::vector<Hash>& sums, std::size_t width_, const char* name) {
     if (sums.size() != f.degree + 1) {
@@ -92,27 +89,23 @@ void check_activation(const PixelActivation& f, std::size_t n, std::size_t n_tan
     }
   };
   check_sums(f.sums, f.n, "sums");
-  if (!tangent) {
-    return;
-  }
-  if (f.alias) {
-    check_sums(f.tangent_sums, f.n_tangent, "tangent_sums");
-    return;
-  }
-  check_sums(f.slope_sums, f.n_slope, "slope_sums");
-  check_product(f.product, n_tangent, f.n_slope);
-  check_hash(f.from_product, f.product.n, f.n_tangent, "from_product");
-  check_hash(f.from_tangent, n_tangent, f.n_tangent, "from_tangent");
-  check_hash(f.from_slope, f.n_slope, f.n_tangent, "from_slope");
-  if (f.merged) {
-    check_hash(f.from_nngp, f.n + 1, f.n_tangent, "from_nngp");
+  if (const SharedTangent* shared = f.shared()) {
+    check_sums(shared->sums, shared->n, "tangent, sums");
+  } else if (const OwnTangent* own = f.own()) {
+    check_sums(own->slope_sums, own->n_slope, "tangent, slope_sums");
+    check_product(own->product, n_tangent, own->n_slope);
+    check_hash(own->from_product, own->product.n, own->n, "tangent, from_product");
+    check_hash(own->from_tangent, n_tangent, own->n, "tangent, from_tangent");
+    check_hash(own->from_slope, own->n_slope, own->n, "tangent, from_slope");
+    check_hash(own->from_nngp, f.n + 1, own->n, "tangent, from_nngp");
   }
 }
 
 } // namespace
 
-std::size_t PixelProgram::add_field(std::size_t height, std::size_t width, std::size_t n,
+std::size_t PixelBuilder::add_field(std::size_t height, std::size_t width, std::size_t n,
                                     std::size_t halo_rows, std::size_t halo_cols) {
+  check_open();
   constexpr std::size_t kMostSize = std::size_t{1} << 24;
   if (height == 0 || width == 0 || height > kMostSize || width > kMostSize || n > kMostSize ||
       halo_rows > kMostSize || halo_cols > kMostSize) {
@@ -127,139 +120,135 @@ std::size_t PixelProgram::add_field(std::size_t height, std::size_t width, std::
   if ((n + kExtra) * grid.stride >= std::size_t{1} << 31) {
     fail("field: expected fewer pixels and features");
   }
-  fields_.push_back({grid, n});
+  parts_.fields.push_back({grid, n});
   ends_.push_back(0);
-  return fields_.size() - 1;
+  return parts_.fields.size() - 1;
 }
 
-void PixelProgram::use(std::size_t field, std::size_t step) {
-  if (field >= fields_.size()) {
-    fail("field: expected a number below " + std::to_string(fields_.size()) + ", got " +
+void PixelBuilder::use(std::size_t field, std::size_t step) {
+  check_open();
+  if (field >= parts_.fields.size()) {
+    fail("field: expected a number below " + std::to_string(parts_.fields.size()) + ", got " +
          std::to_string(field));
   }
   ends_[field] = step;
 }
 
-void PixelProgram::add_stage(PixelStage stage) {
+void PixelBuilder::add_stage(PixelStage stage) {
   if (stage.channels.empty() || stage.channels.size() > 2 || stage.stores.empty() ||
       stage.stores.size() > 2) {
     fail("stage: expected one channel or two");
   }
-  const std::size_t step = steps_.size();
+  const std::size_t step = parts_.steps.size();
   for (const PixelChannel& channel : stage.channels) {
     for (const PixelPart& part : channel.parts) {
       use(part.field, step);
-      check_hash(part.hash, fields_[part.field].n + 1, channel.n, "part, hash");
+      check_hash(part.hashed, parts_.fields[part.field].n + 1, channel.n, "part, hash");
     }
-    check_hash(channel.hash, 1, channel.n, "channel, hash");
+    check_hash(channel.hashed, 1, channel.n, "channel, hash");
   }
   std::vector<std::size_t> sizes;
   for (const PixelChannel& channel : stage.channels) {
     sizes.push_back(channel.n);
   }
-  const bool tangent = stage.stores.size() > 1;
   if (stage.activation) {
     const PixelActivation& f = *stage.activation;
-    if (tangent && !f.alias && sizes.size() < 2) {
+    if (f.own() != nullptr && sizes.size() < 2) {
       fail("stage: expected two channels");
     }
-    check_activation(f, sizes[0], sizes.back(), tangent);
-    sizes = {f.n, f.n_tangent};
+    check_activation(f, sizes[0], sizes.back());
+    sizes = {f.n};
+    if (const SharedTangent* shared = f.shared()) {
+      sizes.push_back(shared->n);
+    } else if (const OwnTangent* own = f.own()) {
+      sizes.push_back(own->n);
+    }
+    if (stage.stores.size() != sizes.size()) {
+      fail("stage: expected a store for each kernel behind the activation");
+    }
   }
   for (std::size_t k = 0; k < stage.stores.size(); ++k) {
     use(stage.stores[k], step);
-    const PixelField& field = fields_[stage.stores[k]];
-    const PixelGrid &grid = field.grid, &first = fields_[stage.stores[0]].grid;
+    const PixelField& field = parts_.fields[stage.stores[k]];
+    const PixelGrid &grid = field.grid, &first = parts_.fields[stage.stores[0]].grid;
     if (k >= sizes.size() || field.n != sizes[k] || grid.height != first.height ||
         grid.pitch != first.pitch || grid.front != first.front || grid.width != first.width) {
       fail("stage: expected stores of the channels' sizes");
     }
   }
-  steps_.push_back({false, stages_.size()});
-  stages_.push_back(std::move(stage));
+  parts_.steps.push_back({false, parts_.stages.size()});
+  parts_.stages.push_back(std::move(stage));
 }
 
-void PixelProgram::add_pool(PixelPool pool) {
-  use(pool.from, steps_.size());
-  use(pool.to, steps_.size());
-  const PixelGrid &from = fields_[pool.from].grid, &to = fields_[pool.to].grid;
-  if (pool.rows == 0 || pool.cols == 0 || fields_[pool.from].n != fields_[pool.to].n ||
+void PixelBuilder::add_pool(PixelPool pool) {
+  use(pool.from, parts_.steps.size());
+  use(pool.to, parts_.steps.size());
+  const PixelGrid &from = parts_.fields[pool.from].grid, &to = parts_.fields[pool.to].grid;
+  if (pool.rows == 0 || pool.cols == 0 || parts_.fields[pool.from].n != parts_.fields[pool.to].n ||
       (to.height - 1) * pool.row_stride + pool.rows > from.height ||
       (to.width - 1) * pool.col_stride + pool.cols > from.width) {
     fail("pool: expected windows inside the image");
   }
-  steps_.push_back({true, pools_.size()});
-  pools_.push_back(pool);
+  parts_.steps.push_back({true, parts_.pools.size()});
+  parts_.pools.push_back(pool);
 }
 
-void PixelProgram::finish(PixelOutput output) {
-  use(output.field, steps_.size());
-  const std::size_t n = fields_[output.field].n, apart = output.scalar ? 1 : 0;
-  if (output.length > 0) {
-    if (!power_of_two(output.length)) {
+PixelProgram PixelBuilder::finish(PixelOutput output) {
+  use(output.field, parts_.steps.size());
+  const std::size_t n = parts_.fields[output.field].n, apart = output.scalar ? 1 : 0;
+  std::size_t taken = n;
+  if (output.sample) {
+    const HadamardSample& sample = *output.sample;
+    if (!power_of_two(sample.length)) {
       fail("output: expected a power of two");
     }
-    check_hash(output.hash, n + 1, output.length, "output, hash");
-    check_indices(output.take, output.length, "output, take");
+    check_hash(sample.hashed, n + 1, sample.length, "output, hash");
+    check_indices(sample.take, sample.length, "output, take");
+    taken = sample.take.size();
   }
-  if (output.n < apart + (output.length > 0 ? output.take.size() : n)) {
+  if (output.n < apart + taken) {
     fail("output: expected room for all features");
   }
-  output_ = std::move(output);
+  close();
+  parts_.output = std::move(output);
   place_fields();
+  return PixelProgram(std::move(parts_));
 }
 
 // Fields that are not alive at the same time share memory.
-void PixelProgram::place_fields() {
-  std::vector<std::size_t> begins(fields_.size(), steps_.size());
+void PixelBuilder::place_fields() {
+  std::vector<std::size_t> begins(parts_.fields.size(), parts_.steps.size());
   begins[0] = 0;
-  for (std::size_t s = steps_.size(); s-- > 0;) {
-    if (steps_[s].is_pool) {
-      begins[pools_[steps_[s].index].to] = s;
+  for (std::size_t s = parts_.steps.size(); s-- > 0;) {
+    if (parts_.steps[s].is_pool) {
+      begins[parts_.pools[parts_.steps[s].index].to] = s;
     } else {
-      for (const std::size_t field : stages_[steps_[s].index].stores) {
+      for (const std::size_t field : parts_.stages[parts_.steps[s].index].stores) {
         begins[field] = s;
       }
     }
   }
-  starts_.assign(fields_.size(), 0);
-  field_size_ = 0;
-  for (std::size_t f = 0; f < fields_.size(); ++f) {
-    const std::size_t size = (fields_[f].n + kExtra) * fields_[f].grid.stride + kGuard;
+  parts_.starts.assign(parts_.fields.size(), 0);
+  parts_.field_size = 0;
+  for (std::size_t f = 0; f < parts_.fields.size(); ++f) {
+    const std::size_t size = (parts_.fields[f].n + kExtra) * parts_.fields[f].grid.stride + kGuard;
     std::size_t start = 0;
     for (bool moved = true; moved;) {
       moved = false;
       for (std::size_t g = 0; g < f; ++g) {
-        const std::size_t end =
-            starts_[g] + (fields_[g].n + kExtra) * fields_[g].grid.stride + kGuard;
+        const std::size_t end = parts_.starts[g] +
+                                (parts_.fields[g].n + kExtra) * parts_.fields[g].grid.stride +
+                                kGuard;
         const bool together = begins[f] <= ends_[g] && begins[g] <= ends_[f];
-        if (together && start < end && starts_[g] < start + size) {
+        if (together && start < end && parts_.starts[g] < start + size) {
           start = round_up(end, 4 * kGuard);
           moved = true;
         }
       }
     }
-    starts_[f] = start;
-    field_size_ = std::max(field_size_, start + size);
+    parts_.starts[f] = start;
+    parts_.field_size = std::max(parts_.field_size, start + size);
   }
 }
-
-std::size_t PixelProgram::n_inputs() const {
-  const PixelField& images = fields_.at(0);
-  return images.grid.height * images.grid.width * images.n;
-}
-
-template <class T>
-void PixelProgram::run(const T* images, std::size_t n_images, T* out, std::size_t n_threads) const {
-  parallel_for(n_images, n_threads, 1, [&](std::size_t begin, std::size_t end) {
-    Runner<T> runner(*this);
-    for (std::size_t i = begin; i < end; ++i) {
-      runner.image(images + i * n_inputs(), out + i * output_.n);
-    }
-  });
-}
-
-template void PixelProgram::run(const float*, std::size_t, float*, std::size_t) const;
-template void PixelProgram::run(const double*, std::size_t, double*, std::size_t) const;
 
 } // namespace nkfast

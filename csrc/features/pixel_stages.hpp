@@ -19,7 +19,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
+#include <optional>
+#include <variant>
 #include <vector>
 
 namespace nkfast {
@@ -57,14 +58,14 @@ struct PixelPart {
   PixelLook look{};
   double scale = 1;
   double direction = 0; // component of this part's scalar in the channel's
-  Hash hash{};          // its last entry is that of the rest of the scalar
+  Hash hashed{};        // its last entry is that of the rest of the scalar
 };
 
 struct PixelChannel {
   std::size_t n = 0;
   std::vector<PixelPart> parts{};
   double constant = 0, direction = 0; // of a bias, seen as a part of one scalar
-  Hash hash{};
+  Hash hashed{};
 };
 
 // A sketch of a tensor product: subsampled products of two Hadamard transforms, each of a vector
@@ -75,16 +76,26 @@ struct TensorProduct {
   Ints take_a{}, take_b{};
 };
 
+// Entries of a tensor product, a[take_a] b[take_b] factors.
+struct Monomials {
+  Ints take_a{}, take_b{};
+  Values factors{};
+};
+
 // S_l of a unit vector from the powers a and b, 0 being the vector itself.
 struct PixelPower {
   std::size_t a = 0, b = 0;
-  TensorProduct product{};
-  Values factors{}; // if any: monomials, a[take_a] b[take_b] factors
+  std::variant<TensorProduct, Monomials> how{};
+
+  std::size_t n() const { // features
+    const auto* product = std::get_if<TensorProduct>(&how);
+    return product != nullptr ? product->n : std::get<Monomials>(how).factors.size();
+  }
 };
 
 // Hermite coefficients of an activation at standard deviations on a grid in their logarithm. A row
 // holds a_0..a_Q of the function, b_0..b_Q of its derivative, and the sums of all their squares.
-struct HermiteTable {
+struct HermiteGrid {
   double first = 0, step = 1; // log of the first deviation, and between them
   std::size_t n = 0, order = 0;
   double growth = 0; // d log |f| / d log s past the end
@@ -95,23 +106,37 @@ struct HermiteTable {
 
 constexpr std::size_t kRests = 2; // further components of the scalar, see hermite.hpp
 
-struct PixelActivation {
-  bool alias = false;  // the tangent kernel's features before are the NNGP kernel's
-  bool merged = false; // after it is the sum of both
-  std::size_t degree = 0;
-  HermiteTable table{};
-  std::vector<PixelPower> powers{}; // of degrees 2..
-  std::size_t n = 0, n_slope = 0, n_tangent = 0;
-  std::vector<Hash> sums{}, slope_sums{}, tangent_sums{}; // of degrees 1.., and of the rests
+// The tangent kernel's features where those before are the NNGP kernel's.
+struct SharedTangent {
+  std::size_t n = 0;
+  std::vector<Hash> sums{}; // as those of the activation
+};
+
+// Those from features of its own: their product with the derivative's.
+struct OwnTangent {
+  std::size_t n = 0, n_slope = 0;
+  std::vector<Hash> slope_sums{};
   TensorProduct product{};
   Hash from_product{}, from_tangent{}, from_slope{}, from_nngp{};
   double direction_tangent = 1, direction_nngp = 0; // of the merged scalar
 };
 
+struct PixelActivation {
+  std::size_t degree = 0;
+  HermiteGrid table{};
+  std::vector<PixelPower> powers{}; // of degrees 2..
+  std::size_t n = 0;
+  std::vector<Hash> sums{}; // of degrees 1.., and of the rests
+  bool merged = false;      // the tangent kernel's features after it are those of the sum of both
+  std::variant<std::monostate, SharedTangent, OwnTangent> tangent{}; // monostate: not wanted
+
+  const SharedTangent* shared() const { return std::get_if<SharedTangent>(&tangent); }
+  const OwnTangent* own() const { return std::get_if<OwnTangent>(&tangent); }
+};
+
 struct PixelStage {
-  std::size_t height = 0, width = 0;
   std::vector<PixelChannel> channels{};
-  std::unique_ptr<PixelActivation> activation{};
+  std::optional<PixelActivation> activation{};
   std::vector<std::size_t> stores{};
 };
 
@@ -120,49 +145,20 @@ struct PixelPool {
   std::size_t rows = 1, cols = 1, row_stride = 1, col_stride = 1;
 };
 
-// The features of an image of one pixel: the scalar, if it is kept apart, and then a sample of the
-// Hadamard transform of the vector and, unless kept, the scalar; or, if length is 0, the vector.
-struct PixelOutput {
-  std::size_t field = 0;
-  double scale = 1;
-  bool scalar = true;
-  std::size_t n = 0, length = 0;
-  Hash hash{};
+// A sample of the Hadamard transform of a hashed vector.
+struct HadamardSample {
+  std::size_t length = 0;
+  Hash hashed{};
   Ints take{};
 };
 
-class PixelProgram {
-public:
-  // Fields are numbered from 0, which holds the images.
-  std::size_t add_field(std::size_t height, std::size_t width, std::size_t n, std::size_t halo_rows,
-                        std::size_t halo_cols);
-  void add_stage(PixelStage stage);
-  void add_pool(PixelPool pool);
-  void finish(PixelOutput output);
-
-  std::size_t n_inputs() const;
-  std::size_t n_outputs() const { return output_.n; }
-  std::size_t bytes() const { return sizeof(float) * field_size_; } // of a thread's fields
-
-  template <class T>
-  void run(const T* images, std::size_t n_images, T* out, std::size_t n_threads) const;
-
-private:
-  template <class T> class Runner;
-  struct Step {
-    bool is_pool = false;
-    std::size_t index = 0;
-  };
-  void use(std::size_t field, std::size_t step);
-  void place_fields();
-
-  std::vector<PixelField> fields_;
-  std::vector<PixelStage> stages_;
-  std::vector<PixelPool> pools_;
-  std::vector<Step> steps_;
-  std::vector<std::size_t> ends_, starts_; // the last use of each field, and its place
-  std::size_t field_size_ = 0;             // of all of them
-  PixelOutput output_;
+// The features of an image of one pixel: the scalar, if it is kept apart, and then the vector or a
+// sample of it; a scalar that is not kept apart is in the sample.
+struct PixelOutput {
+  std::size_t field = 0;
+  bool scalar = true;
+  std::size_t n = 0;
+  std::optional<HadamardSample> sample{};
 };
 
 } // namespace nkfast
