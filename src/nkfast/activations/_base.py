@@ -47,6 +47,10 @@ class Activation(Parameters):
         """
         raise NotImplementedError
 
+    def _table_range(self, span: Span) -> Span | None:  # noqa: ARG002
+        """Return what the tables of `_dual_map` depend on of `span`, None for nothing."""
+        return None
+
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap | None:  # noqa: ARG002
         """Return the core's form of `_pair` for left and right variances, if there is one.
 

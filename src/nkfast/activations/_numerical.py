@@ -111,6 +111,10 @@ class Numerical(Activation):
         s = np.sqrt(p)
         return _norms(_Ref(self), *_range(s.real, s.real)).diagonal(p)
 
+    def _table_range(self, span: Span) -> Span:
+        ends = np.sqrt(np.array(span))
+        return _range(ends, ends)
+
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap | None:
         ends = np.sqrt(np.array(span))
         tol = _TOL if tol < _LOOSE else _LOOSE

@@ -9,28 +9,24 @@ from __future__ import annotations
 from collections import namedtuple
 from collections.abc import Iterable, Iterator
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nkfast._arrays.blocks import slices
-from nkfast._arrays.validation import FloatArray, check_count, check_rows
-from nkfast.layers import Diagonals, Row, takes_images
+from nkfast._arrays.validation import FloatArray, check_count
+from nkfast.layers import Row, takes_images
 
-from ._images import ImagePairs, image_diagonal
+from ._image_points import ImagePoints
+from ._images import ImagePairs
 from ._journal import Journal, Report, fingerprint, reporting
 from ._outputs import NAMES, Result, given_results, new_results
-from ._rows import RowPairs, squared_norms
+from ._points import Diagonal, RowPoints
+from ._rows import RowPairs
 
 Array = NDArray[Any]
-
-
-class Diagonal(NamedTuple):
-    """Diagonals of the two kernels, (n,) each."""
-
-    nngp: FloatArray
-    ntk: FloatArray
+Points: TypeAlias = RowPoints | ImagePoints
 
 
 class Kernels(NamedTuple):
@@ -40,14 +36,26 @@ class Kernels(NamedTuple):
     ntk: FloatArray
 
 
+def prepare(net: Row, X: Any, name: str = "X") -> Points:
+    """Return points prepared for the kernels of a network, as they are if they are so already.
+
+    Parameters
+    ----------
+    net : Row
+    X : array_like or CSR matrix of shape (n, d), array_like of shape (n, h, w, c), or Points
+    name : str, default="X"
+        What error messages call them.
+    """
+    if isinstance(X, RowPoints | ImagePoints):
+        if X.net is not net and X.net != net:
+            raise ValueError(f"{name}: expected points prepared for this network, got others")
+        return X
+    return ImagePoints(net, X, name) if takes_images(net) else RowPoints(net, X, name)
+
+
 def diag(net: Row, X: Any) -> Diagonal:
     """Return the diagonals of the kernels of `X` with itself; see `Sequential.diag`."""
-    if takes_images(net):
-        return Diagonal(*image_diagonal(net, X))
-    X = check_rows(X)
-    start = squared_norms(X) / X.shape[1]
-    end = net._propagate_diagonal(Diagonals(start, np.zeros_like(start)))
-    return Diagonal(end.k.astype(X.dtype), end.theta.astype(X.dtype))
+    return prepare(net, X).diagonal()
 
 
 def kernel(
@@ -174,7 +182,13 @@ def _blocks(
 
 
 def _pairs_of(net: Row, X: Any, Z: Any) -> RowPairs | ImagePairs:
-    return ImagePairs(net, X, Z) if takes_images(net) else RowPairs(net, X, Z)
+    left = prepare(net, X, "X")
+    right = left if Z is None or Z is X else prepare(net, Z, "Z")
+    if isinstance(left, RowPoints) and isinstance(right, RowPoints):
+        return RowPairs(left, right)
+    assert isinstance(left, ImagePoints)
+    assert isinstance(right, ImagePoints)
+    return ImagePairs(left, right)
 
 
 def _names(get: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -13,9 +13,9 @@ from nkfast._config import one_blas_thread
 from nkfast._core import ImageBuilder, ImageProgram, LaneKind, Readout
 from nkfast.activations import Activation
 from nkfast.activations._dual_map import DualMap
-from nkfast.layers import Conv, Window
+from nkfast.layers import Moments
 
-from ._image_stages import Stage
+from ._image_stages import Kind, Stage
 
 Array = NDArray[Any]
 _PANEL = 32  # lanes come in panels of so many (kDualPad)
@@ -107,24 +107,23 @@ def build(
     )
     left = iter(maps)
     for stage in stages:
-        if stage.name == "activation":
+        if stage.kind is Kind.ACTIVATION:
             dual = next(left)
             builder.activation(dual.kind, dual.params, dual.left, dual.right, rough)
-        elif stage.name == "push":
+        elif stage.kind is Kind.PUSH:
             builder.push()
-        elif stage.name == "add":
+        elif stage.kind is Kind.ADD:
             builder.add()
-        elif stage.name == "pool":
-            assert stage.windows is not None
-            rows, cols = stage.windows
-            builder.pool(taps=(rows.taps, cols.taps), strides=(rows.stride, cols.stride))
         else:
-            assert isinstance(stage.layer, Conv)
             assert stage.windows is not None
             rows, cols = stage.windows
+            taps, strides = (rows.taps, cols.taps), (rows.stride, cols.stride)
+            if stage.kind is Kind.POOL:
+                builder.pool(taps=taps, strides=strides)
+                continue
             builder.conv(
-                taps=(rows.taps, cols.taps),
-                strides=(rows.stride, cols.stride),
+                taps=taps,
+                strides=strides,
                 before=(rows.before, cols.before),
                 out=(rows.out, cols.out),
                 circular=stage.layer.padding == "CIRCULAR",
@@ -156,65 +155,22 @@ def pair_in_numpy(
     readout : Readout
     """
     k = np.einsum("abc,dec->abde", x, z) / x.shape[2]
-    theta = np.zeros_like(k)
-    kept: list[tuple[Array, Array]] = []
-    n_activations = 0
+    unknown = np.full((1, 1, 1, 1), np.nan)
+    m = Moments(k, np.zeros_like(k), unknown, unknown)
+    kept: list[Moments] = []
+    variances = zip(left, right, strict=False)
     for stage in stages:
-        if stage.activation is not None:
-            p, q = left[n_activations], right[n_activations]
-            n_activations += 1
-            k, slope = stage.activation._pair(p[:, :, None, None], q[None, None], k)
-            theta = slope * theta
-        elif stage.name == "push":
-            kept.append((k, theta))
-        elif stage.name == "add":
+        if stage.kind is Kind.PUSH:
+            kept.append(m)
+        elif stage.kind is Kind.ADD:
             start = kept.pop()
-            k, theta = start[0] + k, start[1] + theta
-        elif stage.name == "pool":
-            assert stage.windows is not None
-            k, theta = _pooled(k, stage.windows), _pooled(theta, stage.windows)
+            m = Moments(start.k + m.k, start.theta + m.theta, unknown, unknown)
         else:
-            assert isinstance(stage.layer, Conv)
-            assert stage.windows is not None
-            circular = stage.layer.padding == "CIRCULAR"
-            w2, b2 = stage.layer.w_std**2, stage.layer.b_std**2
-            k = w2 * _convolved(k, stage.windows, circular) + b2
-            theta = w2 * _convolved(theta, stage.windows, circular) + k
+            if stage.kind is Kind.ACTIVATION:
+                p, q = next(variances)
+                m = Moments(m.k, m.theta, p[:, :, None, None], q[None, None])
+            m = stage.layer._pairs(m)
     if readout is Readout.MEAN:
-        return k.mean(), theta.mean()
-    same = np.einsum("abab->ab", k), np.einsum("abab->ab", theta)
+        return m.k.mean(), m.theta.mean()
+    same = np.einsum("abab->ab", m.k), np.einsum("abab->ab", m.theta)
     return same if readout is Readout.DIAGONAL else (same[0].mean(), same[1].mean())
-
-
-def _starts(window: Window, tap: int) -> slice:
-    return slice(tap, tap + (window.out - 1) * window.stride + 1, window.stride)
-
-
-def _convolved(k: Array, windows: tuple[Window, Window], circular: bool) -> Array:
-    """Return the means of k[s p + o, s p' + o] over the filter, along rows and then columns."""
-    for axis, window in enumerate(windows):
-        before = window.before
-        after = max((window.out - 1) * window.stride + window.taps - window.size - before, 0)
-        pads = [(0, 0)] * 4
-        pads[axis] = pads[axis + 2] = (before, after)
-        padded = np.pad(k, pads, mode="wrap" if circular else "constant")
-        index: list[Any] = [slice(None)] * 4
-        total: Array = np.zeros(1)
-        for tap in range(window.taps):
-            index[axis] = index[axis + 2] = _starts(window, tap)
-            total = total + padded[tuple(index)]
-        k = total / window.taps
-    return k
-
-
-def _pooled(k: Array, windows: tuple[Window, Window]) -> Array:
-    """Return the means over a window of p and one of p'."""
-    for axis in range(4):
-        window = windows[axis % 2]
-        index: list[Any] = [slice(None)] * 4
-        total: Array = np.zeros(1)
-        for tap in range(window.taps):
-            index[axis] = _starts(window, tap)
-            total = total + k[tuple(index)]
-        k = total / window.taps
-    return k

@@ -1,11 +1,11 @@
-"""Networks of images as stages of known shapes, and pixels with themselves on their way."""
+"""Networks of images of one shape: stages up to the readout, and the layers behind it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from nkfast._core import Readout
@@ -14,123 +14,130 @@ from nkfast.layers import (
     Activated,
     AvgPool,
     Conv,
-    Diagonals,
+    Dense,
     Flatten,
     GlobalAvgPool,
     Layer,
     Residual,
     Row,
-    Window,
+    Windows,
 )
 
 Array = NDArray[Any]
+Shape = tuple[int, int]
+
+
+class Kind(Enum):
+    """What a stage does."""
+
+    CONV = "conv"
+    ACTIVATION = "activation"
+    PUSH = "push"  # keeps the maps for a later ADD
+    ADD = "add"
+    POOL = "pool"
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A step of the core: "conv", "activation", "push", "add" or "pool"."""
+    """A step of the core.
 
-    name: str
-    shape: tuple[int, int]  # of the images that enter
-    layer: Layer | None = None
-    activation: Activation | None = None
-    windows: tuple[Window, Window] | None = None
+    `shape` is that of the images that enter, `layer` the layer of a convolution, pool or
+    activation, `windows` those of a convolution or pool.
+    """
+
+    kind: Kind
+    shape: Shape
+    layer: Any = None
+    windows: Windows | None = None
+
+    @property
+    def activation(self) -> Activation | None:
+        """The activation, if this is one."""
+        return self.layer.activation if self.kind is Kind.ACTIVATION else None
+
+    @property
+    def out(self) -> Shape:
+        """The shape of the images that leave."""
+        if self.windows is None:
+            return self.shape
+        return self.windows[0].out, self.windows[1].out
 
 
 class Stages:
-    """A network of images of one shape: stages up to the readout, and the layers behind."""
+    """A network of images of one shape; a `Visitor` of its layers."""
 
-    def __init__(self, net: Row, shape: tuple[int, int]) -> None:
+    def __init__(self, net: Row, shape: Shape) -> None:
         self.stages: list[Stage] = []
         self.readout = Readout.FLATTEN
-        self.tail: list[Layer] = []
-        steps = net._steps()
-        end = shape
-        for i, step in enumerate(steps):
-            if isinstance(step, (Flatten, GlobalAvgPool)):
-                mean = isinstance(step, GlobalAvgPool)
-                self.readout = Readout.MEAN if mean else Readout.FLATTEN
-                self.tail = [s for s in steps[i + 1 :] if not isinstance(s, Flatten)]
-                break
-            end = self._append(step, f"layer {i}", end)
-        self.shape = end  # at the readout
+        self.tail: list[Layer] = []  # behind the readout
+        self.tail_is_affine = True  # and so needs no variances
+        self.shape = shape  # now, and in the end at the readout
+        self._ended = False
+        self._depth = 0  # of branches behind the readout
+        net._walk(self)
         # Without pools, pixels at unlike positions never meet.
-        pools = any(stage.name == "pool" for stage in self.stages)
-        self.pixelwise = self.readout is Readout.FLATTEN and not pools
-
-    def _append(self, step: Layer, name: str, shape: tuple[int, int]) -> tuple[int, int]:
-        if isinstance(step, Activated):
-            self.stages.append(Stage("activation", shape, activation=step.activation))
-            return shape
-        if isinstance(step, Residual):
-            self.stages.append(Stage("push", shape))
-            end = shape
-            for i, inner in enumerate(step._steps()):
-                end = self._append(inner, f"{name}, Residual: layer {i}", end)
-            if end != shape:
-                raise ValueError(
-                    f"{name}, Residual: expected a branch that keeps the shape of images, got "
-                    f"{end} from {shape}"
-                )
-            self.stages.append(Stage("add", shape))
-            return shape
-        assert isinstance(step, (Conv, AvgPool))
-        try:
-            windows = step._windows(shape)
-        except ValueError as error:
-            raise ValueError(f"{name}, {type(step).__name__}: {error}") from None
-        out = (windows[0].out, windows[1].out)
-        if isinstance(step, Conv):
-            self.stages.append(Stage("conv", shape, layer=step, windows=windows))
-        elif out != shape or step.window != (1, 1):
-            self.stages.append(Stage("pool", shape, layer=step, windows=windows))
-        return out
+        pooled = any(s.kind is Kind.POOL for s in self.stages)
+        self.pixelwise = self.readout is Readout.FLATTEN and not pooled
 
     @property
-    def tail_is_affine(self) -> bool:
-        """Whether the layers behind the readout need no variances."""
-        return not any(_has_activation(step) for step in self.tail)
+    def activations(self) -> list[Activation]:
+        """The activations up to the readout, in order."""
+        return [s.activation for s in self.stages if s.activation is not None]
 
     def entries(self) -> float:
         """Return how many pairs of pixels of a pair of images meet at activations."""
-        sizes = [s.shape[0] * s.shape[1] for s in self.stages if s.name in ("activation", "conv")]
+        kinds = Kind.ACTIVATION, Kind.CONV
+        sizes = [s.shape[0] * s.shape[1] for s in self.stages if s.kind in kinds]
         return float(sum(n if self.pixelwise else n * n for n in sizes)) / 2 + 1
 
+    # --- layers ---
 
-def _has_activation(step: Layer) -> bool:
-    if isinstance(step, Residual):
-        return any(_has_activation(inner) for inner in step._steps())
-    return isinstance(step, Activated)
+    def conv(self, layer: Conv) -> None:
+        self._slide(Kind.CONV, layer, layer._windows(self.shape))
 
+    def pool(self, layer: AvgPool) -> None:
+        windows = layer._windows(self.shape)
+        if layer.window != (1, 1) or (windows[0].out, windows[1].out) != self.shape:
+            self._slide(Kind.POOL, layer, windows)
 
-# --- pixels with themselves ---
+    def activation(self, layer: Activated) -> None:
+        if self._ended:
+            self.tail_is_affine = False
+            self._behind(layer)
+        else:
+            self.stages.append(Stage(Kind.ACTIVATION, self.shape, layer))
 
+    def residual(self, layer: Residual) -> None:
+        if self._ended:
+            self._behind(layer)
+            self._depth += 1
+            layer._walk(self)
+            self._depth -= 1
+            return
+        shape = self.shape
+        self.stages.append(Stage(Kind.PUSH, shape))
+        layer._walk(self)
+        if self.shape != shape:
+            raise ValueError(
+                f"expected a branch that keeps the shape of images, got {self.shape} from {shape}"
+            )
+        self.stages.append(Stage(Kind.ADD, shape))
 
-def window_mean(x: Array, windows: tuple[Window, Window], circular: bool) -> Array:
-    """Return means over windows of (n, height, width), the padding counted as zeros."""
-    for axis, window in zip((1, 2), windows, strict=True):
-        before = window.before
-        after = max((window.out - 1) * window.stride + window.taps - window.size - before, 0)
-        pads = [(0, 0)] * 3
-        pads[axis] = (before, after)
-        padded = np.pad(x, pads, mode="wrap" if circular else "constant")
-        index: list[Any] = [slice(None)] * 3
-        total: Array = np.zeros(1)
-        for tap in range(window.taps):
-            index[axis] = slice(tap, tap + (window.out - 1) * window.stride + 1, window.stride)
-            total = total + padded[tuple(index)]
-        x = total / window.taps
-    return x
+    def flatten(self, layer: Flatten) -> None:  # noqa: ARG002
+        self._ended = True
 
+    def global_pool(self, layer: GlobalAvgPool) -> None:  # noqa: ARG002
+        self.readout = Readout.MEAN
+        self._ended = True
 
-def pixel_step(stage: Stage, d: Diagonals) -> Diagonals:
-    """Take the kernels of pixels with themselves through a convolution or an activation."""
-    if stage.activation is not None:
-        k, slope = stage.activation._diagonal(d.k)
-        return Diagonals(k, slope * d.theta)
-    assert isinstance(stage.layer, Conv)
-    assert stage.windows is not None
-    circular = stage.layer.padding == "CIRCULAR"
-    w2, b2 = stage.layer.w_std**2, stage.layer.b_std**2
-    k = w2 * window_mean(d.k, stage.windows, circular) + b2
-    return Diagonals(k, w2 * window_mean(d.theta, stage.windows, circular) + k)
+    def dense(self, layer: Dense) -> None:
+        self._behind(layer)
+
+    def _slide(self, kind: Kind, layer: Layer, windows: Windows) -> None:
+        stage = Stage(kind, self.shape, layer, windows)
+        self.stages.append(stage)
+        self.shape = stage.out
+
+    def _behind(self, layer: Layer) -> None:
+        if self._depth == 0:
+            self.tail.append(layer)

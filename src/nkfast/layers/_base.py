@@ -18,8 +18,9 @@ class Moments:
     """What a layer sees of a set of pairs of points.
 
     `k` is the NNGP kernel and `theta` the NTK of the pairs; `p` and `q` are the NNGP variances of
-    their left and right points. Everything broadcasts. Complex `k` and `theta` are the same
-    kernels continued analytically in the input's cosine (see `expansion`).
+    their left and right points. Everything broadcasts. Of images the points are pixels: `k` and
+    `theta` are (h, w, h', w'), `p` and `q` (h, w, 1, 1) and (1, 1, h', w'). Complex `k` and `theta`
+    are the same kernels continued analytically in the input's cosine (see `expansion`).
     """
 
     k: Array
@@ -30,17 +31,39 @@ class Moments:
 
 @dataclass
 class Diagonals:
-    """The same for points with themselves: `k` and `theta` per point."""
+    """The same for points with themselves: `k` and `theta` per point, (n, h, w) of pixels."""
 
     k: Array
     theta: Array
 
 
 class Layer(Parameters):
-    """One layer of a network."""
+    """One layer of a network.
+
+    Its rule for kernels stands here in NumPy, `_pairs` for pairs of points and `_diagonal` for
+    points with themselves. Whoever has another use for it, such as a program for the core, is a
+    `Visitor`, which `_accept` tells what kind of layer this is.
+    """
 
     _takes_images = False
     _is_gaussian = True  # the output, whatever the input; else it is what the input was
+    _is_affine = False  # K <- w^2 (a mean of K) + b^2, Theta <- w^2 (a mean of Theta) + K
+
+    def _accept(self, visitor: Any) -> None:
+        """Call the method of a `Visitor` that is for this kind of layer."""
+        raise NotImplementedError
+
+    def _check(self, gaussian: bool, kind: str | None) -> tuple[bool, str | None]:
+        """Return whether the output is Gaussian, and its kind; ValueError if it does not fit.
+
+        Parameters
+        ----------
+        gaussian : bool
+            Whether the input is.
+        kind : str, optional
+            That of the input, see `_kind`.
+        """
+        return gaussian or self._is_gaussian, self._kind(kind)
 
     def _kind(self, kind: str | None) -> str | None:
         """Return "images" or "rows", which the layer makes of `kind`; ValueError if it cannot.
@@ -65,6 +88,9 @@ class Activated(Layer):
     """An activation in its place in a network."""
 
     activation: Activation
+
+    def _accept(self, visitor: Any) -> None:
+        visitor.activation(self)
 
     def _pairs(self, m: Moments) -> Moments:
         k, slope = self.activation._pair(m.p, m.q, m.k)

@@ -80,6 +80,14 @@ class Row(Parameters):
     def _steps(self) -> list[Layer]:
         return [x if isinstance(x, Layer) else Activated(x) for x in self.layers]
 
+    def _walk(self, visitor: Any) -> None:
+        """Lead a `Visitor` through the layers; what they refuse names the layer."""
+        for i, step in enumerate(self._steps()):
+            try:
+                step._accept(visitor)
+            except ValueError as error:
+                raise ValueError(f"layer {i}, {type(step).__name__}: {error}") from None
+
     def _propagate(self, moments: Moments) -> Moments:
         for step in self._steps():
             moments = step._pairs(moments)
@@ -141,6 +149,21 @@ class Residual(Row, Layer):
             )
         return found
 
+    @property
+    def _takes_images(self) -> bool:  # type: ignore[override]
+        return takes_images(self)
+
+    def _accept(self, visitor: Any) -> None:
+        visitor.residual(self)
+
+    def _check(self, gaussian: bool, kind: str | None) -> tuple[bool, str | None]:
+        end = check_layers(self.layers, gaussian, kind, branch=True)[1]
+        if kind is not None and end != kind:
+            raise ValueError(
+                f"expected a branch that turns {kind} into {kind}, got one that makes {end} of them"
+            )
+        return gaussian, end
+
     def _pairs(self, m: Moments) -> Moments:
         end = self._propagate(m)
         return Moments(m.k + end.k, m.theta + end.theta, m.p + end.p, m.q + end.q)
@@ -159,15 +182,13 @@ Residual._family = Residual
 def takes_images(net: Row) -> bool:
     """Return whether the first layer that says so is one of images."""
     for layer in net.layers:
-        if isinstance(layer, Residual):
-            return takes_images(layer)
         if isinstance(layer, Layer):
             return layer._takes_images
     return False
 
 
 def check_layers(
-    layers: tuple[Any, ...], gaussian: bool, where: str = "", kind: str | None = None
+    layers: tuple[Any, ...], gaussian: bool, kind: str | None = None, branch: bool = False
 ) -> tuple[bool, str | None]:
     """Refuse layers that do not fit, naming the layer.
 
@@ -176,10 +197,10 @@ def check_layers(
     layers : tuple
     gaussian : bool
         Whether their input is Gaussian.
-    where : str
-        What stands before a layer's index in messages.
     kind : str, optional
         Their input: "rows" or "images", None if that is not known.
+    branch : bool
+        Whether they are the branch of a `Residual`.
 
     Returns
     -------
@@ -189,41 +210,32 @@ def check_layers(
         Their output.
     """
     if not layers:
-        raise ValueError(f"{where or 'layers'}: expected at least one layer, got none")
+        raise ValueError("layers: expected at least one layer, got none")
     pooled = False
     for i, layer in enumerate(layers):
-        name = f"{where}layer {i}"
-        if isinstance(layer, Residual):
-            end = check_layers(layer.layers, gaussian, f"{name}, Residual: ", kind)[1]
-            if kind is not None and end != kind:
-                raise ValueError(
-                    f"{name}, Residual: expected a branch that turns {kind} into {kind}, got one "
-                    f"that makes {end} of them"
-                )
-            kind = end
-        elif isinstance(layer, Layer):
+        name = f"layer {i}, {type(layer).__name__}"
+        if isinstance(layer, Layer):
             try:
-                kind = layer._kind(kind)
+                gaussian, kind = layer._check(gaussian, kind)
             except ValueError as error:
-                raise ValueError(f"{name}, {type(layer).__name__}: {error}") from None
-            gaussian = gaussian or layer._is_gaussian
-            pooled = not layer._is_gaussian
+                raise ValueError(f"{name}: {error}") from None
+            pooled = not gaussian
         elif isinstance(layer, Activation):
             if not gaussian:
                 raise ValueError(
-                    f"{name}, {type(layer).__name__}: an activation needs a Gaussian input, so "
-                    f"expected it behind a Dense or Conv layer, but it {_before(i, where, pooled)}"
+                    f"{name}: an activation needs a Gaussian input, so expected it behind a Dense "
+                    f"or Conv layer, but it {_before(i, branch, pooled)}"
                 )
             gaussian = False
         else:
             hint = " (an instance, not the class)" if isinstance(layer, type) else ""
             raise TypeError(
-                f"{name}: expected a layer or an activation object{hint}, got {layer!r}"
+                f"layer {i}: expected a layer or an activation object{hint}, got {layer!r}"
             )
     return gaussian, kind
 
 
-def _before(i: int, where: str, pooled: bool) -> str:
+def _before(i: int, branch: bool, pooled: bool) -> str:
     if i == 0:
-        return "begins the branch of a Residual without one" if where else "is the first layer"
+        return "begins the branch of a Residual without one" if branch else "is the first layer"
     return "follows a pool without one before it" if pooled else "follows another activation"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from nkfast._arrays.validation import check_real
 
 from ._base import Diagonals, Layer, Moments
@@ -29,6 +31,8 @@ class Dense(Layer):
     Dense(w_std=1.4, b_std=0.1)
     """
 
+    _is_affine = True
+
     def __init__(self, w_std: float = 1.0, b_std: float = 0.0) -> None:
         check_real(w_std, "w_std", low=0)
         check_real(b_std, "b_std", low=0)
@@ -41,6 +45,9 @@ class Dense(Layer):
                 "expected flat rows, so expected a Flatten or GlobalAvgPool before it, got images"
             )
         return "rows"
+
+    def _accept(self, visitor: Any) -> None:
+        visitor.dense(self)
 
     def _pairs(self, m: Moments) -> Moments:
         w2, b2 = self.w_std**2, self.b_std**2

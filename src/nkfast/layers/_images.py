@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nkfast._arrays.validation import check_choice, check_count, check_real
 
 from ._base import Diagonals, Layer, Moments
 
+Array = NDArray[Any]
 PADDINGS = ("SAME", "VALID", "CIRCULAR")
 
 
@@ -27,6 +31,30 @@ class Window:
     size: int
     out: int
 
+    @property
+    def after(self) -> int:
+        """Positions of padding behind the last one."""
+        reach = (self.out - 1) * self.stride + self.taps
+        return max(reach - self.size - self.before, 0)
+
+
+Windows: TypeAlias = tuple[Window, Window]  # along rows and columns
+
+
+def window_means(x: Array, axes: tuple[int, ...], window: Window, circular: bool = False) -> Array:
+    """Return means over windows along axes that move together, the padding counted as zeros."""
+    pads = [(0, 0)] * x.ndim
+    for axis in axes:
+        pads[axis] = (window.before, window.after)
+    padded = np.pad(x, pads, mode="wrap" if circular else "constant")
+    index: list[Any] = [slice(None)] * x.ndim
+    total: Array = np.zeros(1)
+    for tap in range(window.taps):
+        for axis in axes:
+            index[axis] = slice(tap, tap + (window.out - 1) * window.stride + 1, window.stride)
+        total = total + padded[tuple(index)]
+    return total / window.taps
+
 
 def _pair(value: Any, name: str) -> tuple[int, int]:
     """Return `value` as two counts, at least 1."""
@@ -36,6 +64,13 @@ def _pair(value: Any, name: str) -> tuple[int, int]:
 
 
 class _ImageLayer(Layer):
+    """A layer whose points are pixels.
+
+    What a pool makes of a pixel's variance is not known from the variances of the pixels: behind
+    one `_pairs` has NaN for it, and whoever goes on puts in what the image's kernel with itself
+    says.
+    """
+
     _takes_images = True
     _is_gaussian = False
 
@@ -81,6 +116,7 @@ class Conv(_ImageLayer):
     """
 
     _is_gaussian = True
+    _is_affine = True
 
     def __init__(
         self,
@@ -102,7 +138,28 @@ class Conv(_ImageLayer):
     def _homogeneity(self) -> float | None:
         return 1.0 if self.b_std == 0 else None
 
-    def _windows(self, shape: tuple[int, int]) -> tuple[Window, Window]:
+    def _accept(self, visitor: Any) -> None:
+        visitor.conv(self)
+
+    def _means(self, x: Array, rows: tuple[int, ...], cols: tuple[int, ...]) -> Array:
+        """Return means over the filter, along axes of rows and of columns."""
+        along_rows, along_cols = self._windows((x.shape[rows[0]], x.shape[cols[0]]))
+        circular = self.padding == "CIRCULAR"
+        return window_means(window_means(x, rows, along_rows, circular), cols, along_cols, circular)
+
+    def _pairs(self, m: Moments) -> Moments:
+        w2, b2 = self.w_std**2, self.b_std**2
+        k = w2 * self._means(m.k, (0, 2), (1, 3)) + b2
+        theta = w2 * self._means(m.theta, (0, 2), (1, 3)) + k
+        p, q = w2 * self._means(m.p, (0,), (1,)) + b2, w2 * self._means(m.q, (2,), (3,)) + b2
+        return Moments(k, theta, p, q)
+
+    def _diagonal(self, d: Diagonals) -> Diagonals:
+        w2, b2 = self.w_std**2, self.b_std**2
+        k = w2 * self._means(d.k, (1,), (2,)) + b2
+        return Diagonals(k, w2 * self._means(d.theta, (1,), (2,)) + k)
+
+    def _windows(self, shape: tuple[int, int]) -> Windows:
         """Return the windows along rows and columns of images of this shape."""
         windows = []
         for size, taps, stride in zip(shape, self.filter_shape, self.strides, strict=True):
@@ -146,7 +203,21 @@ class AvgPool(_ImageLayer):
         self.window = _pair(window, "window")
         self.strides = None if strides is None else _pair(strides, "strides")
 
-    def _windows(self, shape: tuple[int, int]) -> tuple[Window, Window]:
+    def _accept(self, visitor: Any) -> None:
+        visitor.pool(self)
+
+    def _means(self, x: Array) -> Array:
+        """Return means over a window of p and one of p'."""
+        windows = self._windows((x.shape[0], x.shape[1])) + self._windows((x.shape[2], x.shape[3]))
+        for axis, window in enumerate(windows):
+            x = window_means(x, (axis,), window)
+        return x
+
+    def _pairs(self, m: Moments) -> Moments:
+        k = self._means(m.k)
+        return Moments(k, self._means(m.theta), *_unknown(k))
+
+    def _windows(self, shape: tuple[int, int]) -> Windows:
         """Return the windows along rows and columns of images of this shape."""
         strides = self.strides or self.window
         if shape[0] < self.window[0] or shape[1] < self.window[1]:
@@ -177,6 +248,13 @@ class GlobalAvgPool(_ImageLayer):
         super()._kind(kind)
         return "rows"
 
+    def _accept(self, visitor: Any) -> None:
+        visitor.global_pool(self)
+
+    def _pairs(self, m: Moments) -> Moments:
+        k = m.k.mean(keepdims=True)
+        return Moments(k, m.theta.mean(keepdims=True), *_unknown(k))
+
 
 class Flatten(_ImageLayer):
     """Images become rows with all their pixels' channels. Rows stay as they are.
@@ -196,8 +274,23 @@ class Flatten(_ImageLayer):
     def _kind(self, kind: str | None) -> str | None:  # noqa: ARG002
         return "rows"
 
+    def _accept(self, visitor: Any) -> None:
+        visitor.flatten(self)
+
     def _pairs(self, m: Moments) -> Moments:
-        return m
+        if m.k.ndim < 4:  # of rows
+            return m
+        k, theta = (np.einsum("abab->", x)[None, None, None, None] for x in (m.k, m.theta))
+        n = m.k.shape[0] * m.k.shape[1]
+        p, q = (x.mean(keepdims=True) for x in (m.p, m.q))
+        return Moments(k / n, theta / n, p, q)
 
     def _diagonal(self, d: Diagonals) -> Diagonals:
-        return d
+        if d.k.ndim < 3:
+            return d
+        return Diagonals(*(x.mean(axis=(1, 2), keepdims=True) for x in (d.k, d.theta)))
+
+
+def _unknown(k: Array) -> tuple[Array, Array]:
+    """Return variances behind a pool, which are not known here."""
+    return np.full((*k.shape[:2], 1, 1), np.nan), np.full((1, 1, *k.shape[2:]), np.nan)
