@@ -185,7 +185,7 @@ def test_functions_are_told_apart_by_their_values(tmp_path):
 
 KILLED = """
 import os, sys, numpy as np, nkfast as nk
-from nkfast import _journal
+from nkfast.kernels import _journal
 _journal._SYNC_SECONDS = 0.0
 folder = sys.argv[1]
 X = np.random.default_rng(0).standard_normal((30, 8, 8, 3)).astype(np.float32)

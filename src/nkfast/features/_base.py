@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +23,18 @@ _MATRICES = 5  # of n x n in float64 that are held at once
 class FeatureMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """A transformer of dense or CSR rows that can compare Z Z^T with the exact kernel.
 
-    Subclasses have `_map`, the features of checked rows, and `_exact`, their kernel in float64.
+    Subclasses have `_map`, the features of checked rows, and `_compared`, these and their kernel.
     """
+
+    if TYPE_CHECKING:  # scikit-learn's mixin has no types
+
+        def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Array: ...
 
     def _map(self, X: Rows) -> Array:
         raise NotImplementedError
 
-    def _exact(self, X: Rows) -> Array:
+    def _compared(self, X: Rows) -> tuple[Array, Array]:
+        """Return the features of checked rows, and their exact kernel in float64."""
         raise NotImplementedError
 
     def _checked(self, X: Any) -> Rows:
@@ -92,7 +97,7 @@ class FeatureMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         alpha = check_real(alpha, "alpha", low=_LEAST_ALPHA)
         n = X.shape[0]
         refuse_bytes(8 * _MATRICES * n**2, "X", f"kernels of {n} rows")
-        return kernel_errors(self._map(X), self._exact(X.astype(np.float64, copy=False)), alpha)
+        return kernel_errors(*self._compared(X), alpha)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

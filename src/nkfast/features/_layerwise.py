@@ -33,7 +33,7 @@ from nkfast._core import radial_weights
 from nkfast.activations import Activation
 from nkfast.expansion._expansion import log_range
 from nkfast.kernels import Kernel
-from nkfast.layers import Activated, Dense, Diagonals, Layer, Residual, Row
+from nkfast.layers import Activated, Dense, Diagonals, Flatten, Layer, Residual, Row
 from nkfast.networks import Sequential
 from nkfast.sketch import SRHT, CountSketch, PolySketch, TensorSRHT
 
@@ -54,14 +54,13 @@ def hermite_tables(net: Sequential, norms: Array, n_features: int, degree: int) 
         Those of the function and of its derivative, for what it is applied to.
     """
     variance = norms**2 / n_features
-    with np.errstate(invalid="ignore"):  # of the NTK, which is not used
-        found = _deviations(net, Diagonals(variance, np.zeros_like(variance)))
-    out = np.empty((len(norms), len(found), 2, degree + 1))
+    deviations = _Deviations(net, variance).found
+    out = np.empty((len(norms), len(deviations), 2, degree + 1))
     root = np.sqrt(np.arange(1, degree + 2))
-    for j, (activation, deviations) in enumerate(found):
+    for j, (activation, stds) in enumerate(deviations):
         # A step's derivative counts as zero, though its coefficients are not.
         smooth = float(activation.dual_derivative(1.0, 1.0, 0.5)) != 0
-        for i, std in enumerate(map(float, deviations)):
+        for i, std in enumerate(map(float, stds)):
             out[i, j, 0] = activation.hermite_coefficients(std, degree)
             s = max(std, _LEAST_STD)
             slopes = activation.hermite_coefficients(s, degree + 1)[1:]
@@ -69,16 +68,28 @@ def hermite_tables(net: Sequential, norms: Array, n_features: int, degree: int) 
     return out
 
 
-def _deviations(row: Row, d: Diagonals) -> list[tuple[Activation, Array]]:
-    """Return the activations and the standard deviations of what they are applied to."""
-    found: list[tuple[Activation, Array]] = []
-    for step in row._steps():
-        if isinstance(step, Residual):
-            found += _deviations(step, d)
-        elif isinstance(step, Activated):
-            found.append((step.activation, np.sqrt(d.k)))
-        d = step._diagonal(d)
-    return found
+class _Deviations:
+    """The activations and the standard deviations of what they are applied to; a `Visitor`."""
+
+    def __init__(self, net: Row, variance: Array) -> None:
+        self.found: list[tuple[Activation, Array]] = []
+        self._d = Diagonals(variance, np.zeros_like(variance))
+        with np.errstate(invalid="ignore"):  # of the NTK, which is not used
+            net._walk(self)
+
+    def _step(self, layer: Layer) -> None:
+        self._d = layer._diagonal(self._d)
+
+    dense = conv = pool = global_pool = flatten = _step
+
+    def activation(self, layer: Activated) -> None:
+        self.found.append((layer.activation, np.sqrt(self._d.k)))
+        self._step(layer)
+
+    def residual(self, layer: Residual) -> None:
+        start = self._d
+        layer._walk(self)
+        self._d = Diagonals(start.k + self._d.k, start.theta + self._d.theta)
 
 
 class Coefficients:
@@ -276,7 +287,8 @@ class ResidualMap:
     """Features of x and of branch(x) side by side."""
 
     def __init__(self, layer: Residual, shape: Shape, draw: Draw) -> None:
-        self.branch, end = draw_row(layer, shape, draw)
+        drawn = _Drawn(layer, shape, draw)
+        self.branch, end = drawn.maps, drawn.shape
         raw = [shape.raw, end.raw]
         pairs = [shape.phi, end.phi], [shape.psi, end.psi]
         self.joins = [None if all(raw) or not all(p) else draw.join(p, raw) for p in pairs]
@@ -296,21 +308,35 @@ class ResidualMap:
         return join(parts) if join else side_by_side(parts)
 
 
-def draw_row(row: Row, shape: Shape, draw: Draw) -> tuple[list[Map], Shape]:
-    """Return the maps of the layers of a row, and the shape of what comes out."""
-    steps: list[Map] = []
-    for layer in row._steps():
-        steps.append(_draw(layer, shape, draw))
-        shape = steps[-1].shape
-    return steps, shape
+class _Drawn:
+    """The maps of the layers of a row, and the shape of what comes out; a `Visitor`."""
 
+    def __init__(self, row: Row, shape: Shape, draw: Draw) -> None:
+        self.maps: list[Map] = []
+        self.shape = shape
+        self._draw = draw
+        row._walk(self)
 
-def _draw(layer: Layer, shape: Shape, draw: Draw) -> Map:
-    if isinstance(layer, Dense):
-        return DenseMap(layer, shape, draw)
-    if isinstance(layer, Residual):
-        return ResidualMap(layer, shape, draw)
-    return ActivationMap(shape, draw)
+    def _add(self, step: Map) -> None:
+        self.maps.append(step)
+        self.shape = step.shape
+
+    def dense(self, layer: Dense) -> None:
+        self._add(DenseMap(layer, self.shape, self._draw))
+
+    def activation(self, layer: Activated) -> None:  # noqa: ARG002
+        self._add(ActivationMap(self.shape, self._draw))
+
+    def residual(self, layer: Residual) -> None:
+        self._add(ResidualMap(layer, self.shape, self._draw))
+
+    def flatten(self, layer: Flatten) -> None:
+        """Rows stay as they are."""
+
+    def _refuse(self, layer: Layer) -> None:  # noqa: ARG002
+        raise ValueError("expected a layer of rows")
+
+    conv = pool = global_pool = _refuse
 
 
 class LayerwiseMap:
@@ -342,7 +368,8 @@ class LayerwiseMap:
         self.tangent = kernel == "ntk"
         self.coefficients = Coefficients(net, norms, n_features, degree)
         draw = Draw(self.coefficients.used, n_components, self.tangent, rng)
-        self.steps, end = draw_row(net, Shape(n_features, 0, raw=True), draw)
+        drawn = _Drawn(net, Shape(n_features, 0, raw=True), draw)
+        self.steps, end = drawn.maps, drawn.shape
         size = end.psi if self.tangent else end.phi
         self.last = draw.join([size], [end.raw]) if size else None
         self._widest = (degree + 2) * n_components

@@ -17,6 +17,7 @@ from nkfast._arrays.mapped import release, take
 from nkfast._arrays.rows import row_norms
 from nkfast._arrays.validation import (
     Rows,
+    as_double,
     check_choice,
     check_count,
     check_real,
@@ -25,7 +26,7 @@ from nkfast._arrays.validation import (
 )
 from nkfast._config import get_num_threads
 from nkfast._core import SketchProgram
-from nkfast.kernels import Kernel
+from nkfast.kernels import Kernel, kernel, prepare
 from nkfast.layers import takes_images
 from nkfast.networks import Sequential, check_points, own_network
 from nkfast.sketch._program import Compiled
@@ -234,13 +235,13 @@ class _NeuralFeatures(Compiled, FeatureMap):
         Y = np.empty((len(rows), m))
         for some in blocks(len(rows), width):
             np.matmul(self._sketch(X[some]), directions, out=Y[some])
-        net = sample.net
+        points = prepare(sample.net, X)
 
-        def kernel(some: slice) -> Array:
-            return np.asarray(net.kernel(X[some], X, get=self._kernel))
+        def exact(some: slice) -> Array:
+            return np.asarray(kernel(sample.net, points[some], points, self._kernel))
 
-        diagonal = getattr(net.diag(X), self._kernel)
-        return directions @ fit_to_kernel(Y, kernel, diagonal, n)
+        diagonal = getattr(points.diagonal(), self._kernel)
+        return directions @ fit_to_kernel(Y, exact, diagonal, n)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "compression_")
@@ -299,9 +300,8 @@ class _NeuralFeatures(Compiled, FeatureMap):
             program.run(X, scales, needed, out, threads)
         return out
 
-    def _exact(self, X: Rows) -> NDArray[Any]:
-        kernel: NDArray[Any] = self._net.kernel(X, get=self._kernel)
-        return kernel
+    def _compared(self, X: Rows) -> tuple[NDArray[Any], NDArray[Any]]:
+        return self._map(X), self._net.kernel(as_double(X), get=self._kernel)
 
     def _degrees(self, d: int, m: int) -> list[int]:
         """Return the degrees to be tried, ascending; the last is the same for all m."""

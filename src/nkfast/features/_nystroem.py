@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -15,8 +16,9 @@ from sklearn.utils.validation import check_is_fitted
 from nkfast._arrays.blocks import row_blocks
 from nkfast._arrays.mapped import take
 from nkfast._arrays.validation import Rows, as_double, check_choice, check_count
-from nkfast.kernels import NAMES
+from nkfast.kernels import NAMES, Points, kernel, prepare
 from nkfast.networks import Sequential, check_points, own_network
+from nkfast.sketch._program import Compiled
 
 from ._base import FeatureMap
 
@@ -26,7 +28,7 @@ _BLOCK_ENTRIES = 1 << 20  # kernel entries of a block of rows: 8 MB, and two or 
 _EPS = float(np.finfo(np.float64).eps)
 
 
-class Nystroem(FeatureMap):
+class Nystroem(Compiled, FeatureMap):
     """Features from exact kernels with landmarks: Z Z^T is the kernel's best fit through them.
 
     Of the rows given to `fit`, `n_components` are chosen as landmarks L. A row x gets the features
@@ -113,6 +115,8 @@ class Nystroem(FeatureMap):
     ((1000, 300), True)
     """
 
+    _compiled_landmarks: Points | None = None
+
     def __init__(
         self,
         net: Sequential | None = None,
@@ -158,11 +162,12 @@ class Nystroem(FeatureMap):
         if selection == "uniform":
             chosen = rng.permutation(n)[:m]
         else:
-            chosen = _spread(net, get, as_double(X), m, rng)
+            chosen = _spread(prepare(net, as_double(X)), get, m, rng)
         self.net_ = net
         self.component_indices_ = chosen
         self.components_ = take(X, chosen)
-        self.normalization_ = _normalization(net.kernel(as_double(self.components_), get=get))
+        self._compiled_landmarks = None
+        self.normalization_ = _normalization(net.kernel(self._landmarks, get=get))
         self.n_components_ = self._n_features_out = m
         self._get = get
         return self
@@ -185,19 +190,31 @@ class Nystroem(FeatureMap):
     def _checked(self, X: Any) -> Rows:
         return check_points(self, self.net_, X, reset=False)
 
+    @property
+    def _landmarks(self) -> Points:
+        """The landmarks, prepared for kernels in float64."""
+        if self._compiled_landmarks is None:  # new, or after unpickling
+            self._compiled_landmarks = prepare(self.net_, as_double(self.components_))
+        return self._compiled_landmarks
+
     def _map(self, X: Rows) -> Array:
         """Return the features of checked rows."""
-        landmarks = as_double(self.components_)
+        return self._from_kernel(X, lambda rows: as_double(X[rows]))
+
+    def _from_kernel(self, X: Rows, points: Callable[[slice], Any]) -> Array:
+        landmarks = self._landmarks
         rank = self.normalization_.shape[1]
         out = np.zeros((X.shape[0], self._n_features_out), X.dtype)
-        height = max(1, _BLOCK_ENTRIES // landmarks.shape[0])
+        height = max(1, _BLOCK_ENTRIES // len(landmarks))
         for rows in row_blocks(X.shape[0], height, X):
-            kernel = self.net_.kernel(as_double(X[rows]), landmarks, get=self._get)
+            kernel = self.net_.kernel(points(rows), landmarks, get=self._get)
             out[rows, :rank] = kernel @ self.normalization_
         return out
 
-    def _exact(self, X: Rows) -> Array:
-        return np.asarray(self.net_.kernel(X, get=self._get))
+    def _compared(self, X: Rows) -> tuple[Array, Array]:
+        points = prepare(self.net_, as_double(X))
+        K = self.net_.kernel(points, get=self._get)
+        return self._from_kernel(X, points.__getitem__), np.asarray(K)
 
 
 def _normalization(kernel: Array) -> Array:
@@ -210,21 +227,22 @@ def _normalization(kernel: Array) -> Array:
     return np.asarray(svd_flip(vectors[:, kept], None)[0] * (1 / np.sqrt(values[kept])))
 
 
-def _spread(net: Sequential, get: str, X: Rows, m: int, rng: np.random.RandomState) -> Array:
-    """Return up to `m` rows chosen by D^2 sampling in the kernel's feature space, (m,).
+def _spread(points: Points, get: str, m: int, rng: np.random.RandomState) -> Array:
+    """Return up to `m` points chosen by D^2 sampling in the kernel's feature space, (m,).
 
-    Fewer if every row coincides with a chosen one by then.
+    Fewer if every point coincides with a chosen one by then.
     """
-    n = X.shape[0]
-    squares: Array = getattr(net.diag(X), get)
+    n = len(points)
+    squares: Array = getattr(points.diagonal(), get)
     distances = np.full(n, np.inf)  # squared, to the nearest landmark so far
     chosen: list[int] = []
     next_one = int(rng.randint(n))
     while True:
         chosen.append(next_one)
-        kernel = net.kernel(X, X[next_one : next_one + 1], get=get)[:, 0]
+        column = kernel(points.net, points, points[next_one : next_one + 1], get)
+        products = np.asarray(column)[:, 0]
         sums = squares + squares[next_one]
-        new = sums - 2 * kernel
+        new = sums - 2 * products
         new[new <= 64 * _EPS * sums] = 0  # a row that coincides, up to rounding
         new[next_one] = 0
         np.minimum(distances, new, out=distances)
