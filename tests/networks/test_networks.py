@@ -12,7 +12,7 @@ import nkfast as nk
 import reference
 from activation_cases import CASES
 from nkfast import activations
-from nkfast.kernels import _row_steps, _rows
+from nkfast.kernels import _row_steps
 from nkfast.layers import Diagonals, Moments
 
 NAMES = sorted(activations._BY_NAME)
