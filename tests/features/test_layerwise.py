@@ -182,7 +182,7 @@ def test_coefficients_between_their_nodes(act):
     for Y in (X, X[:5] * 1e-3, X[:5] * 1e3):
         norms = np.linalg.norm(Y, axis=1)
         expected = hermite_tables(net, norms, 12, 8)
-        found = phi._layers.coefficients(norms)
+        found = phi._construction.coefficients(norms)
         scale = np.abs(expected).max(axis=-1, keepdims=True)
         assert np.all(np.abs(found - expected) < 1e-6 * scale)
 

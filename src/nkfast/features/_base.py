@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,27 @@ Array = NDArray[Any]
 _EPS = float(np.finfo(np.float64).eps)
 _LEAST_ALPHA = 1e-10  # below, the rounding of K is no longer small beside the ridge
 _MATRICES = 5  # of n x n in float64 that are held at once
+
+
+class Construction(Protocol):
+    """A way to make features of a network's kernel, fitted and drawn at random.
+
+    Attributes
+    ----------
+    n_components : int
+        Columns of the features.
+    degree : int
+        Highest degree of the series in it.
+    """
+
+    n_components: int
+    degree: int
+
+    def transform(self, X: Rows) -> Array:
+        """Return the features of checked rows or images, (n, n_components)."""
+
+    def fitted(self) -> dict[str, Any]:
+        """Return what the estimator shows of it, by the names of its attributes."""
 
 
 class FeatureMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]

@@ -365,6 +365,7 @@ class LayerwiseMap:
         rng: np.random.RandomState,
     ) -> None:
         self.n_components = n_components
+        self.degree = degree
         self.tangent = kernel == "ntk"
         self.coefficients = Coefficients(net, norms, n_features, degree)
         draw = Draw(self.coefficients.used, n_components, self.tangent, rng)
@@ -373,6 +374,10 @@ class LayerwiseMap:
         size = end.psi if self.tangent else end.phi
         self.last = draw.join([size], [end.raw]) if size else None
         self._widest = (degree + 2) * n_components
+
+    def fitted(self) -> dict[str, Any]:
+        """Return what the estimator shows of it: nothing."""
+        return {}
 
     def transform(self, X: Rows) -> NDArray[Any]:
         """Return the features of checked rows, (n, n_components)."""

@@ -6,7 +6,6 @@ import warnings
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
@@ -14,7 +13,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.blocks import blocks
 from nkfast._arrays.mapped import release, take
-from nkfast._arrays.rows import row_norms
 from nkfast._arrays.validation import (
     Rows,
     as_double,
@@ -22,25 +20,18 @@ from nkfast._arrays.validation import (
     check_count,
     check_real,
     check_width,
-    csr_arrays,
 )
-from nkfast._config import get_num_threads
-from nkfast._core import SketchProgram
 from nkfast.kernels import Kernel, kernel, prepare
 from nkfast.layers import takes_images
 from nkfast.networks import Sequential, check_points, own_network
 from nkfast.sketch._program import Compiled
 
-from ._base import FeatureMap, relative_error
+from ._base import Construction, FeatureMap, relative_error
 from ._compression import fit_to_kernel, principal_directions
 from ._layerwise import LayerwiseMap
 from ._monomials import n_monomials
-from .collapsed._fit import Sample
-from .collapsed._harmonics import harmonic_steps
-from .collapsed._polynomial import polynomial_steps
-from .collapsed._split_steps import split_steps
-from .pixels._map import DEGREE, ImageSample, PixelMap, default_width
-from .pixels._parts import MOST_DEGREE
+from .collapsed import CollapsedMap, Sample
+from .pixels import DEGREE, MOST_DEGREE, ImageSample, PixelMap, default_width
 
 Array = NDArray[Any]
 
@@ -60,8 +51,7 @@ _FITTED = (
 
 class _NeuralFeatures(Compiled, FeatureMap):
     _kernel: ClassVar[Kernel]
-    _layers: LayerwiseMap | PixelMap | None = None
-    _compiled: SketchProgram | None = None
+    _construction: Construction
     image_shape_: tuple[int, int, int]
     _compiled_single: NDArray[np.float32] | None = None  # compression_ for float32 rows
 
@@ -167,45 +157,32 @@ class _NeuralFeatures(Compiled, FeatureMap):
         width = self.oversampling * m
         degrees = self._degrees(d, width)
         self._net = sample.net
-        if isinstance(sample, ImageSample):
-            self._layers = self._fit_pixels(sample, degrees[0], width, rng)
-        elif self.construction == "layerwise":
-            self.degree_ = degrees[0]
-            shape = (d, width, self.degree_)
-            self._layers = LayerwiseMap(sample.net, self._kernel, sample.norms, *shape, rng)
-        else:
-            self._layers = None
-            self._fit_expansion(sample, degrees, width, rng)
+        self._construction = self._draw(sample, degrees, width, rng)
+        self.degree_ = self._construction.degree
+        self.__dict__.update(self._construction.fitted())
         self.n_components_ = m
         self._n_features_out = m
         self._width = width
         self._compiled_single = None
         self.compression_ = self._compress(sample, width, rng) if width > m else None
 
-    def _fit_expansion(
-        self, sample: Sample, degrees: list[int], width: int, rng: np.random.RandomState
-    ) -> None:
-        """Fit the expansion of the whole network and draw its sketch."""
-        d = sample.X.shape[1]
+    def _draw(
+        self,
+        sample: Sample | ImageSample,
+        degrees: list[int],
+        width: int,
+        rng: np.random.RandomState,
+    ) -> Construction:
+        """Return a new map to `width` features."""
+        if isinstance(sample, ImageSample):
+            return self._draw_pixels(sample, degrees[0], width, rng)
+        if self.construction == "layerwise":
+            shape = (sample.X.shape[1], width, degrees[0])
+            return LayerwiseMap(sample.net, self._kernel, sample.norms, *shape, rng)
         most = _MAX_DEGREE if isinstance(self.degree, str) else degrees[0]
-        found = sample.best(degrees, width, most)
-        self.factors_ = found.factors
-        self.expansion_ = found.expansion.scale(found.factors)
-        self.allocation_ = plan = found.plan
-        used = self.expansion_.degrees
-        self.degree_ = int(used[plan.widths > 0].max(initial=0))
-        self.split_ = found.split
-        self.harmonics_ = found.harmonics
-        if found.harmonics is not None:
-            self.steps_ = harmonic_steps(found.harmonics, width)
-        elif found.split is not None:
-            self.steps_ = split_steps(found.split, width, rng, self.sketch)
-        else:
-            hashes = sample.columns.hashes if sample.hashes_columns(width) else None
-            self.steps_ = polynomial_steps(used, plan, d, width, rng, self.sketch, hashes)
-        self._compiled = self.steps_.compile(d)
+        return CollapsedMap(sample, width, degrees, most, self.sketch, rng)
 
-    def _fit_pixels(
+    def _draw_pixels(
         self, sample: ImageSample, degree: int, width: int, rng: np.random.RandomState
     ) -> PixelMap:
         """Draw the sketch of a network of images."""
@@ -215,12 +192,11 @@ class _NeuralFeatures(Compiled, FeatureMap):
             )
         if isinstance(self.pixel_components, str):
             check_choice(self.pixel_components, "pixel_components", ("auto",))
-            self.pixel_components_ = default_width(width)
+            pixel_width = default_width(width)
         else:
-            self.pixel_components_ = check_count(self.pixel_components, "pixel_components", low=8)
-        self.degree_ = check_count(degree, "degree", low=1, high=MOST_DEGREE)
-        sizes = width, self.pixel_components_, self.degree_
-        return PixelMap(sample.net, self._kernel, sample.X, *sizes, rng)
+            pixel_width = check_count(self.pixel_components, "pixel_components", low=8)
+        degree = check_count(degree, "degree", low=1, high=MOST_DEGREE)
+        return PixelMap(sample.net, self._kernel, sample.X, width, pixel_width, degree, rng)
 
     def _compress(
         self, sample: Sample | ImageSample, width: int, rng: np.random.RandomState
@@ -283,22 +259,7 @@ class _NeuralFeatures(Compiled, FeatureMap):
 
     def _sketch(self, X: Rows) -> NDArray[Any]:
         """Return the sketched features of checked rows, `oversampling` times as many."""
-        if self._layers is not None:
-            return self._layers.transform(X)
-        threads = get_num_threads()
-        norms = row_norms(X, threads)
-        weights = self.expansion_.weights(norms, threads)
-        scales = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0).astype(X.dtype)
-        out = np.empty((X.shape[0], self._width), X.dtype)
-        if self._compiled is None:  # after unpickling
-            self._compiled = self.steps_.compile(self.n_features_in_)
-        program = self._compiled
-        needed = np.ascontiguousarray(weights[:, : program.n_weights])
-        if sp.issparse(X):
-            program.run_csr(*csr_arrays(X), scales, needed, out, threads)
-        else:
-            program.run(X, scales, needed, out, threads)
-        return out
+        return self._construction.transform(X)
 
     def _compared(self, X: Rows) -> tuple[NDArray[Any], NDArray[Any]]:
         return self._map(X), self._net.kernel(as_double(X), get=self._kernel)

@@ -4,3 +4,8 @@
 `_hermite_table` holds the Hermite coefficients of activations by standard deviation; `_map` is the
 fitted map.
 """
+
+from ._map import DEGREE, ImageSample, PixelMap, default_width
+from ._parts import MOST_DEGREE
+
+__all__ = ["DEGREE", "MOST_DEGREE", "ImageSample", "PixelMap", "default_width"]

@@ -14,6 +14,7 @@ from nkfast._config import get_num_threads
 from nkfast._core import PixelProgram
 from nkfast.kernels import Kernel
 from nkfast.networks import Sequential
+from nkfast.sketch._program import Compiled
 
 from ._plan import PixelPlan
 
@@ -38,8 +39,24 @@ class ImageSample:
     X: FloatArray
 
 
-class PixelMap:
-    """Features of images for the kernel of a network, drawn for images like `X`."""
+class PixelMap(Compiled):
+    """Features of images for the kernel of a network, drawn for images like `X`.
+
+    Parameters
+    ----------
+    net : Sequential
+    kernel : {"nngp", "ntk"}
+    X : ndarray of shape (n, h, w, c)
+    n_components : int
+        Columns of the features.
+    width : int
+        Features of a pixel at full resolution.
+    degree : int
+        Highest power at an activation.
+    rng : RandomState
+    """
+
+    _compiled: PixelProgram | None = None
 
     def __init__(
         self,
@@ -53,14 +70,16 @@ class PixelMap:
     ) -> None:
         self.shape: Shape = X.shape[1], X.shape[2], X.shape[3]
         self.n_components = n_components
+        self.width = width
+        self.degree = degree
         variance = float(np.mean(np.square(X, dtype=np.float64)))
         self.plan = PixelPlan(
-            net._steps(), self.shape, variance, kernel == "ntk", width, degree, n_components, rng
+            net, self.shape, variance, kernel == "ntk", width, degree, n_components, rng
         )
-        self._compiled: PixelProgram | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_compiled": None}
+    def fitted(self) -> dict[str, Any]:
+        """Return what the estimator shows of it."""
+        return {"pixel_components_": self.width}
 
     @property
     def bytes_per_thread(self) -> int:

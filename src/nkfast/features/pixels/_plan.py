@@ -19,7 +19,6 @@ As in Han et al., NeurIPS 2022, section 4.2, but for the scalars, the monomials 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -37,7 +36,9 @@ from nkfast.layers import (
     GlobalAvgPool,
     Layer,
     Residual,
+    Row,
     Window,
+    Windows,
 )
 from nkfast.sketch._program import balanced_sample, next_power_of_two, random_signs
 
@@ -87,8 +88,8 @@ class PixelPlan:
 
     Parameters
     ----------
-    steps : sequence of Layer
-        The network.
+    net : Row
+        The network; the plan is a `Visitor` of its layers.
     shape : tuple of int
         Height, width and channels of the images.
     variance : float
@@ -106,7 +107,7 @@ class PixelPlan:
 
     def __init__(
         self,
-        steps: Sequence[Layer],
+        net: Row,
         shape: tuple[int, int, int],
         variance: float,
         tangent: bool,
@@ -128,11 +129,12 @@ class PixelPlan:
 
         channels = shape[2]
         source = Vectors((channels,), True, 0.0, variance, self._field(shape[:2], channels))
-        state = self._row(steps, State(shape[:2], source))
-        if state.shape != (1, 1):
-            state = self._flatten(state)
-        state = self._stored(state)
-        self._finish(state, n_components)
+        self._state = State(shape[:2], source)
+        self._ahead: list[Layer] = []  # layers of the row that is walked, the next one last
+        self._row(net)
+        self._flatten()
+        self._finish(self._stored(self._state), n_components)
+        del self._state, self._ahead, self.rng
 
     @property
     def zero(self) -> bool:
@@ -160,36 +162,66 @@ class PixelPlan:
 
     # --- layers ---
 
-    def _row(self, steps: Sequence[Layer], state: State, where: str = "") -> State:
-        for i, step in enumerate(steps):
-            name = f"{where}layer {i}"
-            if isinstance(step, Activated):
-                state = self._activation(step.activation, state, _affine_next(steps[i + 1 :]))
-            elif isinstance(step, Residual):
-                state = self._residual(step, state, f"{name}, Residual: ")
-            else:
-                try:
-                    state = self._step(step, state)
-                except ValueError as error:
-                    raise ValueError(f"{name}, {type(step).__name__}: {error}") from None
-        return state
+    def _row(self, row: Row) -> None:
+        around = self._ahead
+        self._ahead = row._steps()[::-1]
+        row._walk(self)
+        self._ahead = around
 
-    def _step(self, step: Layer, state: State) -> State:
-        if isinstance(step, Conv):
-            windows = step._windows(state.shape)
-            taps = taps_of(windows, step.padding == "CIRCULAR")
-            self._need_halo(state.shape, step, windows)
-            shape = windows[0].out, windows[1].out
-            return self._affine(state, taps, step.w_std / len(taps) ** 0.5, step.b_std, shape)
-        if isinstance(step, Dense):
-            return self._affine(state, [PixelLook()], step.w_std, step.b_std, state.shape)
-        if isinstance(step, Flatten):
-            return self._flatten(state)
-        if isinstance(step, GlobalAvgPool):
-            return self._pool(state, state.shape, state.shape)
-        assert isinstance(step, AvgPool)
-        step._windows(state.shape)
-        return self._pool(state, step.window, step.strides or step.window)
+    def conv(self, layer: Conv) -> None:
+        self._ahead.pop()
+        windows = layer._windows(self._state.shape)
+        taps = taps_of(windows, layer.padding == "CIRCULAR")
+        self._need_halo(self._state.shape, layer, windows)
+        shape = windows[0].out, windows[1].out
+        scale = layer.w_std / len(taps) ** 0.5
+        self._state = self._affine(self._state, taps, scale, layer.b_std, shape)
+
+    def dense(self, layer: Dense) -> None:
+        self._ahead.pop()
+        shape = self._state.shape
+        self._state = self._affine(self._state, [PixelLook()], layer.w_std, layer.b_std, shape)
+
+    def activation(self, layer: Activated) -> None:
+        self._ahead.pop()
+        merged = self._affine_next()
+        self._state = self._activation(layer.activation, self._state, merged)
+
+    def pool(self, layer: AvgPool) -> None:
+        self._ahead.pop()
+        windows = layer._windows(self._state.shape)
+        self._state = self._pool(self._state, windows)
+
+    def global_pool(self, layer: GlobalAvgPool) -> None:  # noqa: ARG002
+        self._ahead.pop()
+        height, width = self._state.shape
+        windows = Window(height, height, 0, height, 1), Window(width, width, 0, width, 1)
+        self._state = self._pool(self._state, windows)
+
+    def flatten(self, layer: Flatten) -> None:  # noqa: ARG002
+        self._ahead.pop()
+        self._flatten()
+
+    def residual(self, layer: Residual) -> None:
+        self._ahead.pop()
+        start = self._state = self._stored(self._state)
+        self._row(layer)
+        end = self._stored(self._state)
+        if end.shape != start.shape:
+            raise ValueError(
+                f"expected a branch that keeps the shape of images, got {end.shape} from "
+                f"{start.shape}"
+            )
+        self._state = self._sum(start, end)
+
+    def _affine_next(self) -> bool:
+        """Return whether a Conv or Dense follows, at most pools between."""
+        for layer in reversed(self._ahead):
+            if layer._is_affine:
+                return True
+            if not layer._takes_images or layer._is_gaussian:  # no pool
+                return False
+        return False
 
     def _affine(
         self, state: State, taps: list[PixelLook], w: float, b: float, shape: Shape
@@ -205,29 +237,28 @@ class PixelPlan:
         sources = [psi] if state.merged else [psi, state.phi]
         return State(shape, phi, self._mix(sources, taps, w, b, shape))
 
-    def _flatten(self, state: State) -> State:
+    def _flatten(self) -> None:
+        state = self._state
         if state.shape == (1, 1):
-            return state
+            return
         state = self._stored(state)
         height, width = state.shape
         taps = [PixelLook(row_offset=i, col_offset=j) for i in range(height) for j in range(width)]
         scale = 1 / float(np.sqrt(len(taps)))
-        return self._linear(state, taps, scale, (1, 1))
+        self._state = self._linear(state, taps, scale, (1, 1))
 
     def _linear(self, state: State, taps: list[PixelLook], scale: float, shape: Shape) -> State:
         phi = self._mix([state.phi], taps, scale, 0.0, shape)
         psi = state.psi and self._mix([state.psi], taps, scale, 0.0, shape)
         return replace(state, shape=shape, phi=phi, psi=psi)
 
-    def _pool(self, state: State, window: Shape, strides: Shape) -> State:
+    def _pool(self, state: State, windows: Windows) -> State:
         state = self._stored(state)
+        window = windows[0].taps, windows[1].taps
+        strides = windows[0].stride, windows[1].stride
         if window == (1, 1) and strides == (1, 1):
             return state
-        height, width = (
-            (size - taps) // stride + 1
-            for size, taps, stride in zip(state.shape, window, strides, strict=True)
-        )
-        shape = height, width
+        shape = windows[0].out, windows[1].out
 
         def pooled(v: Vectors) -> Vectors:
             energy = v.energy * _CORRELATION
@@ -239,14 +270,8 @@ class PixelPlan:
             state, shape=shape, phi=pooled(state.phi), psi=state.psi and pooled(state.psi)
         )
 
-    def _residual(self, step: Residual, state: State, where: str) -> State:
-        state = self._stored(state)
-        end = self._stored(self._row(step._steps(), state, where))
-        if end.shape != state.shape:
-            raise ValueError(
-                f"{where}expected a branch that keeps the shape of images, got {end.shape} from "
-                f"{state.shape}"
-            )
+    def _sum(self, state: State, end: State) -> State:
+        """Return the features of a sum of independent functions."""
         phi = self._mix([state.phi, end.phi], [PixelLook()], 1.0, 0.0, state.shape)
         if not self.tangent:
             return State(state.shape, phi)
@@ -380,13 +405,12 @@ class PixelPlan:
         self.widths[shape] = self.width << power
         return self.widths[shape]
 
-    def _need_halo(self, shape: Shape, conv: Conv, windows: tuple[Window, Window]) -> None:
+    def _need_halo(self, shape: Shape, conv: Conv, windows: Windows) -> None:
         if conv.padding == "CIRCULAR" or conv.strides != (1, 1):
             return
         halo = self.halos.setdefault(shape, [0, 0])
         for axis, window in enumerate(windows):
-            after = max(window.out - 1 + window.taps - window.size - window.before, 0)
-            halo[axis] = max(halo[axis], window.before, after)
+            halo[axis] = max(halo[axis], window.before, window.after)
 
     def _finish(self, state: State, n_components: int) -> None:
         final = state.phi if not self.tangent or state.alias else state.psi
@@ -402,13 +426,3 @@ class PixelPlan:
                 length, hashed, balanced_sample(self.rng, length, n_components - scalar)
             )
         self.output = PixelOutput(final.field, scalar, n_components, sample)
-
-
-def _affine_next(steps: Sequence[Layer]) -> bool:
-    """Return whether a Conv or Dense follows, at most pools between."""
-    for step in steps:
-        if isinstance(step, (Conv, Dense)):
-            return True
-        if not isinstance(step, (AvgPool, GlobalAvgPool, Flatten)):
-            return False
-    return False
