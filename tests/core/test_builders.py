@@ -162,7 +162,7 @@ def test_records_are_those_of_the_core():
     """Every record of a plan becomes one of the core: names and fields agree, or it would raise."""
     layers = nk.Conv(), nk.ReLU(), nk.Conv(), nk.GELU(), nk.AvgPool((2, 2)), nk.Conv(), nk.ReLU()
     net = nk.Sequential(*layers, nk.Flatten(), nk.Dense())
-    plan = PixelPlan(net._steps(), (4, 4, 3), 1.0, True, 32, 3, 20, np.random.RandomState(0))
+    plan = PixelPlan(net, (4, 4, 3), 1.0, True, 32, 3, 20, np.random.RandomState(0))
     plan = pickle.loads(pickle.dumps(plan))
     assert plan.compile().n_outputs == 20
     found = pickle.dumps((plan.stages, plan.output))

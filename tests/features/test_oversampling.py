@@ -13,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 import nkfast as nk
 from feature_cases import DEEP, DIGITS, NET, normal, relative_error
 from nkfast._arrays import validation
-from nkfast.features import _compression, _neural
+from nkfast.features import _neural
 from nkfast.features._compression import fit_to_kernel, principal_directions
 from nkfast.features.collapsed._fit import Sample
 
@@ -178,7 +178,7 @@ def test_blocks_change_rounding_only(monkeypatch):
     X = normal(100, 20)
     phi = nk.NTKFeatures(NET, 50, oversampling=4, random_state=0).fit(X)
     Z = phi.transform(X)
-    monkeypatch.setattr(_compression, "_BLOCK_ENTRIES", 7 * 200)
+    monkeypatch.setattr("nkfast._arrays.blocks._BLOCK_ENTRIES", 7 * 200)
     assert_allclose(phi.transform(X), Z, 1e-9, 1e-12)
     other = nk.NTKFeatures(NET, 50, oversampling=4, random_state=0).fit(X)
     assert_allclose(other.transform(X), Z, 1e-6, 1e-8)

@@ -17,7 +17,6 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import nkfast as nk
-from nkfast.features import _compression
 from nkfast.images import ZCA, ChannelStandardizer, FlipAverage, augment_flips, flip_left_right
 
 SHAPE = (4, 5, 3)
@@ -50,7 +49,7 @@ def whitened(x, new, regularization, contrast=False):
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks of 7 images."""
-    monkeypatch.setattr(_compression, "_BLOCK_ENTRIES", 7 * int(np.prod(SHAPE)))
+    monkeypatch.setattr("nkfast._arrays.blocks._BLOCK_ENTRIES", 7 * int(np.prod(SHAPE)))
 
 
 @parametrize_with_checks([ZCA(), ZCA(0.0), ZCA(1e-3, normalize_contrast=True)])
