@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import reference
-from nkfast._linalg.moments import RunningMoments, observations, weighted_mean
+from nkfast._linalg.moments import Counts, RunningMoments, weighted_mean
 from nkfast.learn._ridge._solve import (
     GCV_STEPS,
     gcv_minima,
@@ -105,9 +105,12 @@ def test_merged_moments_are_those_of_all_rows(centred, weighted, offset):
     size = np.sqrt(np.diag(whole_sums.zz))
     difference = whole(parts[0]) - whole(whole_sums)
     assert_allclose(difference / np.outer(size, size), 0, atol=1e-11)
-    for name in ("zy", "yy", "mean_z", "mean_y", "total", "log_weights", "observations"):
+    for name in ("zy", "yy", "mean_z", "mean_y", "total", "log_weights"):
         expected = getattr(whole_sums, name)
         assert_allclose(getattr(parts[0], name), expected, rtol=1e-9, atol=1e-9, err_msg=name)
+    expected = vars(whole_sums.counts)
+    for name, found in vars(parts[0].counts).items():
+        assert_allclose(found, expected[name], rtol=1e-9, atol=1e-9, err_msg=name)
 
 
 def test_a_large_mean_costs_no_digits():
@@ -161,9 +164,9 @@ def test_float32_blocks_are_summed_in_float64():
 )
 def test_observations(weight, count):
     weight = None if weight is None else np.array(weight, float)
-    assert observations(4, weight) == count
+    assert Counts.of(4, weight).observations == count
     Z, Y, _ = problem(n=4)
-    assert moments(Z, Y, weight, blocks=[(0, 2), (2, 4)]).observations == count
+    assert moments(Z, Y, weight, blocks=[(0, 2), (2, 4)]).counts.observations == count
 
 
 # --- solutions ---

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,40 @@ from scipy.linalg.lapack import dtpttr, dtrttp
 from .symmetric import rank_update
 
 Array = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """What the weights of some rows amount to.
+
+    Whole weights are repetitions, so a row of weight 3 is three observations (scikit-learn's
+    meaning). Other weights are inverse variances, known up to a common factor: each row is one.
+
+    Attributes
+    ----------
+    total : float
+        The sum of the weights.
+    observations : float
+        How many observations the rows stand for: the sum of whole weights, else the number of rows.
+    log_precisions : float
+        The sum of the logarithms of weights that are inverse variances; 0 if all are whole.
+    whole : bool
+        Whether all weights are whole numbers.
+    """
+
+    total: float
+    observations: float
+    log_precisions: float
+    whole: bool
+
+    @classmethod
+    def of(cls, n: int, weight: Array | None) -> Counts:
+        """Return the counts of `n` rows with weights (n,) > 0, all 1 if None."""
+        total = float(n if weight is None else weight.sum())
+        if weight is None or _is_whole(weight):
+            return cls(total=total, observations=total, log_precisions=0.0, whole=True)
+        logs = float(np.log(weight).sum())
+        return cls(total=total, observations=n, log_precisions=logs, whole=False)
 
 
 class RunningMoments:
@@ -66,19 +101,14 @@ class RunningMoments:
         self._whole = True
 
     @property
-    def observations(self) -> float:
-        """How many observations the rows stand for; see `observations`."""
-        return self.total if self._whole else self._rows
-
-    @property
-    def log_precisions(self) -> float:
-        """See `log_precisions`."""
-        return 0.0 if self._whole else self.log_weights
-
-    @property
-    def whole(self) -> bool:
-        """Whether all weights so far were whole numbers."""
-        return self._whole
+    def counts(self) -> Counts:
+        """What the weights so far amount to."""
+        return Counts(
+            total=self.total,
+            observations=self.total if self._whole else self._rows,
+            log_precisions=0.0 if self._whole else self.log_weights,
+            whole=self._whole,
+        )
 
     def add(self, Z: Array, Y: Array, weight: Array | None = None) -> None:
         """Add the rows of `Z` (n, p) and `Y` (n, k) with weights (n,) > 0, all 1 by default."""
@@ -95,7 +125,7 @@ class RunningMoments:
         self.total += n if weight is None else float(weight.sum())
         self.log_weights += 0.0 if weight is None else float(np.log(weight).sum())
         self._rows += n
-        self._whole = self._whole and is_whole(weight)
+        self._whole = self._whole and _is_whole(weight)
 
     def merge(self, other: RunningMoments) -> None:
         """Add all that `other` has seen; it stays as it is."""
@@ -161,20 +191,6 @@ def weighted_mean(A: Array, weight: Array | None) -> Array:
     return np.asarray(first + np.average(A - first, axis=0, weights=weight))
 
 
-def is_whole(weight: Array | None) -> bool:
+def _is_whole(weight: Array | None) -> bool:
     """Whether all weights are whole numbers, that is, repetitions."""
     return weight is None or bool(np.all(weight == np.rint(weight)))
-
-
-def observations(n: int, weight: Array | None) -> float:
-    """Return how many observations `n` rows with these weights stand for.
-
-    Whole weights are repetitions, so a row of weight 3 is three observations (scikit-learn's
-    meaning). Other weights are inverse variances, known up to a common factor: each row is one.
-    """
-    return n if weight is None or not is_whole(weight) else float(weight.sum())
-
-
-def log_precisions(weight: Array | None) -> float:
-    """Return the sum of the logarithms of the weights, where they are inverse variances."""
-    return 0.0 if weight is None or is_whole(weight) else float(np.log(weight).sum())

@@ -171,7 +171,7 @@ class BayesianRegressor(NTKLearner):
 
     def _telling(self, posterior: Posterior) -> Posterior:
         """Return a posterior of data that tell a noise variance."""
-        if posterior.system.free < 1:
+        if posterior.facts.free < 1:
             raise ValueError("X: expected at least 2 observations for a noise variance, got 1")
         return posterior
 

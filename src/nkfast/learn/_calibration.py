@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import softmax
 
-from nkfast._linalg.moments import observations
+from nkfast._linalg.moments import Counts
 
 Array = NDArray[Any]
 _DECADES = 4.0  # of the slope, to either side of the reciprocal of the scores' spread
@@ -39,7 +39,7 @@ def best_slope(scores: Array, targets: Array, weight: Array | None) -> float:
     scores, truth = logits(scores), logits(targets) > 0
     n, k = scores.shape
     share = np.full(n, 1 / n) if weight is None else weight / weight.sum()
-    eps = 1 / (observations(n, weight) + 2)
+    eps = 1 / (Counts.of(n, weight).observations + 2)
     target = share[:, None] * ((1 - eps) * truth + eps / k)
     spread = float(np.ptp(scores, axis=1) @ share)
     if spread == 0:

@@ -343,7 +343,7 @@ n_features_in_, feature_names_in_
             left_out = spectrum.left_out(spectrum.coordinates(F), Y, weight, alpha)[0]
             return np.asarray(Y - left_out)
         leverage = latent_variances(self, X)
-        if weight is not None and not self._posterior().system.whole:
+        if weight is not None and not self._posterior().facts.counts.whole:
             leverage *= weight
         residual = Y - (F @ ridge.coef + ridge.intercept)
         return np.asarray(Y - residual / np.maximum(1 - leverage, 64 * _EPS)[:, None])

@@ -51,42 +51,42 @@ def latent_deviations(learner: Solved, X: Rows, size: int, rng: np.random.Random
         drawn = np.sqrt(np.maximum(s, 0))[:, None] * rng.standard_normal((len(s), size))
         return np.asarray(Q @ drawn)
     posterior = learner._posterior()
-    system = posterior.system
-    weights = posterior.deviations(len(system.mean_z), size, rng)
+    facts = posterior.facts
+    weights = posterior.deviations(len(facts.mean_z), size, rng)
     constant = np.sqrt(posterior.of_mean) * rng.standard_normal(size)
     out = np.empty((X.shape[0], size))
     for rows in row_blocks(X.shape[0], learner.block_size, X):
-        out[rows] = (learner._columns(X[rows]) - system.mean_z) @ weights + constant
+        out[rows] = (learner._columns(X[rows]) - facts.mean_z) @ weights + constant
     return out
 
 
 def _squared_norms(learner: Solved, X: Rows, F: Array) -> Array | None:
     """Return ||z - mean||^2 of rows with columns `F`; None if their coordinates tell it."""
     posterior = learner._posterior()
-    system = posterior.system
+    facts = posterior.facts
     if posterior.complete:
         return None
     if not learner._is_exact:
-        F = F - system.mean_z
+        F = F - facts.mean_z
         return np.asarray(np.einsum("ij,ij->i", F, F))
     X = as_double(X)
     squares: Array = getattr(learner.net_.diag(X), learner._kernel)
-    if system.share is None:
+    if facts.share is None:
         return squares
-    return np.asarray(squares - 2 * (F @ system.share) + system.mean_z @ system.share)
+    return np.asarray(squares - 2 * (F @ facts.share) + facts.mean_z @ facts.share)
 
 
 def _gram(learner: Solved, X: Rows, F: Array) -> Array | None:
     """Return the inner products of centred rows; None if their coordinates tell them."""
     posterior = learner._posterior()
-    system = posterior.system
+    facts = posterior.facts
     if posterior.complete:
         return None
     if not learner._is_exact:
-        F = F - system.mean_z
+        F = F - facts.mean_z
         return gram_matrix(F)
     K = learner.net_.kernel(as_double(X), get=learner._kernel)
-    if system.share is None:
+    if facts.share is None:
         return np.asarray(K)
-    means = F @ system.share
-    return np.asarray(K - means[:, None] - means + system.mean_z @ system.share)
+    means = F @ facts.share
+    return np.asarray(K - means[:, None] - means + facts.mean_z @ facts.share)

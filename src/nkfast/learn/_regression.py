@@ -271,13 +271,13 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):  # type: ignore[misc]
         if times.ndim > 1 or np.any(np.isnan(times)) or np.any(times < 0):
             raise ValueError(f"t: expected times >= 0, one or a list of them, got {t!r}")
         X = self._points(X)
-        system = spectrum.system
-        scaled = rate * np.atleast_1d(times) / system.total
+        facts = spectrum.facts
+        scaled = rate * np.atleast_1d(times) / facts.counts.total
         weights = np.hstack([spectrum.flow_weights(time) for time in scaled])
         out = np.empty((X.shape[0], len(scaled), self._n_targets), X.dtype)
         for rows in row_blocks(X.shape[0], self.block_size, X):
             T = spectrum.coordinates(self._columns(X[rows]))
-            out[rows] = (T @ weights).reshape(len(T), len(scaled), -1) + system.mean_y
+            out[rows] = (T @ weights).reshape(len(T), len(scaled), -1) + facts.mean_y
         found = np.moveaxis(out, 1, 0)
         found = found[:, :, 0] if self._flat else found
         return np.asarray(found if times.ndim else found[0])

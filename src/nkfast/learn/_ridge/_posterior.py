@@ -18,14 +18,14 @@ from nkfast._linalg.symmetric import gram_matrix
 
 from ._solve import cholesky_factor
 from ._spectrum import Spectrum
-from ._system import System, without_matrix
+from ._system import Facts, System
 
 Array = NDArray[Any]
 _EPS = float(np.finfo(float).eps)
 
 
 class Posterior(ABC):
-    """What follows from a system and a penalty above zero.
+    """What follows from a system, of which the facts are kept, and a penalty above zero.
 
     Attributes
     ----------
@@ -34,12 +34,12 @@ class Posterior(ABC):
         its squared norm, over alpha, comes on top: what the fitted rows say nothing about.
     """
 
-    def __init__(self, system: System, alpha: float, q: Array, log_determinant: float) -> None:
-        self.system = system
+    def __init__(self, facts: Facts, alpha: float, q: Array, log_determinant: float) -> None:
+        self.facts = facts
         self.alpha = alpha
-        self.complete = not system.dual
+        self.complete = not facts.dual
         # The least ||y - Z w||^2 + alpha ||w||^2 of each target, and log det(I + A / alpha).
-        self._q = np.maximum(q, _EPS * system.squares)
+        self._q = np.maximum(q, _EPS * facts.squares)
         self._log_determinant = log_determinant
 
     @abstractmethod
@@ -64,11 +64,11 @@ class Posterior(ABC):
     @property
     def of_mean(self) -> float:
         """The variance of b."""
-        return 1 / self.system.total if self.system.centred else 0.0
+        return 1 / self.facts.counts.total if self.facts.centred else 0.0
 
     def noise_variances(self) -> Array:
         """Return the noise variances (k,) of the largest marginal likelihood."""
-        return np.asarray(self._q / self.system.free)
+        return np.asarray(self._q / self.facts.free)
 
     def log_likelihood(self, noise: Array) -> float:
         """Return the log marginal likelihood at noise variances (k,), summed over the targets.
@@ -77,11 +77,11 @@ class Posterior(ABC):
         ||y - Z w||^2 + alpha ||w||^2. A flat prior of the constant adds log(2 pi noise / W) / 2
         with W the sum of the weights; weights that are inverse variances add sum_i log(w_i) / 2.
         """
-        system, q = self.system, self._q
+        facts, q = self.facts, self._q
         told = (q > 0) | (noise > 0)
-        each = -0.5 * system.free * np.log(2 * np.pi * noise[told]) - q[told] / (2 * noise[told])
-        common = system.log_precisions - self._log_determinant
-        common -= np.log(system.total) if system.centred else 0.0
+        each = -0.5 * facts.free * np.log(2 * np.pi * noise[told]) - q[told] / (2 * noise[told])
+        common = facts.counts.log_precisions - self._log_determinant
+        common -= np.log(facts.counts.total) if facts.centred else 0.0
         return float(each.sum() + 0.5 * told.sum() * common)
 
 
@@ -105,7 +105,7 @@ class SpectralPosterior(Posterior):
     def __init__(self, spectrum: Spectrum, alpha: float) -> None:
         shrunk = alpha / (spectrum.values + alpha)
         q = shrunk @ spectrum.targets**2 + spectrum.rest
-        super().__init__(spectrum.system, alpha, q, float(np.log1p(spectrum.values / alpha).sum()))
+        super().__init__(spectrum.facts, alpha, q, float(np.log1p(spectrum.values / alpha).sum()))
         self._spectrum = spectrum
 
     def coordinates(self, columns: Array) -> Array:
@@ -154,11 +154,12 @@ class CholeskyPosterior(Posterior):
         if failed or diagonal.min() ** 2 <= system.floor(float(diagonal.max()) ** 2):
             raise np.linalg.LinAlgError("A + alpha I is singular")
         squares = np.sum(self._solved(system.B) ** 2, axis=0)
-        q = alpha * squares if system.dual else system.squares - squares
+        facts = system.facts
+        q = alpha * squares if facts.dual else facts.squares - squares
         log_determinant = 2 * np.log(diagonal).sum() - len(diagonal) * np.log(alpha)
-        super().__init__(without_matrix(system), alpha, q, float(log_determinant))
+        super().__init__(facts, alpha, q, float(log_determinant))
         self._rows = None if rows is None else self._solved(rows)
-        self._root = None if system.weight is None else np.sqrt(system.weight)
+        self._root = None if facts.weight is None else np.sqrt(facts.weight)
 
     def _solved(self, B: Array, trans: int = 0) -> Array:
         """Return L^-1 B or, if `trans`, L^-T B."""
@@ -167,11 +168,11 @@ class CholeskyPosterior(Posterior):
         )
 
     def coordinates(self, columns: Array) -> Array:
-        deviations = columns - self.system.mean_z
+        deviations = columns - self.facts.mean_z
         if self._rows is not None:
             return np.asarray(deviations @ self._rows.T)
-        if self.system.share is not None:
-            deviations -= (deviations @ self.system.share)[:, None]
+        if self.facts.share is not None:
+            deviations -= (deviations @ self.facts.share)[:, None]
         if self._root is not None:
             deviations *= self._root
         return self._solved(deviations.T).T

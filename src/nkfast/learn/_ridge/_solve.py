@@ -15,7 +15,7 @@ from nkfast._linalg.moments import RunningMoments
 from nkfast._linalg.symmetric import cholesky, inverse_diagonal
 from nkfast._linalg.tridiagonal import Tridiagonal
 
-from ._system import System, system_of_kernel, system_of_moments, system_of_rows
+from ._system import Facts, System, system_of_kernel, system_of_moments, system_of_rows
 
 Array = NDArray[Any]
 Criterion: TypeAlias = Literal["gcv", "loo", "evidence"]
@@ -73,7 +73,7 @@ def solve_primal(sums: RunningMoments, alpha: Alpha) -> Ridge:
     """Solve min_w sum_i w_i (y_i - z_i^T w - b)^2 + alpha ||w||^2 from the moments."""
     system = system_of_moments(sums)
     coef, penalty = _solve(system, alpha)
-    return ridge_of(system, coef, penalty)
+    return ridge_of(system.facts, coef, penalty)
 
 
 def solve_dual(Z: Array, Y: Array, weight: Array | None, alpha: Alpha, *, centred: bool) -> Ridge:
@@ -83,7 +83,7 @@ def solve_dual(Z: Array, Y: Array, weight: Array | None, alpha: Alpha, *, centre
     """
     system = system_of_rows(Z, Y, weight, centred=centred)
     dual, penalty = _solve(system, alpha)
-    return ridge_of(system, Z.T @ dual, penalty)
+    return ridge_of(system.facts, Z.T @ dual, penalty)
 
 
 def solve_kernel(K: Array, Y: Array, weight: Array | None, alpha: Alpha, *, centred: bool) -> Ridge:
@@ -96,13 +96,13 @@ def solve_kernel(K: Array, Y: Array, weight: Array | None, alpha: Alpha, *, cent
     coef, penalty = _solve(system, alpha)
     if weight is not None:
         coef = coef * np.sqrt(weight)[:, None]
-    return ridge_of(system, balanced(coef, system.share), penalty)
+    return ridge_of(system.facts, balanced(coef, system.facts.share), penalty)
 
 
-def ridge_of(system: System, coef: Array, penalty: Penalty) -> Ridge:
+def ridge_of(facts: Facts, coef: Array, penalty: Penalty) -> Ridge:
     """Return the solution with its intercept."""
-    intercept = system.mean_y - system.mean_z @ coef
-    return Ridge(coef, intercept, system.centred, penalty)
+    intercept = facts.mean_y - facts.mean_z @ coef
+    return Ridge(coef, intercept, facts.centred, penalty)
 
 
 def balanced(coef: Array, share: Array | None) -> Array:
@@ -122,54 +122,72 @@ def _solve(system: System, alpha: Alpha) -> tuple[Array, Penalty]:
 
 
 def _search(system: System, criterion: Criterion) -> tuple[Array, Penalty]:
-    """Choose alpha by generalised cross-validation or the marginal likelihood, then solve.
-
-    GCV(alpha) = n sum of squared residuals / (n - degrees of freedom)^2, summed over the targets
-    (Golub, Heath & Wahba 1979); the likelihood is that of `Spectrum.log_likelihood`, at the best
-    noise variance of each target. With A = Q T Q^T, T tridiagonal, both need one tridiagonal solve
-    for each alpha, and the degrees of freedom and the determinant only the eigenvalues of T: no
-    eigenvectors at all.
-    """
-    form = Tridiagonal(system.A)
-    G = form.rotate(system.B)
-    s = form.eigenvalues()
-    s = s[s > system.floor(s[-1])]
-    alphas = path(s, system)
-    n = system.observations
-    outside = max(system.free - len(s), 0)
-
-    def gcv(alpha: float) -> tuple[float, float]:
-        x = form.solve(alpha, G)
-        if system.dual:
-            residual = float(np.linalg.norm(alpha * x)) ** 2
-        else:
-            squares = float(system.squares.sum())
-            left_over = squares - float(np.vdot(x, G)) - alpha * float(np.vdot(x, x))
-            residual = max(left_over, _EPS * squares)
-        # n - degrees of freedom, without cancellation where these near n.
-        left = float(outside + np.sum(alpha / (s + alpha)))
-        return n * residual / left**2 if left > 0 else np.inf, left
-
-    def evidence(alpha: float) -> tuple[float, float]:
-        x = form.solve(alpha, G)
-        explained, norms = np.einsum("ij,ij->j", x, G), np.einsum("ij,ij->j", x, x)
-        if system.dual:
-            q, weights = alpha * explained, explained - alpha * norms
-        else:
-            q, weights = system.squares - explained, norms
-        return minus_evidence(q, weights, system.squares, s, alpha, system.free)
-
+    """Choose alpha by generalised cross-validation or the marginal likelihood, then solve."""
+    of = _Scores(system)
+    alphas = path(of.eigenvalues, system.facts)
     if criterion == "gcv":
-        scores, left = np.array([gcv(a) for a in alphas]).T
-        best, other = gcv_minima(scores, left / n)
-        if other != best and system.dual:
+        scores, left = np.array([of.gcv(a) for a in alphas]).T
+        best, other = gcv_minima(scores, left / system.facts.counts.observations)
+        if other != best and system.facts.dual:
             other = _by_left_out(system, alphas, best, other)
         chosen = float(alphas[other])
     else:
-        scores = np.array([evidence(a)[0] for a in alphas])
-        chosen = _refined(evidence, alphas, most_cautious(scores))
-    coef = form.rotate_back(form.solve(chosen, G))
-    return coef, Penalty(chosen, alphas, scores, criterion)
+        scores = np.array([of.evidence(a)[0] for a in alphas])
+        chosen = _refined(of.evidence, alphas, most_cautious(scores))
+    return of.solution(chosen), Penalty(chosen, alphas, scores, criterion)
+
+
+class _Scores:
+    """The criteria for one penalty after the other.
+
+    GCV(alpha) = n sum of squared residuals / (n - degrees of freedom)^2, summed over the targets
+    (Golub, Heath & Wahba 1979); the likelihood is that of `Posterior.log_likelihood`, at the best
+    noise variance of each target. With A = Q T Q^T, T tridiagonal, both need one tridiagonal solve
+    for each alpha, and the degrees of freedom and the determinant only the eigenvalues of T: no
+    eigenvectors at all.
+
+    Attributes
+    ----------
+    eigenvalues : ndarray of shape (r,)
+        Those of A above rounding level, ascending.
+    """
+
+    def __init__(self, system: System) -> None:
+        self._facts = system.facts
+        self._form = Tridiagonal(system.A)
+        self._G = self._form.rotate(system.B)
+        s = self._form.eigenvalues()
+        self.eigenvalues = s[s > system.floor(s[-1])]
+
+    def solution(self, alpha: float) -> Array:
+        """Return (A + alpha I)^{-1} B."""
+        return self._form.rotate_back(self._form.solve(alpha, self._G))
+
+    def gcv(self, alpha: float) -> tuple[float, float]:
+        """Return the score of generalised cross-validation, and n - degrees of freedom."""
+        facts, s = self._facts, self.eigenvalues
+        x = self._form.solve(alpha, self._G)
+        if facts.dual:
+            residual = float(np.linalg.norm(alpha * x)) ** 2
+        else:
+            squares = float(facts.squares.sum())
+            left_over = squares - float(np.vdot(x, self._G)) - alpha * float(np.vdot(x, x))
+            residual = max(left_over, _EPS * squares)
+        # n - degrees of freedom, without cancellation where these near n.
+        outside = max(facts.free - len(s), 0)
+        left = float(outside + np.sum(alpha / (s + alpha)))
+        return facts.counts.observations * residual / left**2 if left > 0 else np.inf, left
+
+    def evidence(self, alpha: float) -> tuple[float, float]:
+        """Return minus the log marginal likelihood, up to a constant, and its slope."""
+        facts = self._facts
+        x = self._form.solve(alpha, self._G)
+        explained, norms = np.einsum("ij,ij->j", x, self._G), np.einsum("ij,ij->j", x, x)
+        if facts.dual:
+            q, weights = alpha * explained, explained - alpha * norms
+        else:
+            q, weights = facts.squares - explained, norms
+        return minus_evidence(q, weights, facts.squares, self.eigenvalues, alpha, facts.free)
 
 
 def minus_evidence(
@@ -235,10 +253,11 @@ def left_out_error(system: System, alpha: float) -> float:
         return np.inf
     residuals = alpha * lapack.dpotrs(factor, system.B, lower=1)[0]
     left = alpha * inverse_diagonal(factor)
-    weight = system.weight
-    if system.centred:
-        left = left - (1.0 if weight is None else weight) / system.total
-    if weight is not None and system.whole:  # one of the repetitions
+    facts = system.facts
+    weight = facts.weight
+    if facts.centred:
+        left = left - (1.0 if weight is None else weight) / facts.counts.total
+    if weight is not None and facts.counts.whole:  # one of the repetitions
         left = 1 - (1 - left) / weight
     left = np.maximum(left, 64 * _EPS)
     return float(np.sum((residuals / left[:, None]) ** 2))
@@ -260,12 +279,12 @@ def _refined(evidence: Callable[[float], tuple[float, float]], alphas: Array, be
     return float(np.exp(found))
 
 
-def path(s: Array, system: System) -> Array:
+def path(s: Array, facts: Facts) -> Array:
     """Return the penalties to try for the eigenvalues `s` > 0, ascending."""
     if len(s) == 0:  # nothing can be learnt, and every penalty predicts the mean
-        return np.asarray(max(1.0, system.noise) * np.geomspace(LOWEST, HIGHEST, GCV_STEPS))
-    prior = s.sum() / max(system.free, 1)
-    least = max(LOWEST * s[-1], LEAST_NOISE * prior, system.noise)
+        return np.asarray(max(1.0, facts.noise) * np.geomspace(LOWEST, HIGHEST, GCV_STEPS))
+    prior = s.sum() / max(facts.free, 1)
+    least = max(LOWEST * s[-1], LEAST_NOISE * prior, facts.noise)
     return np.geomspace(least, HIGHEST * s[-1], GCV_STEPS)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
-from ._solve import Penalty, Ridge, balanced, most_cautious, path
-from ._system import System, system_of_kernel, system_of_rows, without_matrix
+from ._solve import Penalty, Ridge, balanced, most_cautious, path, ridge_of
+from ._system import Facts, System, system_of_kernel, system_of_rows
 
 Array = NDArray[Any]
 _EPS = float(np.finfo(float).eps)
@@ -27,8 +27,8 @@ class Spectrum:
 
     Attributes
     ----------
-    system : System
-        The system without its matrix.
+    facts : Facts
+        Of the system that was decomposed.
     values : ndarray of shape (r,)
         s, ascending, >= 0.
     targets : ndarray of shape (r, k)
@@ -38,7 +38,7 @@ class Spectrum:
     directions : ndarray of shape (p, r)
     """
 
-    system: System
+    facts: Facts
     values: Array
     targets: Array
     rest: Array
@@ -46,7 +46,7 @@ class Spectrum:
 
     def coordinates(self, columns: Array) -> Array:
         """Return t of rows with these columns, (n, p), as (n, r)."""
-        return np.asarray((columns - self.system.mean_z) @ self.directions)
+        return np.asarray((columns - self.facts.mean_z) @ self.directions)
 
     # --- weights of the coordinates ---
 
@@ -66,8 +66,7 @@ class Spectrum:
     def ridge(self, penalty: Penalty) -> Ridge:
         """Return the solution in the columns."""
         coef = self.directions @ self.ridge_weights(penalty.alpha)
-        intercept = self.system.mean_y - self.system.mean_z @ coef
-        return Ridge(coef, intercept, self.system.centred, penalty)
+        return ridge_of(self.facts, coef, penalty)
 
     # --- leave-one-out ---
 
@@ -77,29 +76,29 @@ class Spectrum:
         Of whole weights one repetition is left out, of others the row.
         """
         n, k = Y.shape
-        system = self.system
+        facts = self.facts
         inverse = np.divide(
             1.0,
             self.values[:, None] + alphas,
             out=np.zeros((len(self.values), len(alphas))),
             where=self.values[:, None] > 0,
         )
-        leverage = T**2 @ inverse + (1 / system.total if system.centred else 0.0)
-        if weight is not None and not system.whole:
+        leverage = T**2 @ inverse + (1 / facts.counts.total if facts.centred else 0.0)
+        if weight is not None and not facts.counts.whole:
             leverage *= weight[:, None]
         W = np.hstack([self.ridge_weights(alpha) for alpha in alphas])
-        residual = (Y - system.mean_y)[:, None, :] - (T @ W).reshape(n, len(alphas), k)
+        residual = (Y - facts.mean_y)[:, None, :] - (T @ W).reshape(n, len(alphas), k)
         left = np.maximum(1 - leverage, 64 * _EPS)
         return np.asarray((residual / left[:, :, None]).transpose(1, 0, 2))
 
     def search_left_out(self, blocks: Iterable[tuple[Array, Array, Array | None]]) -> Penalty:
         """Choose alpha by the mean squared leave-one-out error of blocks (T, Y, weight)."""
-        alphas = path(self.values[self.values > 0], self.system)
+        alphas = path(self.values[self.values > 0], self.facts)
         scores = np.zeros(len(alphas))
         for T, Y, weight in blocks:
             squares = np.sum(self.left_out(T, Y, weight, alphas) ** 2, axis=2)
             scores += squares.sum(axis=1) if weight is None else squares @ weight
-        scores /= self.system.total
+        scores /= self.facts.counts.total
         return Penalty(float(alphas[most_cautious(scores)]), alphas, scores, "loo")
 
 
@@ -127,14 +126,14 @@ def decompose(system: System, rows: Array | None = None, weight: Array | None = 
     """
     s, U = eigh(system.A, lower=True, check_finite=False)
     known = s > system.floor(s[-1])
-    bare = without_matrix(system)
-    if not system.dual:
+    facts = system.facts
+    if not facts.dual:
         s = np.where(known, s, 0.0)
         root = np.sqrt(s)[:, None]
         projected = U.T @ system.B
         targets = np.divide(projected, root, out=np.zeros_like(projected), where=root > 0)
-        rest = np.maximum(system.squares - np.sum(targets**2, axis=0), 0)
-        return Spectrum(bare, s, targets, rest, U)
+        rest = np.maximum(facts.squares - np.sum(targets**2, axis=0), 0)
+        return Spectrum(facts, s, targets, rest, U)
     targets = U.T @ system.B
     rest = np.sum(targets[~known] ** 2, axis=0)
     s, U, targets = s[known], U[:, known], targets[known]
@@ -143,5 +142,5 @@ def decompose(system: System, rows: Array | None = None, weight: Array | None = 
         directions = rows.T @ scaled
     else:
         directions = scaled if weight is None else scaled * np.sqrt(weight)[:, None]
-        directions = balanced(directions, system.share)
-    return Spectrum(bare, s, targets, rest, np.asarray(directions))
+        directions = balanced(directions, facts.share)
+    return Spectrum(facts, s, targets, rest, np.asarray(directions))

@@ -8,13 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nkfast._linalg.moments import (
-    RunningMoments,
-    is_whole,
-    log_precisions,
-    observations,
-    weighted_mean,
-)
+from nkfast._linalg.moments import Counts, RunningMoments, weighted_mean
 from nkfast._linalg.symmetric import gram_matrix
 
 Array = NDArray[Any]
@@ -22,13 +16,9 @@ Array = NDArray[Any]
 _ROUNDING = 8 * np.finfo(float).eps  # relative error that centring may leave
 
 
-@dataclass(frozen=True)
-class System:
-    """(A + alpha I) X = B, and what is needed to choose alpha and to go back to the rows.
-
-    In a primal problem A = Z^T Z and B = Z^T Y; in a `dual` one A = Z Z^T and B = Y, where Z and Y
-    are the deviations from the weighted means if `centred`, times the roots of the weights. Of A
-    only the lower triangle is read.
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What belongs to a system beside its matrix and right-hand side.
 
     Attributes
     ----------
@@ -36,64 +26,66 @@ class System:
         ||y||^2 of each target.
     mean_z, mean_y : ndarray of shape (p,), (k,)
         What was subtracted: of features their means, of a kernel's columns k(x, X) those of K.
-    observations, total, log_precisions, whole
-        As in `RunningMoments`.
+    counts : Counts
+        What the weights of the rows amount to.
+    centred : bool
+        Whether Z and Y are deviations from their means.
     noise : float
         If the rows were `centred`, eigenvalues below it are what rounding left of zero.
+    dual : bool
+        Whether the matrix is Z Z^T, not Z^T Z.
     weight : ndarray of shape (n,) or None
         Of a dual system's rows.
     share : ndarray of shape (n,) or None
         Of a kernel's system: the weights, scaled to the sum 1, that centre it.
     """
 
-    A: Array
-    B: Array
     squares: Array
     mean_z: Array
     mean_y: Array
-    observations: float
-    total: float
-    log_precisions: float
-    whole: bool
+    counts: Counts
     centred: bool
     noise: float
     dual: bool
     weight: Array | None = None
     share: Array | None = None
 
-    def floor(self, top: float) -> float:
-        """Below this an eigenvalue counts as zero, if `top` is the largest."""
-        return max(self.noise, len(self.A) * np.finfo(float).eps * top)
-
     @property
     def free(self) -> float:
         """Observations less the one that the mean takes."""
-        return self.observations - self.centred
+        return self.counts.observations - self.centred
 
 
-def without_matrix(system: System) -> System:
-    """Return the same without A and B, which are large."""
-    facts = dict(vars(system))
-    facts["A"] = facts["B"] = np.empty((0, 0))
-    return System(**facts)
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """(A + alpha I) X = B, and what is needed to choose alpha and to go back to the rows.
+
+    In a primal problem A = Z^T Z and B = Z^T Y; in a dual one A = Z Z^T and B = Y, where Z and Y
+    are the deviations from the weighted means if centred, times the roots of the weights. Of A
+    only the lower triangle is read.
+    """
+
+    A: Array
+    B: Array
+    facts: Facts
+
+    def floor(self, top: float) -> float:
+        """Below this an eigenvalue counts as zero, if `top` is the largest."""
+        return max(self.facts.noise, len(self.A) * np.finfo(float).eps * top)
 
 
 def system_of_moments(sums: RunningMoments) -> System:
     """Return the primal system; the sums stay as they are."""
-    return System(
-        sums.zz,
-        sums.zy,
-        sums.yy,
-        sums.mean_z,
-        sums.mean_y,
-        sums.observations,
-        sums.total,
-        sums.log_precisions,
-        sums.whole,
-        sums.centred,
-        noise=sums.total * (_ROUNDING * float(np.linalg.norm(sums.mean_z))) ** 2,
+    facts = Facts(
+        squares=sums.yy,
+        mean_z=sums.mean_z,
+        mean_y=sums.mean_y,
+        counts=sums.counts,
+        centred=sums.centred,
+        noise=_rounding(sums.total, sums.mean_z),
         dual=False,
     )
+    return System(A=sums.zz, B=sums.zy, facts=facts)
 
 
 def system_of_rows(Z: Array, Y: Array, weight: Array | None, *, centred: bool) -> System:
@@ -107,9 +99,18 @@ def system_of_rows(Z: Array, Y: Array, weight: Array | None, *, centred: bool) -
         Z -= mean_z
     if weight is not None:
         Z *= np.sqrt(weight)[:, None]
-    total = len(Z) if weight is None else float(weight.sum())
-    noise = total * (_ROUNDING * float(np.linalg.norm(mean_z))) ** 2
-    return _dual(gram_matrix(Z), Y, weight, mean_z, mean_y, centred, noise)
+    B, counts = _right_hand_side(Y, mean_y, weight), Counts.of(len(Y), weight)
+    facts = Facts(
+        squares=np.einsum("ij,ij->j", B, B),
+        mean_z=mean_z,
+        mean_y=mean_y,
+        counts=counts,
+        centred=centred,
+        noise=_rounding(counts.total, mean_z),
+        dual=True,
+        weight=weight,
+    )
+    return System(A=gram_matrix(Z), B=B, facts=facts)
 
 
 def system_of_kernel(K: Array, Y: Array, weight: Array | None, *, centred: bool) -> System:
@@ -128,36 +129,27 @@ def system_of_kernel(K: Array, Y: Array, weight: Array | None, *, centred: bool)
         root = np.sqrt(weight)
         K *= root[:, None]
         K *= root
-    return _dual(K, Y, weight, mean_k, mean_y, centred, noise, share)
-
-
-def _dual(
-    A: Array,
-    Y: Array,
-    weight: Array | None,
-    mean_z: Array,
-    mean_y: Array,
-    centred: bool,
-    noise: float,
-    share: Array | None = None,
-) -> System:
-    B = Y - mean_y
-    if weight is not None:
-        B *= np.sqrt(weight)[:, None]
-    n = len(A)
-    return System(
-        A,
-        B,
-        np.einsum("ij,ij->j", B, B),
-        mean_z,
-        mean_y,
-        observations(n, weight),
-        n if weight is None else float(weight.sum()),
-        log_precisions(weight),
-        is_whole(weight),
-        centred,
-        noise,
+    B = _right_hand_side(Y, mean_y, weight)
+    facts = Facts(
+        squares=np.einsum("ij,ij->j", B, B),
+        mean_z=mean_k,
+        mean_y=mean_y,
+        counts=Counts.of(len(Y), weight),
+        centred=centred,
+        noise=noise,
         dual=True,
         weight=weight,
         share=share,
     )
+    return System(A=K, B=B, facts=facts)
+
+
+def _right_hand_side(Y: Array, mean_y: Array, weight: Array | None) -> Array:
+    """Return the deviations of the targets, times the roots of the weights."""
+    B = Y - mean_y
+    return B if weight is None else B * np.sqrt(weight)[:, None]
+
+
+def _rounding(total: float, mean_z: Array) -> float:
+    """Return what rounding leaves of zero eigenvalues after the mean was subtracted."""
+    return float(total * (_ROUNDING * float(np.linalg.norm(mean_z))) ** 2)
