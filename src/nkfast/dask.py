@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from .features._base import FeatureMap
-from .learn._learner import NTKLearner
-from .learn._ridge._state import SampledRows, Stream
+from .learn._learner import NTKLearner, empty_copy, refitting, running_sums
+from .learn._ridge._state import Stream
 
 __all__ = ["fit", "predict", "transform"]
 
@@ -82,12 +82,11 @@ def fit(
     if hasattr(model, "predict_proba"):
         options["classes"] = _labels(columns[1]) if classes is None else classes
     parts = [_delayed_blocks(column) for column in columns]
-    with model._all_or_nothing():
-        model._forget()
+    with refitting(model):
         first, rest = dask.compute([p[0] for p in parts])[0], [p[1:] for p in parts]
         learner.partial_fit(*first[:2], sample_weight=(*first, None)[2], **options)
         if rest[0]:
-            empty = dask.delayed(_empty_copy(model))
+            empty = dask.delayed(empty_copy(model))
             add = dask.delayed(_sums, pure=False)
             sums = [
                 add(empty, seed, *blocks) for seed, blocks in enumerate(zip(*rest, strict=True))
@@ -95,8 +94,7 @@ def fit(
             while len(sums) > 1:
                 groups = [sums[i : i + _MERGED] for i in range(0, len(sums), _MERGED)]
                 sums = [dask.delayed(_total, pure=False)(group) for group in groups]
-            learner._fitted.merge(sums[0].compute())
-        model._solved()
+            running_sums(model).merge(sums[0].compute())
     return model
 
 
@@ -206,24 +204,12 @@ def _labels(y: DaskArray) -> Array:
     return np.asarray(da.unique(y).compute())
 
 
-def _empty_copy(model: Any) -> Any:
-    """Return the learner with its feature map, and with sums of no rows."""
-    twin = copy.copy(model)
-    twin._fitted = model._new_stream(model.features_.n_components_)
-    twin.verbose = False
-    return twin
-
-
 def _sums(empty: Any, seed: int, X: Any, y: Any, weight: Any = None) -> Stream:
     """Return the sums of one block."""
-    model = _empty_copy(empty)
+    model = empty_copy(empty, [1, seed])
     if len(y):
-        stream: Stream = model._fitted
-        if stream.kept is not None:
-            stream.kept = SampledRows(np.random.default_rng([1, seed]))
         model.partial_fit(X, y, sample_weight=weight)
-    result: Stream = model._fitted
-    return result
+    return running_sums(model)
 
 
 def _total(streams: list[Stream]) -> Stream:

@@ -11,7 +11,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.validation import check_count, check_real
 
-from ._latent import latent_covariance, latent_deviations, latent_variances
 from ._learner import NTKLearner
 from ._ridge._posterior import Posterior, SpectralPosterior
 
@@ -71,10 +70,10 @@ class BayesianRegressor(NTKLearner):
         noise = self._noise()
         X = self._points(X)
         if return_std:
-            variances = latent_variances(self, X) + bool(include_noise)
+            variances = self._latent().variances(X) + bool(include_noise)
             std = np.sqrt(variances[:, None] * noise).astype(X.dtype)
             return mean, std[:, 0] if self._flat else std
-        covariance = latent_covariance(self, X)
+        covariance = self._latent().covariance(X)
         if include_noise:
             covariance[np.diag_indices(len(covariance))] += 1
         scaled = covariance[:, :, None] * noise
@@ -115,7 +114,7 @@ class BayesianRegressor(NTKLearner):
         noise = self._noise()
         X = self._points(X)
         n, k = scores.shape
-        drawn = latent_deviations(self, X, k * size, rng)
+        drawn = self._latent().deviations(X, k * size, rng)
         if include_noise:
             drawn += rng.standard_normal(drawn.shape)
         found = scores[:, :, None] + np.sqrt(noise)[:, None] * drawn.reshape(n, k, size)

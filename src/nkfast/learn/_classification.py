@@ -10,20 +10,17 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
 
-from nkfast._arrays.validation import Rows, check_labels, check_weights
+from nkfast._arrays.validation import check_labels, check_weights
 from nkfast.features._base import FeatureMap
 from nkfast.networks import Sequential
 
 from ._calibration import best_slope, probabilities
-from ._latent import latent_variances
 from ._learner import Method, NTKLearner, streaming
-from ._ridge._solve import Alpha, Ridge
-from ._ridge._state import Batch, Stream
+from ._ridge._solve import Alpha
 
 Array = NDArray[Any]
-_EPS = float(np.finfo(float).eps)
-_CALIBRATING = 2048  # rows whose leave-one-out scores calibrate probabilities
 
 
 class NTKClassifier(ClassifierMixin, NTKLearner):  # type: ignore[misc]
@@ -324,29 +321,11 @@ n_features_in_, feature_names_in_
     @property
     def slope_(self) -> float:
         """The factor of the scores in `predict_proba`, found when it is first asked for."""
-        ridge = self._solved()
-        fitted: Stream | Batch = self._fitted
+        check_is_fitted(self)
+        fitted = self._fitted
         if fitted.slope is None:
-            X, Y, weight = fitted.sample(_CALIBRATING)
-            scores = self._left_out(X, Y, weight, ridge)
-            fitted.slope = best_slope(scores, Y, weight)
+            fitted.slope = best_slope(*fitted.left_out(self._columns))
         return fitted.slope
-
-    def _left_out(self, X: Rows, Y: Array, weight: Array | None, ridge: Ridge) -> Array:
-        """Return the scores of fitted rows by the solution without them.
-
-        Of whole weights one repetition is left out, of others the row.
-        """
-        F, alpha = self._columns(X), np.array([ridge.penalty.alpha])
-        if isinstance(self._fitted, Batch) or alpha == 0:
-            spectrum = self._spectrum()
-            left_out = spectrum.left_out(spectrum.coordinates(F), Y, weight, alpha)[0]
-            return np.asarray(Y - left_out)
-        leverage = latent_variances(self, X)
-        if weight is not None and not self._posterior().facts.counts.whole:
-            leverage *= weight
-        residual = Y - (F @ ridge.coef + ridge.intercept)
-        return np.asarray(Y - residual / np.maximum(1 - leverage, 64 * _EPS)[:, None])
 
 
 def _signs(codes: Array, n_classes: int) -> Array:

@@ -1,24 +1,147 @@
-"""What learners found in a fit: their attributes, the solution and its spectrum."""
+"""What a fit leaves: the attributes of learners, and the uncertainty of their predictions."""
 
 from __future__ import annotations
 
-from typing import Any, cast
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import eigh
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from nkfast._arrays.validation import Rows, as_double
+from nkfast._arrays.blocks import row_blocks
+from nkfast._arrays.validation import Rows, as_double, refuse_bytes
+from nkfast._linalg.symmetric import gram_matrix
 from nkfast.networks import Sequential
 
-from ._ridge._posterior import CholeskyPosterior, Posterior, cheapest
+from ._ridge._posterior import Posterior
 from ._ridge._solve import CRITERIA, Criterion, Ridge
-from ._ridge._spectrum import Spectrum, decompose_rows
-from ._ridge._state import Batch, Stream
-from ._ridge._system import system_of_kernel, system_of_rows
+from ._ridge._spectrum import Spectrum
+from ._ridge._state import State
+from ._ridge._system import Facts
 
 Array = NDArray[Any]
+
+
+class Columns(ABC):
+    """What a solution weighs: the features of rows, or their kernels with the fitted rows.
+
+    Attributes
+    ----------
+    kernel : bool
+        Whether these are kernels.
+    """
+
+    kernel: ClassVar[bool]
+
+    @abstractmethod
+    def __call__(self, X: Rows) -> Array:
+        """Return the columns F of rows, (n, p), in float64."""
+
+    @abstractmethod
+    def squared_norms(self, X: Rows, F: Array, facts: Facts) -> Array:
+        """Return ||z - mean||^2 of rows, (n,)."""
+
+    @abstractmethod
+    def gram(self, X: Rows, F: Array, facts: Facts) -> Array:
+        """Return the inner products of the rows' z - mean, (n, n)."""
+
+
+@dataclass(frozen=True)
+class FeatureColumns(Columns):
+    """Features z of a fitted map."""
+
+    kernel = False
+    features: Any
+
+    def __call__(self, X: Rows) -> Array:
+        return np.asarray(self.features.transform(X).astype(np.float64, copy=False))
+
+    def squared_norms(self, X: Rows, F: Array, facts: Facts) -> Array:  # noqa: ARG002
+        F = F - facts.mean_z
+        return np.asarray(np.einsum("ij,ij->i", F, F))
+
+    def gram(self, X: Rows, F: Array, facts: Facts) -> Array:  # noqa: ARG002
+        return gram_matrix(F - facts.mean_z)
+
+
+@dataclass(frozen=True)
+class KernelColumns(Columns):
+    """Kernels z^T z' with the rows `X_fit`; `name` says which kernel of the network."""
+
+    kernel = True
+    net: Sequential
+    name: str
+    X_fit: Rows
+
+    def __call__(self, X: Rows) -> Array:
+        return np.asarray(self.net.kernel(as_double(X), as_double(self.X_fit), get=self.name))
+
+    def squared_norms(self, X: Rows, F: Array, facts: Facts) -> Array:
+        squares: Array = getattr(self.net.diag(as_double(X)), self.name)
+        if facts.share is None:
+            return squares
+        return np.asarray(squares - 2 * (F @ facts.share) + facts.mean_z @ facts.share)
+
+    def gram(self, X: Rows, F: Array, facts: Facts) -> Array:
+        K = self.net.kernel(as_double(X), get=self.name)
+        if facts.share is None:
+            return np.asarray(K)
+        means = F @ facts.share
+        return np.asarray(K - means[:, None] - means + facts.mean_z @ facts.share)
+
+
+@dataclass(frozen=True)
+class Latent:
+    """How uncertain z^T w + b of rows is, in units of the noise."""
+
+    posterior: Posterior
+    columns: Columns
+    block_size: int
+
+    def variances(self, X: Rows) -> Array:
+        """Return the posterior variances over the noise variance, (n,).
+
+        Of a fitted row of weight 1 that is its leverage.
+        """
+        posterior = self.posterior
+        out = np.empty(X.shape[0])
+        for rows in row_blocks(X.shape[0], self.block_size, X):
+            F, norms = self.columns(X[rows]), None
+            if not posterior.complete:
+                norms = self.columns.squared_norms(X[rows], F, posterior.facts)
+            out[rows] = posterior.variances(posterior.coordinates(F), norms)
+        return out
+
+    def covariance(self, X: Rows) -> Array:
+        """Return the posterior covariance over the noise variance, (n, n)."""
+        n, posterior = X.shape[0], self.posterior
+        refuse_bytes(8 * 3 * n**2, "X", f"a covariance of {n} rows")
+        F, gram = self.columns(X), None
+        if not posterior.complete:
+            gram = self.columns.gram(X, F, posterior.facts)
+        return posterior.covariance(posterior.coordinates(F), gram)
+
+    def deviations(self, X: Rows, size: int, rng: np.random.RandomState) -> Array:
+        """Return `size` draws of z^T w + b less its mean, over the noise deviation, (n, size).
+
+        Jointly for all rows. With features w is drawn, so that memory and time are linear in the
+        rows. The exact kernel takes a root of the (n, n) covariance.
+        """
+        if self.columns.kernel:
+            s, Q = eigh(self.covariance(X), overwrite_a=True)
+            drawn = np.sqrt(np.maximum(s, 0))[:, None] * rng.standard_normal((len(s), size))
+            return np.asarray(Q @ drawn)
+        posterior, mean_z = self.posterior, self.posterior.facts.mean_z
+        weights = posterior.deviations(len(mean_z), size, rng)
+        constant = np.sqrt(posterior.of_mean) * rng.standard_normal(size)
+        out = np.empty((X.shape[0], size))
+        for rows in row_blocks(X.shape[0], self.block_size, X):
+            out[rows] = (self.columns(X[rows]) - mean_z) @ weights + constant
+        return out
 
 
 class Solved(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -27,7 +150,8 @@ class Solved(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     net_: Sequential
     features_: Any
     X_fit_: Rows
-    _fitted: Stream | Batch
+    block_size: int
+    _fitted: State
     _flat: bool  # whether targets were one-dimensional
     _n_targets: int
     _kernel: str
@@ -103,54 +227,28 @@ class Solved(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     def _is_exact(self) -> bool:
         return hasattr(self, "X_fit_")
 
+    @property
+    def _columns(self) -> Columns:
+        """What the solution weighs."""
+        if self._is_exact:
+            return KernelColumns(self.net_, self._kernel, self.X_fit_)
+        return FeatureColumns(self.features_)
+
     def _solved(self) -> Ridge:
         check_is_fitted(self)
         return self._fitted.ridge
 
     def _spectrum(self) -> Spectrum:
-        """Return the spectrum of what was fitted, found when it is first asked for."""
         check_is_fitted(self)
-        fitted = self._fitted
-        if isinstance(fitted, Batch) and fitted.spectrum is None:
-            fitted.spectrum, _ = decompose_rows(
-                self._columns(fitted.X),
-                fitted.Y,
-                fitted.weight,
-                centred=fitted.ridge.centred,
-                kernel=self._is_exact,
-            )
-        return cast(Spectrum, fitted.spectrum)
+        return self._fitted.spectrum(self._columns)
 
     def _posterior(self) -> Posterior:
         """Return the posterior at the penalty in use, which is above zero."""
         check_is_fitted(self)
-        fitted = self._fitted
-        if isinstance(fitted, Stream):
-            return fitted.posterior()
-        if fitted.posterior is None:
-            alpha = self.alpha_
-            fitted.posterior = cheapest(
-                lambda: self._dual_posterior(fitted, alpha),
-                self._spectrum,
-                alpha,
-                known=fitted.spectrum is not None,
-            )
-        return fitted.posterior
+        return self._fitted.posterior(self._columns)
 
-    def _dual_posterior(self, fitted: Batch, alpha: float) -> CholeskyPosterior:
-        columns, centred = self._columns(fitted.X), fitted.ridge.centred
-        if self._is_exact:
-            system = system_of_kernel(columns, fitted.Y, fitted.weight, centred=centred)
-            return CholeskyPosterior(system, alpha)
-        system = system_of_rows(columns, fitted.Y, fitted.weight, centred=centred)
-        return CholeskyPosterior(system, alpha, columns)
-
-    def _columns(self, X: Rows) -> Array:
-        """Return what the solution weighs, in float64: features, or kernels with `X_fit_`."""
-        if self._is_exact:
-            K = self.net_.kernel(as_double(X), as_double(self.X_fit_), get=self._kernel)
-            return np.asarray(K)
-        return np.asarray(self.features_.transform(X).astype(np.float64, copy=False))
+    def _latent(self) -> Latent:
+        return Latent(self._posterior(), self._columns, self.block_size)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_fitted")

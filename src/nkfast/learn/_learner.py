@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import update_wrapper
 from itertools import pairwise
 from types import MethodType
-from typing import Any, ClassVar, Literal, Self, cast
+from typing import Any, ClassVar, Literal, Self, TypeAlias, TypeVar, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -33,11 +34,12 @@ from nkfast.kernels import NAMES
 from nkfast.networks import Sequential, check_points, own_network
 
 from ._fitted import Solved
-from ._ridge._solve import CRITERIA, Alpha, solve_dual, solve_kernel
-from ._ridge._spectrum import decompose_rows
-from ._ridge._state import Batch, SampledRows, Stream
+from ._ridge._solve import CRITERIA, Alpha
+from ._ridge._state import Batch, SampledRows, State, Stream
 
 Array = NDArray[Any]
+L = TypeVar("L", bound="NTKLearner")
+Tell: TypeAlias = Callable[[int], object]  # that so many more rows are done
 Method = Literal["sketch", "nystroem", "exact"]
 METHODS = ("sketch", "nystroem", "exact")
 
@@ -130,61 +132,57 @@ class NTKLearner(Solved):
 
     def _fit(self, net: Sequential, X: Rows, Y: Array, weight: Array | None, *, flat: bool) -> Self:
         """Fit on checked rows."""
-        alpha = self.alpha
         X, Y, weight = _weighty(X, Y, weight)
-        n = X.shape[0]
         self._forget()
         self.net_, self._flat, self._n_targets = net, flat, Y.shape[1]
         self._kernel = self.kernel
         if self.method == "exact":
-            if n > EXACT_LIMIT:
-                raise ValueError(
-                    f"X: method='exact' holds (n, n) matrices, so expected at most {EXACT_LIMIT} "
-                    f"rows, got {n}; method='sketch' takes any number"
-                )
-            self.X_fit_ = X.copy()  # the caller may change his own
-            K = net.kernel(as_double(X), get=self.kernel, progress=bool(self.verbose))
-            self._fitted = self._solve_batch(K, Y, weight)
+            self._fitted = self._fit_kernel(X, Y, weight)
             return self
-        self.features_ = features = self._fitted_features(net, X)
-        m = features.n_components_
+        self.features_ = self._fitted_features(net, X)
+        n = X.shape[0]
         with counting_rows(self.verbose, "fit", n) as tell:
-            if n <= m:
-                Z = np.empty((n, m))
-                for rows in row_blocks(n, self.block_size, X):
-                    Z[rows] = features.transform(X[rows])
-                    tell(rows.stop - rows.start)
-                self._fitted = self._solve_batch(Z, Y, weight, X.copy())
-                return self
-            stream = self._new_stream(m)
-            self._accumulate(stream, X, Y, weight, tell)
-        if alpha == "loo":
-            penalty = stream.spectrum.search_left_out(self._coordinates_of(stream, X, Y, weight))
-            stream._ridge = stream.spectrum.ridge(penalty)
-        stream.ridge  # noqa: B018  # solved now
-        self._fitted = stream
+            few = n <= self.features_.n_components_
+            self._fitted = (self._fit_rows if few else self._fit_sums)(X, Y, weight, tell)
+            self._solved()  # now
         return self
 
-    def _solve_batch(
-        self, columns: Array, Y: Array, weight: Array | None, X: Rows | None = None
-    ) -> Batch:
-        """Solve the dual problem; without `X` that of the kernel with `X_fit_`."""
-        kernel, centred, spectrum = X is None, self.fit_intercept, None
-        if self.alpha == "loo":
-            spectrum, T = decompose_rows(columns, Y, weight, centred=centred, kernel=kernel)
-            ridge = spectrum.ridge(spectrum.search_left_out([(T, Y, weight)]))
-        else:
-            solve = solve_kernel if kernel else solve_dual
-            ridge = solve(columns, Y, weight, self.alpha, centred=centred)
-        weight = None if weight is None else weight.copy()
-        return Batch(ridge, self.X_fit_ if kernel else X, Y.copy(), weight, spectrum)
+    def _fit_kernel(self, X: Rows, Y: Array, weight: Array | None) -> State:
+        """Solve the dual problem of the exact kernel."""
+        n = X.shape[0]
+        if n > EXACT_LIMIT:
+            raise ValueError(
+                f"X: method='exact' holds (n, n) matrices, so expected at most {EXACT_LIMIT} "
+                f"rows, got {n}; method='sketch' takes any number"
+            )
+        self.X_fit_ = X.copy()  # the caller may change his own
+        K = self.net_.kernel(as_double(X), get=self.kernel, progress=bool(self.verbose))
+        return self._solve_batch(K, self.X_fit_, Y, weight)
 
-    def _coordinates_of(
-        self, stream: Stream, X: Rows, Y: Array, weight: Array | None
+    def _fit_rows(self, X: Rows, Y: Array, weight: Array | None, tell: Tell) -> State:
+        """Solve the dual problem of features."""
+        Z = np.empty((X.shape[0], self.features_.n_components_))
+        for rows in row_blocks(X.shape[0], self.block_size, X):
+            Z[rows] = self.features_.transform(X[rows])
+            tell(rows.stop - rows.start)
+        return self._solve_batch(Z, X.copy(), Y, weight)
+
+    def _fit_sums(self, X: Rows, Y: Array, weight: Array | None, tell: Tell) -> State:
+        """Solve the primal problem; by leave-one-out in a second pass over the rows."""
+        stream = self._sum_up(X, Y, weight, centred=self.fit_intercept, tell=tell)
+        if self.alpha == "loo":
+            stream.solve_left_out(self._column_blocks(X, Y, weight))
+        return stream
+
+    def _solve_batch(self, F: Array, X: Rows, Y: Array, weight: Array | None) -> Batch:
+        kernel, centred = self._is_exact, self.fit_intercept
+        return Batch.solved(F, X, Y, weight, self.alpha, centred=centred, kernel=kernel)
+
+    def _column_blocks(
+        self, X: Rows, Y: Array, weight: Array | None
     ) -> Iterator[tuple[Array, Array, Array | None]]:
         for rows in row_blocks(X.shape[0], self.block_size, X):
-            T = stream.spectrum.coordinates(self._columns(X[rows]))
-            yield T, Y[rows], None if weight is None else weight[rows]
+            yield self._columns(X[rows]), Y[rows], None if weight is None else weight[rows]
 
     @contextmanager
     def _partial(self) -> Iterator[None]:
@@ -203,12 +201,12 @@ class NTKLearner(Solved):
         with counting_rows(self.verbose, "partial_fit", X.shape[0]) as tell:
             if hasattr(self, "_fitted"):
                 stream = self._running_sums()
+                self._accumulate(stream, X, Y, weight, tell)
             else:
                 self.features_ = self._fitted_features(net, X)
                 self.net_, self._flat, self._n_targets = net, flat, Y.shape[1]
                 self._kernel = self.kernel
-                stream = self._new_stream(self.features_.n_components_)
-            self._accumulate(stream, X, Y, weight, tell)
+                stream = self._sum_up(X, Y, weight, centred=self.fit_intercept, tell=tell)
         self._fitted = stream
         return self
 
@@ -216,8 +214,7 @@ class NTKLearner(Solved):
         """Fit on blocks (X, y) or (X, y, weight) through `partial_fit`."""
         learner = cast(Any, self)
         verbose = self.verbose
-        with self._all_or_nothing(), counting_rows(verbose, "fit_blocks", None) as tell:
-            self._forget()
+        with self._refitting(), counting_rows(verbose, "fit_blocks", None) as tell:
             self.verbose = False  # one bar is enough
             for block in blocks:
                 if not isinstance(block, (tuple, list)) or len(block) not in (2, 3):
@@ -229,40 +226,52 @@ class NTKLearner(Solved):
                 tell(len(block[1]))
             if not hasattr(self, "_fitted"):
                 raise ValueError("blocks: expected at least one block, got none")
-            self._solved()
             self.verbose = verbose
         return self
+
+    @contextmanager
+    def _refitting(self) -> Iterator[None]:
+        """Forget what was learnt before, and solve in the end; or put all back."""
+        with self._all_or_nothing():
+            self._forget()
+            yield
+            self._solved()
 
     def _forget(self) -> None:
         for name in ("features_", "X_fit_", "_fitted"):
             self.__dict__.pop(name, None)
 
-    def _new_stream(self, m: int) -> Stream:
-        sums = RunningMoments(m, self._n_targets, centred=self.fit_intercept)
-        return Stream(sums, self.alpha, SampledRows() if self._samples_streams else None)
+    def _new_stream(self, *, centred: bool, seed: Any = 0) -> Stream:
+        """Return sums of no rows; `seed` draws the rows that are kept."""
+        sums = RunningMoments(self.features_.n_components_, self._n_targets, centred=centred)
+        kept = SampledRows(np.random.default_rng(seed)) if self._samples_streams else None
+        return Stream(sums, self.alpha, kept)
 
     def _running_sums(self) -> Stream:
         """Return the sums over all rows so far; `fit` made none if it solved the dual problem."""
-        if isinstance(self._fitted, Stream):
-            return self._fitted
         if self._is_exact:
             raise ValueError(
                 "partial_fit: expected an estimator that is new or was fitted with "
                 "method='sketch', got one fitted with method='exact'"
             )
-        fitted: Batch = self._fitted
-        stream = self._new_stream(self.features_.n_components_)
-        stream.sums.centred = fitted.ridge.centred
-        self._accumulate(stream, fitted.X, fitted.Y, fitted.weight)
-        return stream
+        return self._fitted.stream(self._sum_up)
 
-    def _accumulate(
+    def _sum_up(
         self,
-        stream: Stream,
         X: Rows,
         Y: Array,
         weight: Array | None,
-        tell: Callable[[int], None] = lambda _: None,
+        *,
+        centred: bool,
+        tell: Tell = lambda _: None,
+    ) -> Stream:
+        """Return the sums over these rows."""
+        stream = self._new_stream(centred=centred)
+        self._accumulate(stream, X, Y, weight, tell)
+        return stream
+
+    def _accumulate(
+        self, stream: Stream, X: Rows, Y: Array, weight: Array | None, tell: Tell
     ) -> None:
         for rows in row_blocks(X.shape[0], self.block_size, X):
             Z = self.features_.transform(X[rows])
@@ -342,6 +351,35 @@ class NTKLearner(Solved):
         for rows in row_blocks(X.shape[0], self.block_size, X):
             out[rows] = self._columns(X[rows]) @ ridge.coef + ridge.intercept
         return out
+
+
+# --- for blocks that are added up elsewhere, as in nkfast.dask ---
+
+
+@contextmanager
+def refitting(learner: NTKLearner) -> Iterator[None]:
+    """Let a learner forget what it learnt, and solve in the end; after an error put all back."""
+    with learner._refitting():
+        yield
+
+
+def empty_copy(learner: L, seed: Any = 0) -> L:
+    """Return a learner with the same feature map, and with sums of no rows.
+
+    `seed` draws the rows that a classifier keeps.
+    """
+    twin = copy.copy(learner)
+    twin._fitted = learner._new_stream(centred=learner.fit_intercept, seed=seed)
+    twin.verbose = False
+    return twin
+
+
+def running_sums(learner: NTKLearner) -> Stream:
+    """Return the sums over all rows so far; the learner's own, to be added to."""
+    return learner._running_sums()
+
+
+# --- rows and blocks ---
 
 
 def _described(block: Any) -> str:

@@ -1,9 +1,11 @@
-"""What a learner holds after fitting: sums that may grow, or rows; and what follows from them."""
+"""What a fit leaves: a solution, and what else follows from sums that may grow, or from rows."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,25 +16,110 @@ from nkfast._linalg.moments import RunningMoments
 
 from ._interrupts import whole_steps
 from ._posterior import CholeskyPosterior, Posterior, cheapest
-from ._solve import Alpha, Ridge, solve_primal
-from ._spectrum import Spectrum, decompose
-from ._system import system_of_moments
+from ._solve import Alpha, Ridge, solve_dual, solve_kernel, solve_primal
+from ._spectrum import Spectrum, decompose, decompose_rows
+from ._system import system_of_kernel, system_of_moments, system_of_rows
 
 Array = NDArray[Any]
-_KEPT_ROWS = 2048
+ToColumns: TypeAlias = Callable[[Rows], Array]  # of rows: features or kernels, in float64
+_KEPT_ROWS = 2048  # of a stream; of as many of a batch scores are told
+_EPS = float(np.finfo(float).eps)
 
 
-@dataclass
-class Stream:
-    """Sums that may still grow, and their solution, computed when it is first asked for."""
+class SumUp(Protocol):
+    """Something that adds up rows into a new stream."""
+
+    def __call__(self, X: Rows, Y: Array, weight: Array | None, *, centred: bool) -> Stream: ...
+
+
+@dataclass(eq=False)
+class State(ABC):
+    """A solution, and what else follows from the fit, found when it is first asked for.
+
+    Where that needs the columns of fitted rows again, `columns` gives them.
+
+    Attributes
+    ----------
+    slope : float or None
+        Of a classifier's probabilities, once that is known.
+    """
+
+    slope: float | None = field(default=None, init=False)
+    _spectrum: Spectrum | None = field(default=None, init=False)
+    _posterior: Posterior | None = field(default=None, init=False)
+
+    @property
+    @abstractmethod
+    def ridge(self) -> Ridge:
+        """The solution."""
+
+    def spectrum(self, columns: ToColumns) -> Spectrum:
+        """Return the spectrum of all rows."""
+        if self._spectrum is None:
+            self._spectrum = self._decomposed(columns)
+        return self._spectrum
+
+    def posterior(self, columns: ToColumns) -> Posterior:
+        """Return the posterior at the penalty of the solution, which is above zero."""
+        if self._posterior is None:
+            alpha = self.ridge.penalty.alpha
+            self._posterior = cheapest(
+                lambda: self._factorised(columns, alpha),
+                lambda: self.spectrum(columns),
+                alpha,
+                known=self._spectrum is not None,
+            )
+        return self._posterior
+
+    def left_out(self, columns: ToColumns) -> tuple[Array, Array, Array | None]:
+        """Return the scores of some rows by the solution without them.
+
+        At most 2048, taken at random. Of whole weights one repetition is left out, of others the
+        row. Returns as well the targets and the weights of these rows.
+        """
+        X, Y, weight = self._sample()
+        return self._left_out(columns, columns(X), Y, weight), Y, weight
+
+    @abstractmethod
+    def stream(self, sum_up: SumUp) -> Stream:
+        """Return sums over all rows, to which others can be added."""
+
+    @abstractmethod
+    def _decomposed(self, columns: ToColumns) -> Spectrum: ...
+
+    @abstractmethod
+    def _factorised(self, columns: ToColumns, alpha: float) -> CholeskyPosterior: ...
+
+    @abstractmethod
+    def _sample(self) -> tuple[Rows, Array, Array | None]:
+        """Return some rows, taken at random, their targets and weights."""
+
+    def _left_out(self, columns: ToColumns, F: Array, Y: Array, weight: Array | None) -> Array:
+        """Return the scores of rows with the columns `F` by the solution without them."""
+        spectrum, alphas = self.spectrum(columns), np.array([self.ridge.penalty.alpha])
+        return np.asarray(Y - spectrum.left_out(spectrum.coordinates(F), Y, weight, alphas)[0])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_spectrum": None, "_posterior": None}  # large, and soon found again
+
+
+@dataclass(eq=False)
+class Stream(State):
+    """Sums that may still grow, and their solution.
+
+    Attributes
+    ----------
+    sums : RunningMoments
+    alpha : float or str
+        The penalty, or what chooses it.
+    kept : SampledRows or None
+        Some of the rows, where `left_out` needs them.
+    """
 
     sums: RunningMoments
     alpha: Alpha
     kept: SampledRows | None = None
-    _ridge: Ridge | None = None
-    _spectrum: Spectrum | None = None
-    _posterior: Posterior | None = None
-    slope: float | None = None  # of a classifier's probabilities
+    _ridge: Ridge | None = field(default=None, init=False)
 
     @property
     def ridge(self) -> Ridge:
@@ -41,24 +128,9 @@ class Stream:
             self._ridge = solve_primal(self.sums, self.alpha)
         return self._ridge
 
-    @property
-    def spectrum(self) -> Spectrum:
-        """Their spectrum."""
-        if self._spectrum is None:
-            self._spectrum = decompose(system_of_moments(self.sums))
-        return self._spectrum
-
-    def posterior(self) -> Posterior:
-        """Return the posterior at the penalty of the solution."""
-        if self._posterior is None:
-            alpha = self.ridge.penalty.alpha
-            self._posterior = cheapest(
-                lambda: CholeskyPosterior(system_of_moments(self.sums), alpha),
-                lambda: self.spectrum,
-                alpha,
-                known=self._spectrum is not None,
-            )
-        return self._posterior
+    def stream(self, sum_up: SumUp) -> Stream:  # noqa: ARG002
+        """Return the stream itself."""
+        return self
 
     def add(self, X: Rows, Z: Array, Y: Array, weight: Array | None, alpha: Alpha) -> None:
         """Add rows `X` with features `Z`; all of them or, if interrupted, none."""
@@ -77,42 +149,110 @@ class Stream:
                 self.kept.merge(other.kept)
             self._forget()
 
+    def solve_left_out(self, rows: Iterable[tuple[Array, Array, Array | None]]) -> None:
+        """Solve with the penalty of the least leave-one-out error.
+
+        `rows` are all that were added, once more: their columns, targets and weights in blocks.
+        """
+        spectrum = self._spectrum = decompose(system_of_moments(self.sums))
+        blocks = ((spectrum.coordinates(F), Y, weight) for F, Y, weight in rows)
+        self._ridge = spectrum.ridge(spectrum.search_left_out(blocks))
+
     def _forget(self) -> None:
         self._ridge = self._spectrum = self._posterior = self.slope = None
 
-    def sample(self, most: int) -> tuple[Rows, Array, Array | None]:  # noqa: ARG002
-        """Return the rows that were kept, their targets and weights."""
+    def _decomposed(self, columns: ToColumns) -> Spectrum:  # noqa: ARG002
+        return decompose(system_of_moments(self.sums))
+
+    def _factorised(self, columns: ToColumns, alpha: float) -> CholeskyPosterior:  # noqa: ARG002
+        return CholeskyPosterior(system_of_moments(self.sums), alpha)
+
+    def _sample(self) -> tuple[Rows, Array, Array | None]:
         if self.kept is None or self.kept.Y is None:
             raise ValueError("sample: expected a stream that keeps some of its rows, got another")
         return self.kept.X, self.kept.Y, self.kept.weight
 
-    def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_spectrum": None, "_posterior": None}  # large, and soon found again
+    def _left_out(self, columns: ToColumns, F: Array, Y: Array, weight: Array | None) -> Array:
+        """Without eigenvectors where the penalty allows it: the leverages are variances."""
+        ridge = self.ridge
+        if ridge.penalty.alpha == 0:
+            return super()._left_out(columns, F, Y, weight)
+        posterior = self.posterior(columns)
+        leverage = posterior.variances(posterior.coordinates(F), None)
+        if weight is not None and not posterior.facts.counts.whole:
+            leverage *= weight
+        residual = Y - (F @ ridge.coef + ridge.intercept)
+        return np.asarray(Y - residual / np.maximum(1 - leverage, 64 * _EPS)[:, None])
 
 
-@dataclass
-class Batch:
-    """The rows, targets and weights of a dual solution, whose features are not kept."""
+@dataclass(eq=False)
+class Batch(State):
+    """The rows, targets and weights of a dual solution, whose columns are not kept.
 
-    ridge: Ridge
+    Attributes
+    ----------
+    kernel : bool
+        Whether columns are kernels with the rows, not features.
+    """
+
+    solution: Ridge
     X: Rows
     Y: Array
     weight: Array | None
-    spectrum: Spectrum | None = None
-    posterior: Posterior | None = None
-    slope: float | None = None
+    kernel: bool
 
-    def sample(self, most: int) -> tuple[Rows, Array, Array | None]:
-        """Return at most so many of the rows, taken at random, their targets and weights."""
-        chosen = np.sort(np.random.default_rng(0).permutation(len(self.Y))[:most])
+    @classmethod
+    def solved(
+        cls,
+        F: Array,
+        X: Rows,
+        Y: Array,
+        weight: Array | None,
+        alpha: Alpha,
+        *,
+        centred: bool,
+        kernel: bool,
+    ) -> Batch:
+        """Solve the dual problem of rows `X` with columns `F`, which are overwritten."""
+        spectrum = None
+        if alpha == "loo":
+            spectrum, T = decompose_rows(F, Y, weight, centred=centred, kernel=kernel)
+            ridge = spectrum.ridge(spectrum.search_left_out([(T, Y, weight)]))
+        else:
+            solve = solve_kernel if kernel else solve_dual
+            ridge = solve(F, Y, weight, alpha, centred=centred)
+        batch = cls(ridge, X, Y.copy(), None if weight is None else weight.copy(), kernel)
+        batch._spectrum = spectrum
+        return batch
+
+    @property
+    def ridge(self) -> Ridge:
+        """The solution."""
+        return self.solution
+
+    def stream(self, sum_up: SumUp) -> Stream:
+        """Return sums over the rows of the batch."""
+        return sum_up(self.X, self.Y, self.weight, centred=self.ridge.centred)
+
+    def _decomposed(self, columns: ToColumns) -> Spectrum:
+        F, centred = columns(self.X), self.ridge.centred
+        return decompose_rows(F, self.Y, self.weight, centred=centred, kernel=self.kernel)[0]
+
+    def _factorised(self, columns: ToColumns, alpha: float) -> CholeskyPosterior:
+        F, centred = columns(self.X), self.ridge.centred
+        if self.kernel:
+            system = system_of_kernel(F, self.Y, self.weight, centred=centred)
+            return CholeskyPosterior(system, alpha)
+        system = system_of_rows(F, self.Y, self.weight, centred=centred)
+        return CholeskyPosterior(system, alpha, F)
+
+    def _sample(self) -> tuple[Rows, Array, Array | None]:
+        chosen = np.sort(np.random.default_rng(0).permutation(len(self.Y))[:_KEPT_ROWS])
         weight = None if self.weight is None else self.weight[chosen]
         return self.X[chosen], self.Y[chosen], weight
 
-    def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"spectrum": None, "posterior": None}
 
-
-@dataclass
+@dataclass(eq=False)
 class SampledRows:
     """A random sample of the rows of a stream: those with the smallest random keys.
 
