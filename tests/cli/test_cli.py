@@ -13,7 +13,7 @@ import pytest
 
 import nkfast as nk
 from nkfast import cli
-from nkfast._progress import Progress
+from nkfast._progress import stages
 from nkfast.cli import _demo, _report
 
 RUN = [sys.executable, "-m", "nkfast"]
@@ -272,24 +272,50 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_progress_in_a_terminal_leaves_nothing_behind():
+def test_progress_in_a_terminal_leaves_nothing_behind(monkeypatch):
+    pytest.importorskip("tqdm")
     terminal = Terminal()
-    with Progress(terminal, 2.0) as progress:
+    monkeypatch.setattr("sys.stderr", terminal)
+    with stages(2.0) as step:
         for i in range(2):
-            progress.step("stage", f"step {i}", 1.0)
-            time.sleep(0.25)
+            step("stage", f"step {i}", 1.0)
     drawn = terminal.getvalue()
     assert "step 0" in drawn
     assert "step 1" in drawn
+    assert " 50%" in drawn
     assert "\n" not in drawn
-    assert drawn.endswith("\r\x1b[K")
+    assert drawn.endswith("\r")
+    assert drawn[:-1].rpartition("\r")[2].isspace()
 
 
 @pytest.mark.parametrize("columns", [20, 80, 120])
-def test_progress_line_fits(columns):
-    progress = Progress(Terminal(), 3.0)
-    progress.step("stage", "pixels: 4,096 features, 48,492 rows", 1.0)
-    assert len(progress.line(columns)) < columns
-    progress.step("stage", "pixels: 4,096 features, 48,492 rows", 2.0)
-    assert len(progress.line(columns)) < columns
-    assert "%" in progress.line(columns)
+def test_progress_line_fits(columns, monkeypatch):
+    pytest.importorskip("tqdm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with stages(3.0) as step:
+        step("stage", "pixels: 4,096 features, 48,492 rows", 1.0)
+        step("stage", "pixels: 4,096 features, 48,492 rows", 2.0)
+    lines = [line for line in terminal.getvalue().split("\r") if line.strip()]
+    assert max(map(len, lines)) < columns
+    assert all("%" in line for line in lines)
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_progress_elsewhere_is_a_line_for_each_stage(installed, capsys, monkeypatch):
+    monkeypatch.setattr("nkfast._progress.find_spec", lambda name: installed or None)
+    with stages(3.0) as step:
+        for stage in ("digits", "pixels"):
+            step(stage, "exact", 1.0)
+            step(stage, "features", 0.5)
+    assert capsys.readouterr().err == "digits ...\npixels ...\n"
+
+
+def test_progress_in_a_terminal_without_tqdm_is_lines(monkeypatch):
+    monkeypatch.setattr("nkfast._progress.find_spec", lambda name: None)
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with stages(1.0) as step:
+        step("digits", "exact", 1.0)
+    assert terminal.getvalue() == "digits ...\n"

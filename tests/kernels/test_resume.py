@@ -232,13 +232,24 @@ def test_progress_function(case):
     assert len(calls) == 1 + (6 if Z is None else 3 * 2)
 
 
-def test_progress_bar(monkeypatch):
+@pytest.mark.parametrize("tqdm", [True, False])
+def test_progress_bar(tqdm, monkeypatch):
+    if tqdm:
+        pytest.importorskip("tqdm")
+    else:
+        monkeypatch.setattr("nkfast._progress.find_spec", lambda name: None)
     stream = io.StringIO()
     monkeypatch.setattr("sys.stderr", stream)
     net, X, Z = CASES["rows"]
     assert_array_equal(net.ntk(X, Z, block=16, progress=True), net.ntk(X, Z, block=16))
-    assert stream.getvalue() == "exact kernel ...\n"
+    written = stream.getvalue()
+    if tqdm:
+        assert written.startswith("\rexact kernel:   0%")
+        assert written.rpartition("\r")[2].startswith("exact kernel: 100%")
+    else:
+        assert written == "exact kernel ...\n"
     net.ntk(X, Z, progress=False)
+    assert stream.getvalue() == written
     with pytest.raises(TypeError, match="progress: expected True, False or a function"):
         net.ntk(X, Z, progress="yes")
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from nkfast._config import show_config
 from nkfast._core import __version__
-from nkfast._progress import Progress
+from nkfast._progress import stages
 
 from . import _learn
 from ._demo import QUICK_WIDTHS, WIDTHS, demo_tasks, demo_trials, run_demo
@@ -120,11 +120,11 @@ def _show_demo(options: argparse.Namespace) -> int:
         print(f"No plot will be drawn, since {_HOW_TO_PLOT}", file=sys.stderr)
     widths = sorted(set(options.width or (QUICK_WIDTHS if options.quick else WIDTHS)))
     trials = demo_trials(demo_tasks(quick=options.quick, seed=options.seed), widths)
-    with Progress(sys.stderr, sum(trial.cost for trial in trials)) as progress:
+    with stages(sum(trial.cost for trial in trials)) as step:
         comparisons = run_demo(
             trials,
             seed=options.seed,
-            on_start=lambda trial: progress.step(trial.task.title, trial.label, trial.cost),
+            on_start=lambda trial: step(trial.task.title, trial.label, trial.cost),
         )
 
     columns = shutil.get_terminal_size().columns

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from sklearn.metrics import r2_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from nkfast._progress import counting_rows
+from nkfast._progress import Tell, counting
 from nkfast.features import NNGPFeatures, NTKFeatures
 from nkfast.kernels import NAMES
 from nkfast.learn import NTKClassifier, NTKRegressor
@@ -168,7 +168,7 @@ def _fit(options: argparse.Namespace) -> int:
             scaler.partial_fit(X)
     more = {"classes": classes} if task == "classification" else {}
 
-    def blocks(tell: Callable[[int], None]) -> Iterator[tuple[Any, Array]]:
+    def blocks(tell: Tell) -> Iterator[tuple[Any, Array]]:
         for X, y in table.blocks(options.block):
             if y is None:
                 raise AssertionError("checked by _targets")
@@ -319,8 +319,10 @@ def _table(options: argparse.Namespace) -> Table:
     return table
 
 
-def _progress(options: argparse.Namespace, stage: str, table: Table) -> Any:
-    return counting_rows(not options.quiet, stage, table.n_rows)
+def _progress(
+    options: argparse.Namespace, stage: str, table: Table
+) -> AbstractContextManager[Tell]:
+    return counting(not options.quiet, stage, table.n_rows)
 
 
 @contextmanager

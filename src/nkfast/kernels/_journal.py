@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
-from nkfast._progress import Progress
+from nkfast._progress import counting
 from nkfast.activations import Activation
 
 from ._outputs import Result
@@ -157,10 +156,15 @@ def reporting(progress: bool | Report | None, total: int) -> Iterator[Callable[[
     `progress` True shows a bar on stderr; a function gets (pairs done, pairs in all).
     """
     if progress is True:
-        with Progress(sys.stderr, total) as bar:
-            yield lambda done, begun: bar.step(
-                "exact kernel", f"{done:,} of {total:,} pairs", begun
-            )
+        with counting(True, "exact kernel", total, "pairs") as tell_more:
+            before = 0
+
+            def count(done: int, begun: int) -> None:  # noqa: ARG001
+                nonlocal before
+                tell_more(done - before)
+                before = done
+
+            yield count
     elif callable(progress):
         report = progress
 

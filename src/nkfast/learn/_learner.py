@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import update_wrapper
 from itertools import pairwise
 from types import MethodType
-from typing import Any, ClassVar, Literal, Self, TypeAlias, TypeVar, cast
+from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -26,7 +26,7 @@ from nkfast._arrays.validation import (
     check_width,
 )
 from nkfast._linalg.moments import RunningMoments
-from nkfast._progress import counting_rows
+from nkfast._progress import Tell, counting
 from nkfast.features._base import FeatureMap
 from nkfast.features._neural import NNGPFeatures, NTKFeatures
 from nkfast.features._nystroem import Nystroem
@@ -39,7 +39,6 @@ from ._ridge._state import Batch, SampledRows, State, Stream
 
 Array = NDArray[Any]
 L = TypeVar("L", bound="NTKLearner")
-Tell: TypeAlias = Callable[[int], object]  # that so many more rows are done
 Method = Literal["sketch", "nystroem", "exact"]
 METHODS = ("sketch", "nystroem", "exact")
 
@@ -141,7 +140,7 @@ class NTKLearner(Solved):
             return self
         self.features_ = self._fitted_features(net, X)
         n = X.shape[0]
-        with counting_rows(self.verbose, "fit", n) as tell:
+        with counting(self.verbose, "fit", n) as tell:
             few = n <= self.features_.n_components_
             self._fitted = (self._fit_rows if few else self._fit_sums)(X, Y, weight, tell)
             self._solved()  # now
@@ -198,7 +197,7 @@ class NTKLearner(Solved):
     ) -> Self:
         """Add checked rows to the running sums; the solution waits until it is asked for."""
         X, Y, weight = _weighty(X, Y, weight)
-        with counting_rows(self.verbose, "partial_fit", X.shape[0]) as tell:
+        with counting(self.verbose, "partial_fit", X.shape[0]) as tell:
             if hasattr(self, "_fitted"):
                 stream = self._running_sums()
                 self._accumulate(stream, X, Y, weight, tell)
@@ -214,7 +213,7 @@ class NTKLearner(Solved):
         """Fit on blocks (X, y) or (X, y, weight) through `partial_fit`."""
         learner = cast(Any, self)
         verbose = self.verbose
-        with self._refitting(), counting_rows(verbose, "fit_blocks", None) as tell:
+        with self._refitting(), counting(verbose, "fit_blocks", None) as tell:
             self.verbose = False  # one bar is enough
             for block in blocks:
                 if not isinstance(block, (tuple, list)) or len(block) not in (2, 3):
