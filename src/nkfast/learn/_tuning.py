@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +23,7 @@ from ._regression import NTKRegressor
 __all__ = ["Tuning", "tune_network"]
 
 Array = NDArray[Any]
+Candidate: TypeAlias = tuple[dict[str, Any], float]  # parameters, log marginal likelihood
 _DEPTHS, _W_STDS, _B_STDS = (1, 2, 3), (1.0, 2**0.5, 2.0), (0.0, 0.1, 0.5)
 _FACTORS = (0.7, 1.0, 1.4)  # of a standard deviation in a network that is no mlp
 
@@ -61,7 +62,7 @@ class Tuning:
     noise_variance: Any
     log_marginal_likelihood: float
     n_rows: int
-    candidates: list[tuple[dict[str, Any], float]]
+    candidates: list[Candidate]
 
     def __str__(self) -> str:
         chosen = ", ".join(f"{name}={_short(value)}" for name, value in self.params.items())
@@ -148,40 +149,56 @@ def tune_network(
     n_rows = check_count(n_rows, "n_rows", low=2)
     settings = list(ParameterGrid(_grid(start, grid)))
     X, y = _chosen_rows(X, y, n_rows, rng)
-    seed = int(rng.randint(2**31 - 1))
-    found: list[tuple[float, dict[str, Any], NTKRegressor]] = []
-    for params in settings:
-        model = NTKRegressor(
-            _with_parameters(start, params),
-            n_components,
-            kernel=kernel,
-            method=method,
-            alpha="evidence",
-            fit_intercept=fit_intercept,
-            image_shape=image_shape,
-            random_state=seed,
-        ).fit(X, y)
-        value = model.log_marginal_likelihood()
-        if verbose:
-            print(f"{params}: log marginal likelihood {value:.6g}", file=sys.stderr)
-        if not found or value > found[0][0]:
-            found.insert(0, (value, params, model))
-        else:
-            found.append((value, params, None))  # type: ignore[arg-type]  # let the model go
-    value, params, best = found[0]
-    ranked = sorted(found, key=lambda candidate: -candidate[0])
+    template = NTKRegressor(
+        None,
+        n_components,
+        kernel=kernel,
+        method=method,
+        alpha="evidence",
+        fit_intercept=fit_intercept,
+        image_shape=image_shape,
+        random_state=int(rng.randint(2**31 - 1)),
+    )
+    best, candidates = _compared(template, start, settings, X, y, verbose=verbose)
+    params, value = candidates[0]
     result = Tuning(
-        best.net_,
-        params,
-        best.alpha_,
-        best.noise_variance_,
-        value,
-        X.shape[0],
-        [(p, v) for v, p, _ in ranked],
+        net=best.net_,
+        params=params,
+        alpha=best.alpha_,
+        noise_variance=best.noise_variance_,
+        log_marginal_likelihood=value,
+        n_rows=X.shape[0],
+        candidates=candidates,
     )
     if verbose:
         print(result, file=sys.stderr)
     return result
+
+
+def _compared(
+    template: NTKRegressor,
+    start: Sequential,
+    settings: list[dict[str, Any]],
+    X: Any,
+    y: Array,
+    *,
+    verbose: bool,
+) -> tuple[NTKRegressor, list[Candidate]]:
+    """Return the best learner, and all candidates, the best first; of equals the first tried."""
+    best: NTKRegressor | None = None
+    candidates: list[Candidate] = []
+    highest = -np.inf
+    for params in settings:
+        model = clone(template).set_params(net=_with_parameters(start, params)).fit(X, y)
+        value = model.log_marginal_likelihood()
+        if verbose:
+            print(f"{params}: log marginal likelihood {value:.6g}", file=sys.stderr)
+        candidates.append((params, value))
+        if best is None or value > highest:  # all others are let go: they are large
+            best, highest = model, value
+    if best is None:
+        raise AssertionError("checked by _grid")
+    return best, sorted(candidates, key=lambda candidate: -candidate[1])
 
 
 def _grid(net: Sequential, grid: Mapping[str, Iterable[Any]] | None) -> dict[str, list[Any]]:
