@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,10 +13,12 @@ from .features._base import FeatureMap
 from .learn._learner import NTKLearner, empty_copy, refitting, running_sums
 from .learn._ridge._state import Stream
 
+if TYPE_CHECKING:
+    from dask.array import Array as DaskArray  # need not be installed
+
 __all__ = ["fit", "predict", "transform"]
 
 Array = NDArray[Any]
-DaskArray: TypeAlias = Any  # dask.array.Array, which need not be installed
 L = TypeVar("L", bound=NTKLearner)
 _MERGED = 4  # sums that are added at a time: how many of (m, m) numbers a worker holds
 
@@ -166,12 +168,12 @@ def _mapped(function: Any, X: DaskArray, estimator: Any) -> DaskArray:
     sample = function(np.zeros((1, *X.shape[1:]), X.dtype))
     dropped = list(range(1, X.ndim))
     options: dict[str, Any] = {"dtype": sample.dtype, "meta": sample[:0]}
-    if sample.ndim == 1:
-        return X.map_blocks(function, drop_axis=dropped, **options)
-    if X.ndim == 2:
-        return X.map_blocks(function, chunks=(X.chunks[0], (sample.shape[1],)), **options)
-    options["chunks"] = (X.chunks[0], (sample.shape[1],))
-    return X.map_blocks(function, drop_axis=dropped[1:], **options)
+    if sample.ndim == 2:
+        options["chunks"] = (X.chunks[0], (sample.shape[1],))
+        del dropped[:1]
+    if dropped:
+        options["drop_axis"] = dropped
+    return cast("DaskArray", X.map_blocks(function, **options))
 
 
 def _rows(X: Any, name: str) -> DaskArray:
@@ -179,11 +181,11 @@ def _rows(X: Any, name: str) -> DaskArray:
 
     if not isinstance(X, da.Array):
         raise TypeError(f"{name}: expected a dask.array.Array, got {type(X).__name__}")
-    return X.rechunk(dict.fromkeys(range(1, X.ndim), -1))
+    return cast("DaskArray", X.rechunk(dict.fromkeys(range(1, X.ndim), -1)))
 
 
-def _like(values: Any, X: DaskArray, name: str) -> DaskArray:
-    values = _rows(values, name)
+def _like(y: Any, X: DaskArray, name: str) -> DaskArray:
+    values = _rows(y, name)
     if values.shape[0] != X.shape[0] and not np.isnan(values.shape[0] + X.shape[0]):
         raise ValueError(
             f"{name}: inconsistent numbers of samples, expected {X.shape[0]} as X has rows, "
@@ -191,7 +193,7 @@ def _like(values: Any, X: DaskArray, name: str) -> DaskArray:
         )
     if np.isnan(X.shape[0]):  # of unknown length; blocks have to fit as they are
         return values
-    return values.rechunk({0: X.chunks[0]})
+    return cast("DaskArray", values.rechunk({0: X.chunks[0]}))
 
 
 def _delayed_blocks(column: DaskArray) -> list[Any]:

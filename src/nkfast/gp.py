@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Self, TypeAlias, cast
+from typing import Any, Literal, Self, TypeAlias, cast, overload
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.gaussian_process.kernels import Hyperparameter, Kernel
+from sklearn.gaussian_process.kernels import Hyperparameter
 
 from ._arrays.validation import check_choice, check_rows
+from ._sklearn import Kernel
 from .kernels import NAMES, squared_norms
 from .layers import Diagonals, Moments
 from .networks import Sequential, check_row_network
@@ -20,12 +21,13 @@ from .networks._tied import STEP, Tied, changed_network, stepped, tied
 __all__ = ["NeuralKernel"]
 
 Array: TypeAlias = NDArray[Any]
+Doubles: TypeAlias = NDArray[np.float64]
 Bounds: TypeAlias = Any  # a pair of numbers or "fixed"
 
 _BLOCK_ENTRIES = 1 << 14  # pairs of a block; the half dozen complex arrays of it stay in cache
 
 
-class NeuralKernel(Kernel):  # type: ignore[misc]  # scikit-learn has no types
+class NeuralKernel(Kernel):
     """The exact NNGP or NTK kernel of a network as a kernel of ``sklearn.gaussian_process``.
 
     For `GaussianProcessRegressor` and `GaussianProcessClassifier`, alone or in sums, products and
@@ -178,7 +180,7 @@ class NeuralKernel(Kernel):  # type: ignore[misc]  # scikit-learn has no types
         return [Hyperparameter(g.name, "numeric", self._bounds_of(g)) for g in tied(self.net)]
 
     @property
-    def theta(self) -> Array:
+    def theta(self) -> Doubles:
         """The logarithms of the hyperparameters that are not fixed, (n_dims,)."""
         return np.log([group.value for group in self._free()])
 
@@ -203,7 +205,27 @@ class NeuralKernel(Kernel):  # type: ignore[misc]  # scikit-learn has no types
 
     # --- the kernel ---
 
-    def __call__(self, X: Any, Y: Any = None, eval_gradient: bool = False) -> Any:
+    @overload
+    def __call__(self, X: Any, Y: Any = None, eval_gradient: Literal[False] = False) -> Doubles: ...
+
+    @overload
+    def __call__(
+        self, X: Any, Y: None = None, *, eval_gradient: Literal[True]
+    ) -> tuple[Doubles, Doubles]: ...
+
+    @overload
+    def __call__(
+        self, X: Any, Y: None, eval_gradient: Literal[True]
+    ) -> tuple[Doubles, Doubles]: ...
+
+    @overload
+    def __call__(
+        self, X: Any, Y: Any = None, eval_gradient: bool = False
+    ) -> Doubles | tuple[Doubles, Doubles]: ...
+
+    def __call__(
+        self, X: Any, Y: Any = None, eval_gradient: bool = False
+    ) -> Doubles | tuple[Doubles, Doubles]:
         """Return the kernel of the rows of `X` with the rows of `Y` (default: `X`).
 
         Parameters
@@ -232,11 +254,11 @@ class NeuralKernel(Kernel):  # type: ignore[misc]  # scikit-learn has no types
             Y = _double(Y, "Y")
             if Y.shape[1] != X.shape[1]:
                 raise ValueError(f"Y: expected {X.shape[1]} features as in X, got {Y.shape[1]}")
-            return self.net.kernel(X, Y, get=self.get)
-        K = self.net.kernel(X, get=self.get)
+            return cast(Doubles, self.net.kernel(X, Y, get=self.get))
+        K: Array = self.net.kernel(X, get=self.get)
         return (K, self._gradient(X)) if eval_gradient else K
 
-    def diag(self, X: Any) -> Array:
+    def diag(self, X: Any) -> Doubles:
         """Return the diagonal of the kernel of `X` with itself in O(n).
 
         Parameters
@@ -247,7 +269,7 @@ class NeuralKernel(Kernel):  # type: ignore[misc]  # scikit-learn has no types
         -------
         ndarray of shape (n,)
         """
-        return cast(Array, getattr(self.net.diag(_double(X, "X")), self.get))
+        return cast(Doubles, getattr(self.net.diag(_double(X, "X")), self.get))
 
     def is_stationary(self) -> bool:
         """Return False: the kernel depends on more than the difference of two points."""

@@ -6,23 +6,25 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.blocks import blocks
 from nkfast._arrays.images import check_image_points
 from nkfast._arrays.validation import FloatArray, check_real
 from nkfast._linalg.moments import RunningMoments
+from nkfast._sklearn import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 
 Array = NDArray[Any]
 
 
-class Rescaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class Rescaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """What gives images back in the form in which they came."""
 
     _takes_rows = False  # flat rows whose shape as images is not known
-    image_shape: Any = None
+    image_shape: tuple[int, int, int] | None = None
     image_shape_: tuple[int, int, int]
+    n_features_in_: int
+    n_samples_seen_: int
 
     def _checked(self, X: Any, *, reset: bool) -> FloatArray:
         return check_image_points(self, X, self.image_shape, reset=reset, any_rows=self._takes_rows)
@@ -141,7 +143,7 @@ class ChannelStandardizer(Rescaler):
         self.scale_ = np.where(constant, 1.0, std)
         return self
 
-    def transform(self, X: Any) -> Array:
+    def transform(self, X: Any) -> FloatArray:
         """Return the images of `X` with standardised channels.
 
         Parameters
@@ -168,7 +170,7 @@ class ChannelStandardizer(Rescaler):
         np.divide(out, self._tiled(self.scale_), out=out, casting="same_kind")
         return out.reshape(X.shape)
 
-    def inverse_transform(self, X: Any) -> Array:
+    def inverse_transform(self, X: Any) -> FloatArray:
         """Return the images whose standardised form is `X`.
 
         Parameters

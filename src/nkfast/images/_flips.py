@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
-from sklearn.utils.metaestimators import available_if
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.images import as_images, check_image_points, check_image_shape
+from nkfast._arrays.validation import FloatArray
+from nkfast._sklearn import BaseEstimator, MetaEstimatorMixin, TransformerMixin, available_if
 
 Array = NDArray[Any]
 
 
-def flip_left_right(X: Any, *, image_shape: tuple[int, int, int] | None = None) -> Array:
+def flip_left_right(X: Any, *, image_shape: tuple[int, int, int] | None = None) -> FloatArray:
     """Return the mirror images of `X`: columns of pixels in the opposite order.
 
     Parameters
@@ -50,7 +51,7 @@ def flip_left_right(X: Any, *, image_shape: tuple[int, int, int] | None = None) 
 
 def augment_flips(
     X: Any, y: Any, *, image_shape: tuple[int, int, int] | None = None
-) -> tuple[Array, Array]:
+) -> tuple[FloatArray, Array]:
     """Double a training set: the images of `X`, then their mirror images, `y` repeated.
 
     Parameters
@@ -99,7 +100,7 @@ def _names_features(estimator: FlipAverage) -> bool:
     return hasattr(estimator.transformer, "get_feature_names_out")
 
 
-class FlipAverage(MetaEstimatorMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class FlipAverage(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     """Features of images averaged with those of their mirror images.
 
     For features phi of a kernel k and the left-right flip F they are (phi(x) + phi(F x)) / 2, so
@@ -150,6 +151,9 @@ class FlipAverage(MetaEstimatorMixin, TransformerMixin, BaseEstimator):  # type:
     ((5, 128), True)
     """
 
+    image_shape_: tuple[int, int, int]
+    n_features_in_: int
+
     def __init__(
         self, transformer: Any, *, image_shape: tuple[int, int, int] | None = None
     ) -> None:
@@ -185,7 +189,7 @@ class FlipAverage(MetaEstimatorMixin, TransformerMixin, BaseEstimator):  # type:
         self.transformer_ = clone(self.transformer).fit(X, y)
         return self
 
-    def transform(self, X: Any) -> Any:
+    def transform(self, X: Any) -> FloatArray:
         """Return the averaged features of the images of `X`.
 
         Parameters
@@ -207,10 +211,11 @@ class FlipAverage(MetaEstimatorMixin, TransformerMixin, BaseEstimator):  # type:
         check_is_fitted(self)
         X = check_image_points(self, X, None, reset=False)
         flipped = flip_left_right(X, image_shape=self.image_shape_)
-        return 0.5 * (self.transformer_.transform(X) + self.transformer_.transform(flipped))
+        both = self.transformer_.transform(X) + self.transformer_.transform(flipped)
+        return cast(FloatArray, 0.5 * both)
 
-    @available_if(_names_features)  # type: ignore[untyped-decorator]
-    def get_feature_names_out(self, input_features: Any = None) -> Any:
+    @available_if(_names_features)
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Return the names of the features, those of `transformer`.
 
         Parameters
@@ -223,4 +228,4 @@ class FlipAverage(MetaEstimatorMixin, TransformerMixin, BaseEstimator):  # type:
         ndarray of str
         """
         check_is_fitted(self)
-        return self.transformer_.get_feature_names_out(input_features)
+        return np.asarray(self.transformer_.get_feature_names_out(input_features))

@@ -17,6 +17,7 @@ from ._channels import Rescaler
 from ._whitening import Covariance, Running, Whitening, whitening
 
 Array = NDArray[Any]
+Doubles = NDArray[np.float64]
 _EPS = float(np.finfo(np.float64).eps)
 _MATRICES = 4  # of d x d in float64 that are held at once
 
@@ -99,17 +100,17 @@ class ZCA(Rescaler):
         self.normalize_contrast = normalize_contrast
 
     @property
-    def mean_(self) -> Array:
+    def mean_(self) -> Doubles:
         """Mean of the images."""
         return self._solved().covariance.mean
 
     @property
-    def explained_variance_(self) -> Array:
+    def explained_variance_(self) -> Doubles:
         """Eigenvalues of the covariance."""
         return self._solved().covariance.values
 
     @property
-    def components_(self) -> Array:
+    def components_(self) -> Doubles:
         """Eigenvectors of the covariance, in rows."""
         return self._solved().covariance.components
 
@@ -214,7 +215,7 @@ class ZCA(Rescaler):
         fitted = self._fitted
         return fitted.solved if isinstance(fitted, Running) else fitted
 
-    def transform(self, X: Any) -> Array:
+    def transform(self, X: Any) -> FloatArray:
         """Return the images of `X` whitened.
 
         Parameters
@@ -243,7 +244,7 @@ class ZCA(Rescaler):
             solved.forward.apply(flat, out[rows])
         return out.reshape(X.shape)
 
-    def inverse_transform(self, X: Any) -> Array:
+    def inverse_transform(self, X: Any) -> FloatArray:
         """Return the images whose whitened form is `X`.
 
         With ``regularization=0`` what the images of `fit` do not span is lost; with

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from nkfast._arrays.validation import check_count, check_real
+from nkfast._arrays.validation import FloatArray, check_count, check_real
 
+from ._fitted import Doubles
 from ._learner import NTKLearner
 from ._ridge._posterior import Posterior, SpectralPosterior
 
@@ -20,6 +21,47 @@ Array = NDArray[Any]
 class BayesianRegressor(NTKLearner):
     """Ridge regression as the posterior mean of a Gaussian process, and what follows from that."""
 
+    @overload
+    def predict(
+        self,
+        X: Any,
+        return_std: Literal[False] = False,
+        return_cov: Literal[False] = False,
+        *,
+        include_noise: bool = True,
+    ) -> FloatArray: ...
+
+    @overload
+    def predict(
+        self,
+        X: Any,
+        return_std: Literal[True],
+        return_cov: Literal[False] = False,
+        *,
+        include_noise: bool = True,
+    ) -> tuple[FloatArray, FloatArray]: ...
+
+    @overload
+    def predict(
+        self,
+        X: Any,
+        return_std: Literal[False] = False,
+        *,
+        return_cov: Literal[True],
+        include_noise: bool = True,
+    ) -> tuple[FloatArray, Doubles]: ...
+
+    @overload
+    def predict(
+        self,
+        X: Any,
+        return_std: Literal[False],
+        return_cov: Literal[True],
+        *,
+        include_noise: bool = True,
+    ) -> tuple[FloatArray, Doubles]: ...
+
+    @overload
     def predict(
         self,
         X: Any,
@@ -27,7 +69,16 @@ class BayesianRegressor(NTKLearner):
         return_cov: bool = False,
         *,
         include_noise: bool = True,
-    ) -> Any:
+    ) -> FloatArray | tuple[FloatArray, FloatArray]: ...
+
+    def predict(
+        self,
+        X: Any,
+        return_std: bool = False,
+        return_cov: bool = False,
+        *,
+        include_noise: bool = True,
+    ) -> FloatArray | tuple[FloatArray, FloatArray]:
         """Return predictions and, if asked for, how uncertain they are.
 
         The model is y = z^T w + b + e with w ~ N(0, s2 I), e ~ N(0, noise_variance_), b free (a
@@ -86,7 +137,7 @@ class BayesianRegressor(NTKLearner):
         random_state: Any = 0,
         *,
         include_noise: bool = True,
-    ) -> Array:
+    ) -> Doubles:
         """Draw targets of rows, jointly, from the posterior that `predict` describes.
 
         Parameters
@@ -121,7 +172,7 @@ class BayesianRegressor(NTKLearner):
         return np.asarray(found[:, 0] if self._flat else found)
 
     @property
-    def noise_variance_(self) -> Any:
+    def noise_variance_(self) -> float | Doubles:
         """The noise variance of the largest marginal likelihood at ``alpha_``, of each target."""
         return self._plain(self._noise())
 

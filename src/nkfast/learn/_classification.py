@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from nkfast._arrays.validation import check_labels, check_weights
+from nkfast._arrays.validation import FloatArray, check_labels, check_weights
+from nkfast._sklearn import ClassifierMixin, Request
 from nkfast.features._base import FeatureMap
 from nkfast.networks import Sequential
 
 from ._calibration import best_slope, probabilities
-from ._learner import Method, NTKLearner, streaming
+from ._fitted import Doubles
+from ._learner import Method, NTKLearner
 from ._ridge._solve import Alpha
+from ._streaming import streaming
 
 Array = NDArray[Any]
 
 
-class NTKClassifier(ClassifierMixin, NTKLearner):  # type: ignore[misc]
+class NTKClassifier(ClassifierMixin, NTKLearner):
     """Classification by kernel ridge regression with the neural tangent kernel.
 
     Each class has a target of +1 in the class and -1 outside (one against the rest; one target
@@ -69,6 +71,16 @@ n_features_in_, feature_names_in_
     """
 
     _samples_streams = True
+    classes_: Array
+
+    if TYPE_CHECKING:
+
+        @property
+        def intercept_(self) -> Doubles: ...
+
+        def set_partial_fit_request(
+            self, *, classes: Request = ..., sample_weight: Request = ...
+        ) -> Self: ...  # scikit-learn adds it
 
     def __init__(
         self,
@@ -253,7 +265,7 @@ n_features_in_, feature_names_in_
             )
         return given
 
-    def decision_function(self, X: Any) -> Array:
+    def decision_function(self, X: Any) -> FloatArray:
         """Return the score of each class; of two classes only that of the second.
 
         Parameters
@@ -293,7 +305,7 @@ n_features_in_, feature_names_in_
         best = (scores > 0).astype(np.intp) if scores.ndim == 1 else scores.argmax(axis=1)
         return np.asarray(self.classes_[best])
 
-    def predict_proba(self, X: Any) -> Array:
+    def predict_proba(self, X: Any) -> FloatArray:
         """Return the probability of each class.
 
         They are softmax(slope * scores), for two classes sigmoid(2 slope * score), so that the most

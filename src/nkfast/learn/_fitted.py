@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.blocks import row_blocks
 from nkfast._arrays.validation import Rows, as_double, refuse_bytes
 from nkfast._linalg.symmetric import gram_matrix
+from nkfast._sklearn import BaseEstimator
+from nkfast.features import NNGPFeatures, NTKFeatures, Nystroem
 from nkfast.networks import Sequential
 
 from ._ridge._posterior import Posterior
@@ -24,6 +25,7 @@ from ._ridge._state import State
 from ._ridge._system import Facts
 
 Array = NDArray[Any]
+Doubles: TypeAlias = NDArray[np.float64]
 
 
 class Columns(ABC):
@@ -55,7 +57,7 @@ class FeatureColumns(Columns):
     """Features z of a fitted map."""
 
     kernel = False
-    features: Any
+    features: NTKFeatures | NNGPFeatures | Nystroem
 
     def __call__(self, X: Rows) -> Array:
         return np.asarray(self.features.transform(X).astype(np.float64, copy=False))
@@ -144,12 +146,13 @@ class Latent:
         return out
 
 
-class Solved(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class Solved(BaseEstimator):
     """An estimator with a linear solution, once `_fitted` is there."""
 
     net_: Sequential
-    features_: Any
+    features_: NTKFeatures | NNGPFeatures | Nystroem
     X_fit_: Rows
+    n_features_in_: int
     block_size: int
     _fitted: State
     _flat: bool  # whether targets were one-dimensional
@@ -162,7 +165,7 @@ class Solved(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         return self._solved().penalty.alpha
 
     @property
-    def alphas_(self) -> Array:
+    def alphas_(self) -> Doubles:
         """The penalties that were tried, (45,)."""
         penalty = self._solved().penalty
         if penalty.alphas is None:
@@ -170,17 +173,17 @@ class Solved(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         return penalty.alphas
 
     @property
-    def gcv_(self) -> Array:
+    def gcv_(self) -> Doubles:
         """The generalised cross-validation score of each of `alphas_`, summed over targets."""
         return self._searched("gcv")
 
     @property
-    def loo_(self) -> Array:
+    def loo_(self) -> Doubles:
         """The mean squared leave-one-out error of each of `alphas_`, summed over targets."""
         return self._searched("loo")
 
     @property
-    def evidence_(self) -> Array:
+    def evidence_(self) -> Doubles:
         """The log marginal likelihood of each of `alphas_` up to a constant, summed over targets.
 
         Each at the noise variances that are best for it.
@@ -188,18 +191,18 @@ class Solved(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         return -self._searched("evidence")
 
     @property
-    def coef_(self) -> Array:
+    def coef_(self) -> Doubles:
         """Weights of the features (unless method="exact")."""
         return self._shaped(self._solution_of(False, "coef_", "sketch").coef.T)
 
     @property
-    def dual_coef_(self) -> Array:
+    def dual_coef_(self) -> Doubles:
         """Weights of the kernels with the rows of `X_fit_` (method="exact")."""
         coef = self._solution_of(True, "dual_coef_", "exact").coef
         return coef[:, 0] if self._flat else coef
 
     @property
-    def intercept_(self) -> Any:
+    def intercept_(self) -> float | Doubles:
         """The constant, which is not penalised; zero without `fit_intercept`."""
         return self._plain(self._solved().intercept)
 
@@ -207,7 +210,7 @@ class Solved(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         """Drop the axis of targets, the first, if the targets were one-dimensional."""
         return values[0] if self._flat else values
 
-    def _plain(self, values: Array) -> Any:
+    def _plain(self, values: Array) -> float | Doubles:
         """Return one value for each target, as a float if the targets were one-dimensional."""
         return float(values[0]) if self._flat else values
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import update_wrapper
 from itertools import pairwise
-from types import MethodType
 from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
 import numpy as np
@@ -46,30 +44,6 @@ METHODS = ("sketch", "nystroem", "exact")
 EXACT_LIMIT = 20_000
 
 _SMALL = 2048  # rows; of as many or fewer the feature map sees distinct ones, see _distinct
-
-
-class streaming:  # noqa: N801  # a decorator
-    """Offer a method only where rows can be streamed.
-
-    As scikit-learn's `available_if`, but the AttributeError itself says why it is not there.
-    """
-
-    def __init__(self, method: Callable[..., Any]) -> None:
-        self._method = method
-        update_wrapper(cast(Callable[..., Any], self), method)
-
-    def __get__(self, learner: NTKLearner | None, kind: type | None = None) -> Any:
-        if learner is None:
-            return self._method
-        name = self._method.__name__
-        if learner.method == "exact":
-            raise AttributeError(f"{name}: method='exact' needs all rows at once, in fit")
-        if isinstance(learner.alpha, str) and learner.alpha == "loo":
-            raise AttributeError(
-                f"{name}: alpha='loo' needs all rows at once, in fit; streams take a number, 'gcv' "
-                "or 'evidence'"
-            )
-        return MethodType(self._method, learner)
 
 
 class NTKLearner(Solved):

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import RegressorMixin
 
 from nkfast._arrays.blocks import row_blocks
-from nkfast._arrays.validation import check_real, check_targets, check_weights
+from nkfast._arrays.validation import FloatArray, check_real, check_targets, check_weights
+from nkfast._sklearn import RegressorMixin, Request
 
 from ._bayesian import BayesianRegressor
-from ._learner import streaming
+from ._streaming import streaming
 
 Array = NDArray[Any]
 
 
-class NTKRegressor(RegressorMixin, BayesianRegressor):  # type: ignore[misc]
+class NTKRegressor(RegressorMixin, BayesianRegressor):
     """Kernel ridge regression with the neural tangent kernel of a wide network.
 
     Parameters
@@ -122,6 +122,18 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):  # type: ignore[misc]
     True
     """
 
+    if TYPE_CHECKING:  # scikit-learn adds these
+
+        def set_partial_fit_request(self, *, sample_weight: Request = ...) -> Self: ...
+
+        def set_predict_request(
+            self,
+            *,
+            return_std: Request = ...,
+            return_cov: Request = ...,
+            include_noise: Request = ...,
+        ) -> Self: ...
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
@@ -218,7 +230,7 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):  # type: ignore[misc]
 
     def predict_flow(
         self, X: Any, t: float | ArrayLike | None = None, *, learning_rate: float = 1.0
-    ) -> Array:
+    ) -> FloatArray:
         """Return the predictions of gradient flow at the training time `t`.
 
         The infinitely wide network, or the linear model on the features, is trained without penalty

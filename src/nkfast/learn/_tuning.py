@@ -17,6 +17,7 @@ from nkfast._arrays.validation import check_count
 from nkfast.networks import MLP, Sequential, own_network
 from nkfast.networks._tied import changed_network, tied
 
+from ._fitted import Doubles
 from ._learner import Method
 from ._regression import NTKRegressor
 
@@ -59,7 +60,7 @@ class Tuning:
     net: Sequential
     params: dict[str, Any]
     alpha: float
-    noise_variance: Any
+    noise_variance: float | Doubles
     log_marginal_likelihood: float
     n_rows: int
     candidates: list[Candidate]
