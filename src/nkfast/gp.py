@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.gaussian_process.kernels import Hyperparameter
 
-from ._arrays.validation import check_choice, check_rows
+from ._arrays.validation import Doubles, check_choice, check_rows
 from ._sklearn import Kernel
 from .kernels import NAMES, squared_norms
 from .layers import Diagonals, Moments
@@ -21,7 +21,6 @@ from .networks._tied import STEP, Tied, changed_network, stepped, tied
 __all__ = ["NeuralKernel"]
 
 Array: TypeAlias = NDArray[Any]
-Doubles: TypeAlias = NDArray[np.float64]
 Bounds: TypeAlias = Any  # a pair of numbers or "fixed"
 
 _BLOCK_ENTRIES = 1 << 14  # pairs of a block; the half dozen complex arrays of it stay in cache

@@ -19,6 +19,7 @@ from nkfast._core import all_finite
 from .mapped import pieces
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
+Doubles: TypeAlias = NDArray[np.float64]
 Rows: TypeAlias = Any  # a dense (n, d) array or a CSR matrix; scipy.sparse carries no usable types
 
 FLOATS = (np.float64, np.float32)

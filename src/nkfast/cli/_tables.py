@@ -201,7 +201,9 @@ def _column(path: Path, target: str, names: list[str], width: int) -> int:
 class _Csv(Table):
     """Comma-separated values; the first line has names if it holds no number.
 
-    Targets are words if any of them is no number.
+    Targets are words if any of them is no number. All that is known of CSV is in this class, so
+    that another reader, such as pyarrow's, is another `Table` with the same constructor, chosen in
+    `open_table`.
     """
 
     def __init__(self, path: Path, target: str | None) -> None:

@@ -9,9 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from nkfast._arrays.validation import FloatArray, check_count, check_real
+from nkfast._arrays.validation import Doubles, FloatArray, check_count, check_real
 
-from ._fitted import Doubles
 from ._learner import NTKLearner
 from ._ridge._posterior import Posterior, SpectralPosterior
 

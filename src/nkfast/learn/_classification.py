@@ -11,13 +11,12 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from nkfast._arrays.validation import FloatArray, check_labels, check_weights
+from nkfast._arrays.validation import Doubles, FloatArray, check_labels, check_weights
 from nkfast._sklearn import ClassifierMixin, Request
 from nkfast.features._base import FeatureMap
 from nkfast.networks import Sequential
 
 from ._calibration import best_slope, probabilities
-from ._fitted import Doubles
 from ._learner import Method, NTKLearner
 from ._ridge._solve import Alpha
 from ._streaming import streaming

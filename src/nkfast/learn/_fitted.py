@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from scipy.linalg import eigh
 from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.blocks import row_blocks
-from nkfast._arrays.validation import Rows, as_double, refuse_bytes
+from nkfast._arrays.validation import Doubles, Rows, as_double, refuse_bytes
 from nkfast._linalg.symmetric import gram_matrix
 from nkfast._sklearn import BaseEstimator
 from nkfast.features import NNGPFeatures, NTKFeatures, Nystroem
@@ -25,7 +25,6 @@ from ._ridge._state import State
 from ._ridge._system import Facts
 
 Array = NDArray[Any]
-Doubles: TypeAlias = NDArray[np.float64]
 
 
 class Columns(ABC):

@@ -56,7 +56,7 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):
         Rows that are turned into features at a time; it bounds the memory and does not change the
         result beyond rounding.
     verbose : bool, default=False
-        Whether to show on stderr how far a fit is (by tqdm if that is installed).
+        Whether to show on stderr how far a fit is: a bar by tqdm, or without it what has begun.
 
     Attributes
     ----------

@@ -13,11 +13,10 @@ from sklearn.base import clone
 from sklearn.model_selection import ParameterGrid
 from sklearn.utils import check_random_state
 
-from nkfast._arrays.validation import check_count
+from nkfast._arrays.validation import Doubles, check_count
 from nkfast.networks import MLP, Sequential, own_network
 from nkfast.networks._tied import changed_network, tied
 
-from ._fitted import Doubles
 from ._learner import Method
 from ._regression import NTKRegressor
 
