@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigvalsh, solve_triangular
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.validation import Rows, check_estimator_rows, check_real, refuse_bytes
 from nkfast._linalg.symmetric import cholesky, gram_matrix
+from nkfast._sklearn import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 Array = NDArray[Any]
 
@@ -41,15 +41,11 @@ class Construction(Protocol):
         """Return what the estimator shows of it, by the names of its attributes."""
 
 
-class FeatureMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class FeatureMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """A transformer of dense or CSR rows that can compare Z Z^T with the exact kernel.
 
     Subclasses have `_map`, the features of checked rows, and `_compared`, these and their kernel.
     """
-
-    if TYPE_CHECKING:  # scikit-learn's mixin has no types
-
-        def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Array: ...
 
     def _map(self, X: Rows) -> Array:
         raise NotImplementedError

@@ -16,7 +16,9 @@ from nkfast._arrays.validation import Doubles, Rows, as_double, refuse_bytes
 from nkfast._linalg.symmetric import gram_matrix
 from nkfast._sklearn import BaseEstimator
 from nkfast.features import NNGPFeatures, NTKFeatures, Nystroem
+from nkfast.kernels import Points, diag, kernel, prepare
 from nkfast.networks import Sequential
+from nkfast.sketch._program import Compiled
 
 from ._ridge._posterior import Posterior
 from ._ridge._solve import CRITERIA, Criterion, Ridge
@@ -71,26 +73,25 @@ class FeatureColumns(Columns):
 
 @dataclass(frozen=True)
 class KernelColumns(Columns):
-    """Kernels z^T z' with the rows `X_fit`; `name` says which kernel of the network."""
+    """Kernels z^T z' with prepared points; `name` says which kernel of their network."""
 
     kernel = True
-    net: Sequential
+    points: Points
     name: str
-    X_fit: Rows
 
     def __call__(self, X: Rows) -> Array:
-        return np.asarray(self.net.kernel(as_double(X), as_double(self.X_fit), get=self.name))
+        return np.asarray(kernel(self.points.net, as_double(X), self.points, self.name))
 
     def squared_norms(self, X: Rows, F: Array, facts: Facts) -> Array:
-        squares: Array = getattr(self.net.diag(as_double(X)), self.name)
+        squares: Array = getattr(diag(self.points.net, as_double(X)), self.name)
         if facts.share is None:
             return squares
         return np.asarray(squares - 2 * (F @ facts.share) + facts.mean_z @ facts.share)
 
     def gram(self, X: Rows, F: Array, facts: Facts) -> Array:
-        K = self.net.kernel(as_double(X), get=self.name)
+        K = np.asarray(kernel(self.points.net, as_double(X), None, self.name))
         if facts.share is None:
-            return np.asarray(K)
+            return K
         means = F @ facts.share
         return np.asarray(K - means[:, None] - means + facts.mean_z @ facts.share)
 
@@ -145,9 +146,10 @@ class Latent:
         return out
 
 
-class Solved(BaseEstimator):
+class Solved(Compiled, BaseEstimator):
     """An estimator with a linear solution, once `_fitted` is there."""
 
+    _compiled_points: Points | None = None
     net_: Sequential
     features_: NTKFeatures | NNGPFeatures | Nystroem
     X_fit_: Rows
@@ -230,10 +232,17 @@ class Solved(BaseEstimator):
         return hasattr(self, "X_fit_")
 
     @property
+    def _fitted_points(self) -> Points:
+        """The rows of `X_fit_`, prepared for kernels in float64."""
+        if self._compiled_points is None:  # new, or after unpickling
+            self._compiled_points = prepare(self.net_, as_double(self.X_fit_))
+        return self._compiled_points
+
+    @property
     def _columns(self) -> Columns:
         """What the solution weighs."""
         if self._is_exact:
-            return KernelColumns(self.net_, self._kernel, self.X_fit_)
+            return KernelColumns(self._fitted_points, self._kernel)
         return FeatureColumns(self.features_)
 
     def _solved(self) -> Ridge:

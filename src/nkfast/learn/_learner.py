@@ -17,7 +17,6 @@ from sklearn.utils.validation import check_is_fitted
 from nkfast._arrays.blocks import row_blocks
 from nkfast._arrays.validation import (
     Rows,
-    as_double,
     check_choice,
     check_count,
     check_real,
@@ -28,7 +27,7 @@ from nkfast._progress import Tell, counting
 from nkfast.features._base import FeatureMap
 from nkfast.features._neural import NNGPFeatures, NTKFeatures
 from nkfast.features._nystroem import Nystroem
-from nkfast.kernels import NAMES
+from nkfast.kernels import NAMES, kernel
 from nkfast.networks import Sequential, check_points, own_network
 
 from ._fitted import Solved
@@ -129,7 +128,9 @@ class NTKLearner(Solved):
                 f"rows, got {n}; method='sketch' takes any number"
             )
         self.X_fit_ = X.copy()  # the caller may change his own
-        K = self.net_.kernel(as_double(X), get=self.kernel, progress=bool(self.verbose))
+        self._compiled_points = None
+        points, verbose = self._fitted_points, bool(self.verbose)
+        K = np.asarray(kernel(self.net_, points, None, self.kernel, progress=verbose))
         return self._solve_batch(K, self.X_fit_, Y, weight)
 
     def _fit_rows(self, X: Rows, Y: Array, weight: Array | None, tell: Tell) -> State:
@@ -211,7 +212,7 @@ class NTKLearner(Solved):
             self._solved()
 
     def _forget(self) -> None:
-        for name in ("features_", "X_fit_", "_fitted"):
+        for name in ("features_", "X_fit_", "_fitted", "_compiled_points"):
             self.__dict__.pop(name, None)
 
     def _new_stream(self, *, centred: bool, seed: Any = 0) -> Stream:

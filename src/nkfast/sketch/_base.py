@@ -7,7 +7,6 @@ from typing import Any, Self
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -22,6 +21,7 @@ from nkfast._arrays.validation import (
 )
 from nkfast._config import get_num_threads
 from nkfast._core import SketchProgram
+from nkfast._sklearn import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 from ._program import Compiled, SketchSteps
 
@@ -32,7 +32,7 @@ Array = NDArray[Any]
 BLOCK, STEP = 128, 48
 
 
-class Sketch(Compiled, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class Sketch(Compiled, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Everything but the map: `_draw` draws it, `_compile` hands it to the core."""
 
     n_components: int
