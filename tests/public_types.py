@@ -1,4 +1,4 @@
-"""Types that a checker reveals of what users call; `make lint` checks this file, nothing runs it."""
+"""What a type checker reveals of what users call: `make lint` checks it, nothing runs it."""
 
 from __future__ import annotations
 

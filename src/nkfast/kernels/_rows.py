@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from nkfast._config import get_num_threads
+from nkfast._config import get_num_threads, one_blas_thread
 from nkfast._core import Destination
 from nkfast.activations._dual_map import DualMap
 from nkfast.layers import Moments
@@ -117,14 +117,17 @@ class RowPairs:
     def _some_maps(self, rows: Array, cols: Array) -> list[DualMap] | None:
         """Return the activations' maps between a few points, None if the core cannot do it."""
         left, right = self._left, self._right
-        maps = []
-        for activation, p, q, span in zip(
+        known = zip(
             left.steps.activations, left.variances, right.variances, self._spans, strict=True
-        ):
-            dual = activation._dual_map(p[rows], q[cols], self._tol, span)
-            if dual is None:
-                return None
-            maps.append(dual)
+        )
+        maps = []
+        # BLAS threads that wait for more work would take the core from the loops that follow.
+        with one_blas_thread():
+            for activation, p, q, span in known:
+                dual = activation._dual_map(p[rows], q[cols], self._tol, span)
+                if dual is None:
+                    return None
+                maps.append(dual)
         return maps
 
     def _maps(self, rows: slice, cols: slice) -> list[DualMap] | None:

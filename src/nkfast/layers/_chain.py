@@ -142,7 +142,7 @@ class Residual(Row, Layer):
         while last > 0 and isinstance(found[last], Layer) and not found[last]._is_gaussian:
             last -= 1
         end = found[last]
-        if not isinstance(end, Layer) or isinstance(end, Residual) or not end._is_gaussian:
+        if not isinstance(end, Layer) or not end._is_affine:
             raise ValueError(
                 f"layer {last}, {type(end).__name__}: expected the branch of a Residual to end in "
                 "a Dense or Conv layer, with at most pools behind it"
