@@ -283,6 +283,13 @@ def test_pickle_clone_and_another_construction():
     assert not hasattr(phi, "expansion_")
 
 
+def test_flatten_of_rows_changes_nothing():
+    X = normal(30, 6)
+    flat = nk.Sequential(nk.Dense(1.4), nk.ReLU(), nk.Flatten(), nk.Dense(1.4))
+    plain = nk.Sequential(nk.Dense(1.4), nk.ReLU(), nk.Dense(1.4))
+    assert_array_equal(*(layerwise(net, 50).fit_transform(X) for net in (flat, plain)))
+
+
 def test_frames_within_and_without():
     pytest.importorskip("pandas")
     X = normal(30, 4)

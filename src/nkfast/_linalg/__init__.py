@@ -1,7 +1,7 @@
 """Linear algebra that LAPACK and BLAS offer only in parts.
 
 `symmetric` holds products and Cholesky factors of any order in pieces that OpenBLAS's threads
-survive; `eigen` the leading eigenvectors; `tridiagonal` shifted solves by one
-tridiagonal form; `moments` running means and second moments (Chan, Golub &
-LeVeque 1983). It knows `_arrays`, and nothing of kernels or networks.
+survive; `eigen` the leading eigenvectors; `tridiagonal` shifted solves by one tridiagonal form;
+`moments` running means and second moments (Chan, Golub & LeVeque 1983); `chebyshev` series from
+values. It knows `_arrays`, and nothing of kernels or networks.
 """

@@ -19,6 +19,8 @@ from ._quadrature import hermite_integrals
 Array = NDArray[Any]
 Span: TypeAlias = tuple[float, float]
 
+_LEAST_STD = 1e-4  # below, a_l(s) / s is at rounding level
+
 
 class Activation(Parameters):
     """A pointwise nonlinearity, known by its function and by its dual kernel.
@@ -130,6 +132,34 @@ class Activation(Parameters):
         std = check_real(std, "std", low=0)
         degree = check_count(degree, "degree")
         return self._hermite(std, degree)
+
+    @property
+    def _has_slope(self) -> bool:
+        """Whether kdot is not zero: that of a step is, though its derivative has a series."""
+        return float(self.dual_derivative(1.0, 1.0, 0.5)) != 0
+
+    def _hermite_tables(self, stds: Array, degree: int) -> Array:
+        """Return the Hermite coefficients of the function and of its derivative.
+
+        Parameters
+        ----------
+        stds : ndarray of shape (n,)
+        degree : int
+
+        Returns
+        -------
+        ndarray of shape (n, 2, degree + 1)
+            a_l(s), and E f'(s z) h_l(z) = sqrt(l + 1) a_(l+1)(s) / s, by parts. The latter is zero
+            where kdot counts as zero.
+        """
+        factors = self._has_slope * np.sqrt(np.arange(1, degree + 2))
+        out = np.empty((len(stds), 2, degree + 1))
+        for table, std in zip(out, map(float, stds), strict=True):
+            s = max(std, _LEAST_STD)
+            near = self.hermite_coefficients(s, degree + 1)
+            table[0] = near[:-1] if s == std else self.hermite_coefficients(std, degree)
+            table[1] = factors * near[1:] / s
+        return out
 
     def _hermite(self, std: float, degree: int) -> Array:
         found = hermite_integrals(

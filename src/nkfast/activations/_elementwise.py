@@ -13,11 +13,12 @@ from numpy.polynomial import chebyshev
 from numpy.typing import ArrayLike, NDArray
 
 from nkfast._arrays.validation import check_real
+from nkfast._linalg.chebyshev import series_matrix, to_series
 
 from ._base import Span, _inverse
 from ._complex_steps import is_step
 from ._dual_map import DualMap
-from ._interpolation import LEAST, Profile, _chebyshev, _nodes, _to_series, coordinate
+from ._interpolation import LEAST, Profile, coordinate
 from ._numerical import Numerical, _range, _Ref
 from ._piecewise import Term, evaluate, piecewise_pair
 from ._piecewise_tables import piecewise_map
@@ -190,8 +191,7 @@ class _Interpolant:
 
     def __init__(self, activation: Elementwise, reach: float) -> None:
         self.kinks = [k for k in activation._kinks if -reach < k < reach]
-        x = np.cos(np.pi * (np.arange(_NODES) + 0.5) / _NODES)
-        fit = np.linalg.inv(chebyshev.chebvander(x, _NODES - 1)).T
+        x, fit = chebyshev.chebpts1(_NODES), series_matrix(_NODES).T
         cuts = np.array([-reach, *self.kinks, reach])
         parts = [np.linspace(a, b, int(np.ceil(b - a)) + 1) for a, b in pairwise(cuts)]
         begin = np.concatenate([part[:-1] for part in parts])
@@ -342,11 +342,11 @@ class _Split:
 
         def at(s: Array, series: Array) -> Array:
             x = (coordinate(s) - profile.middle) / profile.half
-            return np.asarray(_chebyshev(x, len(series)) @ series)
+            return np.asarray(chebyshev.chebvander(x, len(series) - 1) @ series)
 
         for count in _COUNTS:
-            values = self._coefficients(profile.points(_nodes(count)), degree)
-            series = [_to_series(value) for value in values]
+            values = self._coefficients(profile.points(chebyshev.chebpts1(count)), degree)
+            series = [to_series(value) for value in values]
             found = np.stack([at(test, part) for part in series])
             if np.abs(found - exact).max() <= 1e-11 * np.abs(exact).max():
                 break

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.polynomial.chebyshev import chebpts1, chebval, chebvander
 from numpy.typing import NDArray
 
 from nkfast._core import DualKind
+from nkfast._linalg.chebyshev import series_matrix, to_series
 
 from ._base import _inverse
 from ._dual_map import DualMap
@@ -89,29 +91,6 @@ class Profile:
         return np.sqrt(k), np.sqrt(slope)
 
 
-def _nodes(count: int) -> Array:
-    return np.asarray(np.cos(np.pi * (np.arange(count) + 0.5) / count))
-
-
-def _chebyshev(x: Array, count: int) -> Array:
-    """Return T_m(x), m = 0..count - 1, on the last axis; x may be complex."""
-    out = np.empty((*x.shape, count), x.dtype)
-    out[..., 0] = 1
-    if count > 1:
-        out[..., 1] = x
-    for m in range(2, count):
-        out[..., m] = 2 * x * out[..., m - 1] - out[..., m - 2]
-    return out
-
-
-def _to_series(values: Array) -> Array:
-    """Return Chebyshev coefficients from values at `_nodes`, along the first axis."""
-    count = len(values)
-    basis = np.cos(np.arange(count)[:, None] * np.pi * (np.arange(count) + 0.5) / count)
-    weights = np.where(np.arange(count) == 0, 1, 2)[:, None] / count
-    return np.asarray(np.tensordot(weights * basis, values, axes=1))
-
-
 class Norms:
     """Series of log(sqrt(E f(s z)^2) / s^i), the same of f'; i is its order of vanishing at 0."""
 
@@ -123,21 +102,23 @@ class Norms:
         test = np.array([-0.97, -0.6, -0.2, 0.13, 0.55, 0.83, 0.99])
         exact = self._logs(profile.points(test))
         for count in _NODE_COUNTS:
-            self.series = _to_series(self._logs(profile.points(_nodes(count))))
-            if np.abs(_chebyshev(test, count) @ self.series - exact).max() < 2e-14:
+            self.series = to_series(self._logs(profile.points(chebpts1(count))))
+            if np.abs(chebvander(test, count - 1) @ self.series - exact).max() < 2e-14:
                 break
 
     def _logs(self, s: Array) -> Array:
         norms = np.maximum(self.profile.norms(s), 1e-150)
         return np.asarray(np.log(norms.T) - self.orders * np.log(s)[:, None])
 
-    def basis(self, s: Array, count: int) -> Array:
-        """Return the Chebyshev polynomials at s >= 0, maybe complex."""
-        return _chebyshev((coordinate(s) - self.profile.middle) / self.profile.half, count)
+    def sum_series(self, s: Array, series: Array) -> Array:
+        """Return the sums of some series, one a column, at s >= 0, maybe complex: the last axis."""
+        x = (coordinate(s) - self.profile.middle) / self.profile.half
+        basis = chebvander(x.ravel(), len(series) - 1)
+        return np.asarray(basis @ series).reshape(*s.shape, series.shape[1])
 
     def __call__(self, s: Array) -> tuple[Array, Array]:
         """Return both norms."""
-        value = np.exp(self.basis(s, len(self.series)) @ self.series)
+        value = np.exp(self.sum_series(s, self.series))
         return value[..., 0] * s ** self.orders[0], value[..., 1] * s ** self.orders[1]
 
     def diagonal(self, p: Array) -> tuple[Array, Array]:
@@ -177,8 +158,8 @@ class Series:
         test = profile.points(np.array([-0.97, -0.6, -0.2, 0.13, 0.55, 0.83, 0.99]))
         exact = self._relative(test)
         for count in _NODE_COUNTS:
-            self.series = _to_series(self._relative(profile.points(_nodes(count))))
-            error = self.norms.basis(test, count) @ self.series - exact
+            self.series = to_series(self._relative(profile.points(chebpts1(count))))
+            error = self.norms.sum_series(test, self.series) - exact
             if np.abs(error).max() < 1e-14 * np.sqrt(self.degree):
                 return
         if np.abs(error).max() > 1e-10:
@@ -192,10 +173,10 @@ class Series:
     def coefficients(self, s: Array) -> Array:
         """Return a_l(s) on the last axis, s >= 0 and maybe complex."""
         # Half of the degrees are missing in odd functions; the others scale as the norm does.
-        basis = self.norms.basis(s, len(self.series)) * self.norms(s)[0][..., None]
-        kept = basis @ self.series[:, self.used[: self.degree]]
+        used = self.used[: self.degree]
+        kept = self.norms.sum_series(s, self.series[:, used]) * self.norms(s)[0][..., None]
         a = np.zeros((*s.shape, self.degree), kept.dtype)
-        a[..., self.used[: self.degree]] = kept
+        a[..., used] = kept
         return a
 
     def pair(self, s: Array, t: Array, c: Array) -> tuple[Array, Array]:
@@ -267,34 +248,34 @@ class Table:
             return np.asarray(products(s, angles, which) / np.outer(scale, scale))
 
         self.count = self._count_nodes(relative, tol)
-        nodes = profile.points(_nodes(self.count))
+        nodes = profile.points(chebpts1(self.count))
         ends = profile.points(_ENDS)
         self.values: list[Array] = []
         self.bases: list[Array] = []
         for which in (0, 1):
             for n_angles in _ANGLE_COUNTS:
-                at = np.pi / 2 * (1 + _nodes(n_angles))
-                few = _to_series(relative(ends, at, which))
+                at = np.pi / 2 * (1 + chebpts1(n_angles))
+                few = to_series(relative(ends, at, which))
                 if np.abs(few[-max(n_angles // 8, 2) :]).max() < tol:
                     break
             else:
                 raise NotResolved
-            full = _to_series(relative(nodes, at, which))
+            full = to_series(relative(nodes, at, which))
             keep = np.flatnonzero(np.abs(full).max(axis=(1, 2)) > tol / 10)
             full = full[: keep[-1] + 1 if len(keep) else 1]  # (M, J, J)
             # Few functions of s carry all J: full = U (U^T full U) U^T.
             u, size, _ = np.linalg.svd(full.transpose(1, 0, 2).reshape(self.count, -1))
             u = u[:, : max(int(np.sum(size > tol / 10 * size[0])), 1)]
             self.values.append(u.T @ full @ u)
-            self.bases.append(_to_series(u))
+            self.bases.append(to_series(u))
 
     def _count_nodes(self, relative: Callable[..., Array], tol: float) -> int:
         profile = self.norms.profile
         test = np.array([-0.97, -0.6, 0.13, 0.83])
         angles = np.array([0.02, 0.5, 2.6])
         for count in _NODE_COUNTS:
-            both = profile.points(np.concatenate([_nodes(count), test]))
-            basis = _chebyshev(test, count) @ _to_series(np.eye(count))
+            both = profile.points(np.concatenate([chebpts1(count), test]))
+            basis = chebvander(test, count - 1) @ series_matrix(count)
             error = 0.0
             for which in (0, 1):
                 value = relative(both, angles, which)
@@ -307,8 +288,7 @@ class Table:
     def _basis(self, s: Array, which: int, series: Array | None = None) -> Array:
         """Return the functions of s (or those of given series), times the norm; shape (n, R)."""
         series = self.bases[which] if series is None else series
-        basis = self.norms.basis(s, self.count) @ series
-        return np.asarray(basis * self.norms(s)[which][:, None])
+        return np.asarray(self.norms.sum_series(s, series) * self.norms(s)[which][:, None])
 
     def _cosine(self, s: Array, t: Array, c: Array) -> Array:
         rho = c * _inverse(s) * _inverse(t)
@@ -327,17 +307,17 @@ class Table:
                 left, right = self._basis(u, which), self._basis(v, which)
                 half = np.tensordot(left, values, (1, 1))
                 rows = np.matmul(half, right[:, :, None])[:, :, 0]
-                out[which, part] = np.sum(rows * _chebyshev(x, len(values)), axis=1)
+                out[which, part] = chebval(x, rows.T, tensor=False)
         return out[0].reshape(shape), out[1].reshape(shape)
 
     def dual_map(self, s: Array, t: Array) -> DualMap:
         # The core takes one right basis, for the functions of both f and f'. Those of f' come in
         # relative to the norm of f; where that is not about the same at all points (some are near
         # zero), each has functions of its own.
-        nodes = self.norms.profile.points(_nodes(self.count))
-        n, n1 = self.norms(nodes)
+        x = chebpts1(self.count)
+        n, n1 = self.norms(self.norms.profile.points(x))
         ratio = n1 / np.where(n > 0, n, 1)
-        at_nodes = [_chebyshev(_nodes(self.count), self.count) @ base for base in self.bases]
+        at_nodes = [chebvander(x, self.count - 1) @ base for base in self.bases]
         if ratio.max() > _ALIKE * ratio.min():
             right = np.hstack([self._basis(t, 0), self._basis(t, 1)])
             ranks = [base.shape[1] for base in self.bases]
@@ -354,7 +334,7 @@ class Table:
             )
             u, size, _ = np.linalg.svd(joint, full_matrices=False)
             u = u[:, : max(int(np.sum(size > self.tol / 4)), 1)]
-            right = self._basis(t, 0, _to_series(u))
+            right = self._basis(t, 0, to_series(u))
             places = tuple(base.T @ u for base in own)
         columns = [_inverse(s)[:, None]]
         for which, (values, place) in enumerate(zip(self.values, places, strict=True)):

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from nkfast._core import DualKind
+from nkfast._linalg.chebyshev import to_series
 
 from ._base import _inverse
 from ._dual_map import DualMap
@@ -175,14 +176,10 @@ def _variable(x: Array, fit: _Fit) -> Array:
     return 2 * squares * (1 + (fit.bend / fit.reach) ** 2) / (squares + fit.bend**2) - 1
 
 
-def _nodes(count: int, fit: _Fit) -> tuple[Array, Array]:
-    """Return Chebyshev points as x >= 0, and the matrix from values to Chebyshev coefficients."""
-    z = np.cos(np.pi * (np.arange(count) + 0.5) / count)
-    share = (z + 1) / 2 / (1 + (fit.bend / fit.reach) ** 2)
-    x = fit.bend * np.sqrt(share / (1 - share))
-    to_series = chebyshev.chebvander(z, count - 1).T * 2 / count
-    to_series[0] /= 2
-    return x, to_series
+def _nodes(count: int, fit: _Fit) -> Array:
+    """Return Chebyshev points as x >= 0."""
+    share = (chebyshev.chebpts1(count) + 1) / 2 / (1 + (fit.bend / fit.reach) ** 2)
+    return np.asarray(fit.bend * np.sqrt(share / (1 - share)))
 
 
 def _monomials(series: Array) -> Array:
@@ -200,20 +197,19 @@ def _monomials(series: Array) -> Array:
 def _normal_table(fit: _Fit) -> tuple[float, ...]:
     """Return the polynomial of (1 / 2 - Q(x)) / x."""
     u, w = legendre.leggauss(80)
-    x, to_series = _nodes(fit.terms, fit)
+    x = _nodes(fit.terms, fit)
     values = _density(x[:, None] * (u + 1) / 2) @ w / 2
-    return tuple(_monomials(to_series @ values))
+    return tuple(_monomials(to_series(values)))
 
 
 @lru_cache(maxsize=4)
 def _outer_table(fit: _Fit) -> Array:
     """Return U(h, x) / (h x): Chebyshev series in h, polynomials in x."""
     u, w = legendre.leggauss(80)
-    h, from_h = _nodes(fit.terms + 4, fit)
-    x, from_x = _nodes(fit.terms, fit)
+    h, x = _nodes(fit.terms + 4, fit), _nodes(fit.terms, fit)
     halves = (h[:, None, None] ** 2 + (x[:, None] * (u + 1) / 2) ** 2) / 2
     values = (-np.expm1(-halves) / (2 * halves)) @ w / 2
-    return np.asarray(_monomials(from_h @ values @ from_x.T))
+    return _monomials(to_series(to_series(values).T).T)
 
 
 def _outer_polynomials(h: Array, fit: _Fit) -> Array:

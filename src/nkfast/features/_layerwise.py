@@ -29,9 +29,8 @@ from nkfast._arrays.blocks import blocks
 from nkfast._arrays.rows import inverse, row_norms, scale_rows, side_by_side
 from nkfast._arrays.validation import Rows
 from nkfast._config import get_num_threads
-from nkfast._core import radial_weights
 from nkfast.activations import Activation
-from nkfast.expansion._expansion import log_range
+from nkfast.expansion import RadialSeries, log_range, radial_nodes
 from nkfast.kernels import Kernel
 from nkfast.layers import Activated, Dense, Diagonals, Flatten, Layer, Residual, Row
 from nkfast.networks import Sequential
@@ -41,7 +40,6 @@ Array: TypeAlias = NDArray[np.float64]
 
 _NODES = 40  # norms at which the coefficients are computed; between them they are interpolated
 _LEAST_HALF = float(np.log(1.25))  # half width in log norm of the range that they cover
-_LEAST_STD = 1e-4  # below, a_l(s) / s is at rounding level
 _NOTHING = 1e-14  # coefficients that count as zero, relative to the largest
 
 
@@ -56,15 +54,8 @@ def hermite_tables(net: Sequential, norms: Array, n_features: int, degree: int) 
     variance = norms**2 / n_features
     deviations = _Deviations(net, variance).found
     out = np.empty((len(norms), len(deviations), 2, degree + 1))
-    root = np.sqrt(np.arange(1, degree + 2))
     for j, (activation, stds) in enumerate(deviations):
-        # A step's derivative counts as zero, though its coefficients are not.
-        smooth = float(activation.dual_derivative(1.0, 1.0, 0.5)) != 0
-        for i, std in enumerate(map(float, stds)):
-            out[i, j, 0] = activation.hermite_coefficients(std, degree)
-            s = max(std, _LEAST_STD)
-            slopes = activation.hermite_coefficients(s, degree + 1)[1:]
-            out[i, j, 1] = smooth * root * slopes / s
+        out[:, j] = activation._hermite_tables(stds, degree)
     return out
 
 
@@ -103,15 +94,10 @@ class Coefficients:
 
     def __init__(self, net: Sequential, norms: Array, n_features: int, degree: int) -> None:
         self._arguments = net, n_features, degree
-        self._middle, half = log_range(norms[norms > 0])
-        self._half = max(half, _LEAST_HALF)
-        cosines = np.cos(np.pi * (np.arange(_NODES) + 0.5) / _NODES)
-        values = self._exact(np.exp(self._middle + self._half * cosines))
-        order = np.arange(_NODES)
-        chebyshev = np.cos(order[:, None] * np.arccos(cosines))
-        chebyshev *= np.where(order == 0, 1, 2)[:, None] / _NODES
-        self._series = np.ascontiguousarray((chebyshev @ values).T)
-        self._at_zero = self._exact(np.zeros(1))[0]
+        middle, half = log_range(norms[norms > 0])
+        half = max(half, _LEAST_HALF)
+        values = self._exact(radial_nodes(middle, half, _NODES))
+        self._series = RadialSeries.through(values, self._exact(np.zeros(1))[0], middle, half)
         sizes = np.abs(values).max(axis=0).reshape(-1, 2, degree + 1)
         self.used = sizes > _NOTHING * sizes.max(axis=2, keepdims=True)
 
@@ -121,15 +107,8 @@ class Coefficients:
 
     def __call__(self, norms: Array) -> Array:
         """Return (n, n_activations, 2, degree + 1), each row's from its own norm alone."""
-        middle, half = self._middle, self._half
-        out = radial_weights(
-            norms, self._series, self._at_zero, middle, half, 0.0, get_num_threads()
-        )
-        with np.errstate(divide="ignore"):
-            outside = (norms > 0) & (np.abs(np.log(norms) - middle) > half)
-        for norm in np.unique(norms[outside]):
-            out[norms == norm] = self._exact(np.array([norm]))
-        return np.asarray(out).reshape(len(norms), *self.used.shape)
+        found = self._series.extended(norms, self._exact, get_num_threads())
+        return found.reshape(len(norms), *self.used.shape)
 
 
 @dataclass

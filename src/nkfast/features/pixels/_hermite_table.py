@@ -16,7 +16,7 @@ Array: TypeAlias = NDArray[np.float64]
 ORDER = 16  # highest degree; what lies above counts as one number
 _NODES = 128
 _RANGE = 48.0  # of deviations on either side of the typical one
-_LEAST = 1e-4  # below, a_l(s) / s is at rounding level
+_LEAST = 1e-4  # deviation: below, slopes are those there
 
 
 class HermiteTable:
@@ -30,16 +30,14 @@ class HermiteTable:
 
     def __init__(self, activation: Activation, deviation: float) -> None:
         self._activation = activation
-        # A step's derivative counts as zero, though its coefficients are not.
-        self._smooth = float(activation.dual_derivative(1.0, 1.0, 0.5)) != 0
         self.deviation = max(deviation, _LEAST)
-        self.typical = self._row(self.deviation)
+        self.typical = self._rows(np.array([self.deviation]))[0]
 
     def grid(self, share: float) -> HermiteGrid:
         """Return the table for the core; `share` is the scalar's in a typical deviation."""
         half = float(np.log(_RANGE))
         logs = np.linspace(-half, half, _NODES) + np.log(self.deviation)
-        rows = np.array([self._row(float(np.exp(t))) for t in logs])
+        rows = self._rows(np.exp(logs))
         ends = [float(self._activation._diagonal(np.array(np.exp(2 * t)))[0]) for t in logs[-2:]]
         growth = 0.5 * np.log(ends[1] / ends[0]) / (logs[1] - logs[0]) if min(ends) > 0 else 0.0
         return HermiteGrid(
@@ -49,20 +47,22 @@ class HermiteTable:
             order=ORDER,
             growth=float(growth),
             rows=rows.ravel(),
-            at_zero=self._row(0.0),
+            at_zero=self._rows(np.zeros(1))[0],
             reference=self.typical,
             share=share,
         )
 
-    def _row(self, std: float) -> Array:
-        s = max(std, _LEAST)
-        near = self._activation.hermite_coefficients(s, ORDER + 1)
-        b = self._smooth * np.sqrt(np.arange(1, ORDER + 2)) * near[1:] / s
-        a = near[:-1] if s == std else self._activation.hermite_coefficients(std, ORDER)
-        whole = float(self._activation._diagonal(np.array(std**2))[0])
-        slope = float(self._activation._diagonal(np.array(s**2))[1]) * self._smooth
-        tails = [whole - np.sum(a**2), slope - np.sum(b**2)]
-        return np.concatenate([a, b, np.maximum(np.nan_to_num(tails, posinf=0.0), 0)])
+    def _rows(self, stds: Array) -> Array:
+        """Return what the table has at some deviations, as `typical` at its own."""
+        own, counted = self._activation, self._activation._has_slope
+        tables = own._hermite_tables(stds, ORDER)
+        whole = np.empty((len(stds), 2))
+        for at, std in zip(whole, stds, strict=True):  # one by one: all at once would be less exact
+            at[0] = float(own._diagonal(np.array(std**2))[0])
+            at[1] = float(own._diagonal(np.array(max(std, _LEAST) ** 2))[1]) if counted else 0.0
+        tails = whole - np.sum(tables**2, axis=2)
+        tails = np.maximum(np.nan_to_num(tails, posinf=0.0), 0)
+        return np.concatenate([tables.reshape(len(stds), -1), tails], axis=1)
 
     def weights(self, share: float) -> tuple[Array, Array, Array]:
         """Return the degree 0 part and the whole of three kernels at the typical deviation.

@@ -1,0 +1,30 @@
+"""Chebyshev series from values at Chebyshev points, in any number of dimensions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.polynomial.chebyshev import chebpts1, chebvander
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def series_matrix(count: int) -> Array:
+    """Return the matrix from values at `chebpts1(count)` to the coefficients of their series.
+
+    Returns
+    -------
+    ndarray of shape (count, count)
+        The transposed Vandermonde matrix, scaled: its rows are orthogonal (as in NumPy's
+        `chebinterpolate`, which takes a function, and values of up to two dimensions).
+    """
+    matrix = chebvander(chebpts1(count), count - 1).T * (2 / count)
+    matrix[0] /= 2
+    return np.asarray(matrix)
+
+
+def to_series(values: Array) -> Array:
+    """Return Chebyshev coefficients from values at `chebpts1(len(values))`, by the first axis."""
+    return np.asarray(np.tensordot(series_matrix(len(values)), values, axes=1))
