@@ -6,8 +6,10 @@ import copy
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
+
+from nkfast._arrays.validation import Array
 
 from .features._base import FeatureMap
 from .learn._learner import NTKLearner, empty_copy, refitting, running_sums
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["fit", "predict", "transform"]
 
-Array = NDArray[Any]
 L = TypeVar("L", bound=NTKLearner)
 _MERGED = 4  # sums that are added at a time: how many of (m, m) numbers a worker holds
 

@@ -7,9 +7,10 @@ from typing import Any, Literal, Self, TypeAlias, cast, overload
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.gaussian_process.kernels import Hyperparameter
+
+from nkfast._arrays.validation import Array
 
 from ._arrays.validation import Doubles, check_choice, check_rows
 from ._sklearn import Kernel
@@ -20,7 +21,6 @@ from .networks._tied import STEP, Tied, changed_network, stepped, tied
 
 __all__ = ["NeuralKernel"]
 
-Array: TypeAlias = NDArray[Any]
 Bounds: TypeAlias = Any  # a pair of numbers or "fixed"
 
 _BLOCK_ENTRIES = 1 << 14  # pairs of a block; the half dozen complex arrays of it stay in cache

@@ -18,6 +18,7 @@ from nkfast._core import all_finite
 
 from .mapped import pieces
 
+Array: TypeAlias = NDArray[Any]
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 Doubles: TypeAlias = NDArray[np.float64]
 Rows: TypeAlias = Any  # a dense (n, d) array or a CSR matrix; scipy.sparse carries no usable types

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.polynomial.chebyshev import chebpts1, chebvander
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from nkfast._arrays.validation import Array
 
 
 def series_matrix(count: int) -> Array:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import eigh
 
-Array = NDArray[Any]
+from nkfast._arrays.validation import Array
 
 _EPS = float(np.finfo(np.float64).eps)
 _LARGE = 1500  # matrices of which a small part of the eigenvectors is found by iteration

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg.lapack import dtpttr, dtrttp
 
-from .symmetric import rank_update
+from nkfast._arrays.validation import Array
 
-Array = NDArray[Any]
+from .symmetric import rank_update
 
 
 @dataclass(frozen=True, kw_only=True)

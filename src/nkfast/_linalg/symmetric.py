@@ -8,16 +8,12 @@ General products are safe; so above a smaller order the symmetric ones are made 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import lapack, solve_triangular
 from scipy.linalg.blas import dsyrk
 
 from nkfast._arrays.blocks import slices
-
-Array = NDArray[Any]
+from nkfast._arrays.validation import Array
 
 _ORDER = 8192  # up to here BLAS and LAPACK do it at once
 _DEPTH = 384  # numbers of a row that a thread packs at most

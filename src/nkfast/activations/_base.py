@@ -5,18 +5,17 @@ k(p, q, c) = E f(u) f(v) and kdot(p, q, c) = E f'(u) f'(v) for (u, v) ~ N(0, [[p
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from nkfast._arrays.validation import check_count, check_real
+from nkfast._arrays.validation import Array, check_count, check_real
 from nkfast._parameters import Parameters
 
 from ._dual_map import DualMap
 from ._quadrature import hermite_integrals
 
-Array = NDArray[Any]
 Span: TypeAlias = tuple[float, float]
 
 _LEAST_STD = 1e-4  # below, a_l(s) / s is at rounding level

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import erf, gammaln, ndtr
 
-from nkfast._arrays.validation import check_real
+from nkfast._arrays.validation import Array, check_real
 from nkfast._core import DualKind
 
 from ._base import Activation, Span, _inverse, _scaled
 from ._dual_map import DualMap
-
-Array = NDArray[Any]
 
 
 def _column(x: Array) -> Array:

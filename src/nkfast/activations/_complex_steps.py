@@ -6,13 +6,10 @@ all that a function needs, and the real part alone decides where a value lies.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtr
 
-Array = NDArray[Any]
+from nkfast._arrays.validation import Array
 
 
 def is_step(*values: Array) -> bool:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from numpy.typing import NDArray
-
+from nkfast._arrays.validation import Array
 from nkfast._core import DualKind
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.polynomial import chebyshev
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from nkfast._arrays.validation import check_real
+from nkfast._arrays.validation import Array, check_real
 from nkfast._linalg.chebyshev import series_matrix, to_series
 
 from ._base import Span, _inverse
@@ -25,7 +25,6 @@ from ._piecewise_tables import piecewise_map
 from ._quadrature import Function, hermite_integrals
 from ._series import series_pair
 
-Array = NDArray[Any]
 _Table: TypeAlias = tuple[float, float, Array]  # its begin, points per unit, values there
 
 _NODES = 24  # of a panel of the interpolant

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
+
+from nkfast._arrays.validation import Array
 
 from ._base import Span
 from ._complex_steps import is_step
@@ -13,8 +12,6 @@ from ._dual_map import DualMap
 from ._numerical import Numerical
 from ._piecewise import Term, derivatives, evaluate, piecewise_pair
 from ._piecewise_tables import piecewise_map
-
-Array = NDArray[Any]
 
 
 class _PiecewisePolynomial(Numerical):

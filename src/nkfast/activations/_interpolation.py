@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.polynomial.chebyshev import chebpts1, chebval, chebvander
-from numpy.typing import NDArray
 
+from nkfast._arrays.validation import Array
 from nkfast._core import DualKind
 from nkfast._linalg.chebyshev import series_matrix, to_series
 
@@ -23,7 +23,6 @@ from ._dual_map import DualMap
 from ._quadrature import REACH, hermite_integrals, normal_rule, polar_products
 from ._series import series_map, series_pair
 
-Array = NDArray[Any]
 Function = Callable[[Array], Array]
 
 MAX_TERMS = 192  # of a series: beyond, a table is faster

@@ -8,8 +8,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from nkfast._arrays.validation import Array
 from nkfast._config import one_blas_thread
 
 from ._base import Activation, Span, _inverse
@@ -18,8 +19,6 @@ from ._dual_map import DualMap
 from ._interpolation import LEAST, Norms, NotResolved, Profile, Series, Table
 from ._quadrature import direct_products, hermite_integrals
 from ._series import pair_down_to_zero, series_pair
-
-Array = NDArray[Any]
 
 _TOL = 1e-12  # of tables, relative to the kernel's scale
 _LOOSE = 1e-7  # where float32 is asked for

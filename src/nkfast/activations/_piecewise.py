@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import factorial2, ndtr, owens_t
 
-from ._complex_steps import clipped, density, distribution
+from nkfast._arrays.validation import Array
 
-Array = NDArray[Any]
+from ._complex_steps import clipped, density, distribution
 
 _LEAST_STD = np.float64(1e-60)  # stands for zero
 

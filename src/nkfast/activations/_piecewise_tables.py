@@ -20,21 +20,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from math import comb, factorial, sqrt
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.polynomial import chebyshev, legendre
-from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from nkfast._arrays.validation import Array
 from nkfast._core import DualKind
 from nkfast._linalg.chebyshev import to_series
 
 from ._base import _inverse
 from ._dual_map import DualMap
 from ._piecewise import Term
-
-Array = NDArray[Any]
 
 _MOST_POWER = 3
 _MOST_CLASSES = 8

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from math import factorial
-from typing import Any
 
 import numpy as np
 from numpy.polynomial import hermite_e
 from numpy.polynomial import polynomial as poly
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from nkfast._arrays.validation import check_count, check_real
+from nkfast._arrays.validation import Array, check_count, check_real
 
 from ._base import Activation, Span, _inverse
 from ._dual_map import DualMap
 from ._series import pair_down_to_zero, series_map, series_pair
 
-Array = NDArray[Any]
 _MAX_DEGREE = 50
 
 

@@ -12,11 +12,11 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from nkfast._arrays.validation import Array
 
 from ._complex_steps import clipped, density
 
-Array = NDArray[Any]
 Function = Callable[[Array], Array]
 
 REACH = 12.0  # the normal density beyond is below 1e-32

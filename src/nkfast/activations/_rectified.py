@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.polynomial import polynomial as poly
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import gammaln
 
-from nkfast._arrays.validation import check_count, check_real
+from nkfast._arrays.validation import Array, check_count, check_real
 from nkfast._core import DualKind
 
 from ._base import Activation, Span, _angle, _inverse, _scaled
 from ._dual_map import DualMap
-
-Array = NDArray[Any]
 
 
 class _Rectifier(Activation):

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from nkfast._arrays.validation import Array
 from nkfast._core import DualKind
 
 from ._base import _inverse
 from ._dual_map import DualMap
 
-Array = NDArray[Any]
 Pair = Callable[[Array, Array, Array], tuple[Array, Array]]
 
 _SMALL = 1e-6  # standard deviations below which all derivatives are those at zero

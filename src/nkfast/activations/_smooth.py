@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import expit
 
-from nkfast._arrays.validation import check_real
+from nkfast._arrays.validation import Array, check_real
 
 from ._numerical import Numerical
-
-Array = NDArray[Any]
 
 
 class Tanh(Numerical):

@@ -11,15 +11,13 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score, r2_score
 
+from nkfast._arrays.validation import Array
 from nkfast.learn._classification import NTKClassifier
 from nkfast.learn._regression import NTKRegressor
 from nkfast.networks import Sequential, mlp
-
-Array = NDArray[Any]
 
 WIDTHS = (256, 1024, 4096)
 QUICK_WIDTHS = (64, 256)

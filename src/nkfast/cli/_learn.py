@@ -11,11 +11,11 @@ from typing import Any
 
 import joblib
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.metrics import r2_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from nkfast._arrays.validation import Array
 from nkfast._progress import Tell, counting
 from nkfast.features import NNGPFeatures, NTKFeatures
 from nkfast.kernels import NAMES
@@ -24,7 +24,6 @@ from nkfast.networks import mlp, myrtle
 
 from ._tables import FORMATS, Table, open_table
 
-Array = NDArray[Any]
 _TRUST = "A model file is a pickle: loading one runs code that it holds. Open only files you trust."
 _MYRTLES = {f"myrtle-{depth}": depth for depth in (5, 7, 10)}
 _DATA = f"rows: {', '.join(FORMATS)}; all are read in blocks; .npy and .npz may hold images"

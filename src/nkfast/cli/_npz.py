@@ -9,9 +9,8 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from nkfast._arrays.validation import Array
 
 
 class ArchivedArray:

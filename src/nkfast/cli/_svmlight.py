@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 from sklearn.datasets import load_svmlight_file
 
-Array = NDArray[Any]
+from nkfast._arrays.validation import Array
+
 _CHUNK_BYTES = 1 << 24
 
 

@@ -12,15 +12,14 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
 from nkfast._arrays.blocks import row_blocks
 from nkfast._arrays.images import ImageShape
+from nkfast._arrays.validation import Array
 
 from ._npz import ArchivedArray
 from ._svmlight import SvmlightFile
 
-Array = NDArray[Any]
 FORMATS = (".npy", ".npz", ".csv", ".svm", ".svmlight", ".libsvm", ".parquet")
 
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import roots_jacobi
 
+from nkfast._arrays.validation import Doubles
 from nkfast.kernels import Kernel
 from nkfast.layers import Moments
 from nkfast.networks import Sequential
 
 from ._zonal import n_harmonics, zonal
-
-Array: TypeAlias = NDArray[np.float64]
 
 _CIRCLE = 512  # points on the circle on which the kernel is sampled
 _RADIUS = 1e-16 ** (1 / _CIRCLE)  # of that circle: the first aliased coefficient is at rounding
@@ -26,8 +22,8 @@ _COSINES = 160  # nodes of a quadrature over them: exact to rounding for all pow
 
 
 def radial_coefficients(
-    net: Sequential, a: Array, b: Array, n_features: int, degree: int, kernel: Kernel
-) -> Array:
+    net: Sequential, a: Doubles, b: Doubles, n_features: int, degree: int, kernel: Kernel
+) -> Doubles:
     """Return g_l(a_i, b_j), the coefficients of the kernel's power series in rho.
 
     Parameters
@@ -69,8 +65,8 @@ def radial_coefficients(
 
 
 def harmonic_coefficients(
-    net: Sequential, a: Array, b: Array, n_features: int, degree: int, kernel: Kernel
-) -> Array:
+    net: Sequential, a: Doubles, b: Doubles, n_features: int, degree: int, kernel: Kernel
+) -> Doubles:
     """Return G_l(a_i, b_j), the coefficients of the kernel in the zonal harmonics P_l(rho).
 
     Parameters

@@ -9,19 +9,18 @@ is kept as a Chebyshev series in log a (`_radial`). Cost and error do not grow w
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nkfast._arrays.validation import Doubles
 from nkfast.kernels import Kernel
 from nkfast.networks import Sequential
 
 from ._coefficients import harmonic_coefficients, radial_coefficients
 from ._radial import SAME, RadialSeries, log_range, radial_nodes
 from ._zonal import zonal
-
-Array: TypeAlias = NDArray[np.float64]
 
 _FLOOR = 1e-2  # share of the weight that is spread where no data lie
 # Most ranks of a degree, and the share of the kernel's energy below which one is dropped. Ranks of
@@ -58,24 +57,26 @@ class Expansion:
     degrees: NDArray[np.int64]
     ranks: NDArray[np.int64]
     radial: RadialSeries
-    nodes: Array
-    basis: Array
+    nodes: Doubles
+    basis: Doubles
     harmonic: bool = False
 
-    def weights(self, norms: Array, n_threads: int = 1) -> Array:
+    def weights(self, norms: Doubles, n_threads: int = 1) -> Doubles:
         """Return u_c(norms[i]) as (n, n_terms), each row from its own norm alone."""
         if self.radial.power != 0:  # the series holds for all norms
             return self.radial(norms, n_threads)
         return self.radial.extended(norms, self._exact, n_threads, slack=SAME)
 
-    def _exact(self, norm: Array) -> Array:
+    def _exact(self, norm: Doubles) -> Doubles:
         """Return u_c at a norm outside the range: by the kernel itself, not by the series."""
         q = int(self.degrees.max())
         of = harmonic_coefficients if self.harmonic else radial_coefficients
         g = of(self.net, norm, self.nodes, self.n_features, q, self.kernel)[:, 0]
         return np.asarray(np.einsum("cj,cj->c", g[self.degrees], self.basis))
 
-    def kernel_of(self, norms: Array, rho: Array, used: NDArray[np.bool_] | None = None) -> Array:
+    def kernel_of(
+        self, norms: Doubles, rho: Doubles, used: NDArray[np.bool_] | None = None
+    ) -> Doubles:
         """Return the kernel that the expansion stands for, with no error of a sketch.
 
         Parameters
@@ -99,7 +100,7 @@ class Expansion:
             total += (part @ part.T) * (rho**l if angular is None else angular[l])
         return total
 
-    def scale(self, factors: Array) -> Expansion:
+    def scale(self, factors: Doubles) -> Expansion:
         """Return the expansion up to degree q with every g_l multiplied by factors[l], l <= q."""
         found = self.take(self.degrees < len(factors))
         root = np.sqrt(factors)[found.degrees]
@@ -122,7 +123,7 @@ class Expansion:
 
 def expand(
     net: Sequential,
-    norms: Array,
+    norms: Doubles,
     n_features: int,
     degree: int,
     kernel: Kernel,
@@ -173,8 +174,8 @@ def expand(
 
 
 def _components(
-    g: Array, share: Array, limits: tuple[int, float]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
+    g: Doubles, share: Doubles, limits: tuple[int, float]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Doubles]:
     """Return degrees, ranks and basis of all components that have energy enough.
 
     Parameters
@@ -197,7 +198,7 @@ def _components(
     return degrees, ranks, np.concatenate(found)
 
 
-def _ranks_of(part: Array, root: Array, limits: tuple[int, float], energy: float) -> Array:
+def _ranks_of(part: Doubles, root: Doubles, limits: tuple[int, float], energy: float) -> Doubles:
     """Return the basis of one degree, most energy first: (n_ranks, n_nodes)."""
     most, tolerance = limits
     value, vector = np.linalg.eigh(root[:, None] * part * root)
@@ -205,10 +206,10 @@ def _ranks_of(part: Array, root: Array, limits: tuple[int, float], energy: float
     leading = leading[value[leading] > energy * tolerance]
     basis = root * vector[:, leading].T / np.sqrt(value[leading])[:, None]
     # the same sign on every machine
-    return np.where(basis.sum(axis=1, keepdims=True) >= 0, basis, -basis)
+    return np.asarray(np.where(basis.sum(axis=1, keepdims=True) >= 0, basis, -basis))
 
 
-def _density(norms: Array, middle: float, half: float, n: int) -> Array:
+def _density(norms: Doubles, middle: float, half: float, n: int) -> Doubles:
     """Return the share of the norms nearest to each node, with a floor, summing to one."""
     share = np.full(n, _FLOOR / n)
     if len(norms) and half > 0:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.polynomial.chebyshev import chebpts1
 from numpy.typing import NDArray
 
+from nkfast._arrays.validation import Doubles
 from nkfast._core import radial_weights
 from nkfast._linalg.chebyshev import to_series
-
-Array: TypeAlias = NDArray[np.float64]
 
 _MAX_HALF = 3.5  # half width in log norm that one Chebyshev series covers: a factor of 1100
 _MARGIN = 1.25  # by which norms may leave the range of the fitted rows
@@ -35,21 +34,21 @@ class RadialSeries:
     power : float
     """
 
-    coefficients: Array
-    at_zero: Array
+    coefficients: Doubles
+    at_zero: Doubles
     middle: float
     half: float
     power: float = 0.0
 
     @classmethod
     def through(
-        cls, values: Array, at_zero: Array, middle: float, half: float, power: float = 0.0
+        cls, values: Doubles, at_zero: Doubles, middle: float, half: float, power: float = 0.0
     ) -> RadialSeries:
         """Return the series through values of u_c / a^power at `radial_nodes`, (n_nodes, n)."""
         series = np.ascontiguousarray(to_series(values).T)
         return cls(coefficients=series, at_zero=at_zero, middle=middle, half=half, power=power)
 
-    def __call__(self, norms: Array, n_threads: int = 1) -> Array:
+    def __call__(self, norms: Doubles, n_threads: int = 1) -> Doubles:
         """Return u_c(norms[i]) as (n, n_functions), outside the range that of its nearer end."""
         return np.asarray(
             radial_weights(
@@ -65,12 +64,12 @@ class RadialSeries:
 
     def extended(
         self,
-        norms: Array,
-        exact: Callable[[Array], Array],
+        norms: Doubles,
+        exact: Callable[[Doubles], Doubles],
         n_threads: int = 1,
         *,
         slack: float = 0.0,
-    ) -> Array:
+    ) -> Doubles:
         """Return u_c(norms[i]), outside the range from `exact`.
 
         Parameters
@@ -98,7 +97,7 @@ class RadialSeries:
             self, coefficients=self.coefficients[functions], at_zero=self.at_zero[functions]
         )
 
-    def scale(self, factors: Array) -> RadialSeries:
+    def scale(self, factors: Doubles) -> RadialSeries:
         """Return the functions times a factor each."""
         return replace(
             self,
@@ -107,12 +106,12 @@ class RadialSeries:
         )
 
 
-def radial_nodes(middle: float, half: float, count: int) -> Array:
+def radial_nodes(middle: float, half: float, count: int) -> Doubles:
     """Return the norms at Chebyshev points of a range of log norms, ascending."""
     return np.asarray(np.exp(middle + half * chebpts1(count)))
 
 
-def log_range(norms: Array) -> tuple[float, float]:
+def log_range(norms: Doubles) -> tuple[float, float]:
     """Return middle and half width of the range of log norms that the series cover."""
     if len(norms) == 0:
         return 0.0, float(np.log(_MARGIN))

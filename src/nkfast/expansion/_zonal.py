@@ -5,9 +5,8 @@ from __future__ import annotations
 from math import comb
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from nkfast._arrays.validation import Doubles
 
 
 def n_harmonics(n_features: int, degree: int) -> int:
@@ -16,7 +15,7 @@ def n_harmonics(n_features: int, degree: int) -> int:
     return comb(n_features + degree - 1, degree) - below
 
 
-def orthogonal(index: float, degree: int) -> Array:
+def orthogonal(index: float, degree: int) -> Doubles:
     """Return b_1..b_q of t p_n = b_(n+1) p_(n+1) + b_n p_(n-1), p_n orthonormal polynomials.
 
     For the weight (1 - t^2)^(index - 1/2): Gegenbauer's of that index, Chebyshev's for index 0.
@@ -26,7 +25,7 @@ def orthogonal(index: float, degree: int) -> Array:
     return np.sqrt(np.divide(top, bottom, out=np.full_like(n, 0.5), where=bottom > 0))
 
 
-def zonal(rho: Array, n_features: int, degree: int) -> Array:
+def zonal(rho: Doubles, n_features: int, degree: int) -> Doubles:
     """Return P_0(rho)..P_q(rho) in that many dimensions, of shape (q + 1, *rho.shape)."""
     b = orthogonal((n_features - 2) / 2, degree)
     out = np.ones((degree + 1, *rho.shape))

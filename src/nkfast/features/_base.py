@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import eigvalsh, solve_triangular
 from sklearn.utils.validation import check_is_fitted
 
-from nkfast._arrays.validation import Rows, check_estimator_rows, check_real, refuse_bytes
+from nkfast._arrays.validation import Array, Rows, check_estimator_rows, check_real, refuse_bytes
 from nkfast._linalg.symmetric import cholesky, gram_matrix
 from nkfast._sklearn import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-
-Array = NDArray[Any]
 
 _EPS = float(np.finfo(np.float64).eps)
 _LEAST_ALPHA = 1e-10  # below, the rounding of K is no longer small beside the ridge

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import cho_solve, eigh
 from sklearn.utils.extmath import svd_flip
 
 from nkfast._arrays.blocks import blocks
-from nkfast._arrays.validation import Rows, refuse_bytes
+from nkfast._arrays.validation import Array, Rows, refuse_bytes
 from nkfast._linalg.eigen import leading
 from nkfast._linalg.symmetric import cholesky, gram_matrix
-
-Array = NDArray[Any]
 
 _PULL = 0.01  # towards the directions as they are, as a share of the mean squared norm of a row
 

@@ -19,7 +19,7 @@ layer.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import numpy as np
 import scipy.sparse as sp
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from nkfast._arrays.blocks import blocks
 from nkfast._arrays.rows import inverse, row_norms, scale_rows, side_by_side
-from nkfast._arrays.validation import Rows
+from nkfast._arrays.validation import Doubles, Rows
 from nkfast._config import get_num_threads
 from nkfast.activations import Activation
 from nkfast.expansion import RadialSeries, log_range, radial_nodes
@@ -36,14 +36,12 @@ from nkfast.layers import Activated, Dense, Diagonals, Flatten, Layer, Residual,
 from nkfast.networks import Sequential
 from nkfast.sketch import SRHT, CountSketch, PolySketch, TensorSRHT
 
-Array: TypeAlias = NDArray[np.float64]
-
 _NODES = 40  # norms at which the coefficients are computed; between them they are interpolated
 _LEAST_HALF = float(np.log(1.25))  # half width in log norm of the range that they cover
 _NOTHING = 1e-14  # coefficients that count as zero, relative to the largest
 
 
-def hermite_tables(net: Sequential, norms: Array, n_features: int, degree: int) -> Array:
+def hermite_tables(net: Sequential, norms: Doubles, n_features: int, degree: int) -> Doubles:
     """Return the coefficients of all activations, in order, for rows of these norms.
 
     Returns
@@ -62,8 +60,8 @@ def hermite_tables(net: Sequential, norms: Array, n_features: int, degree: int) 
 class _Deviations:
     """The activations and the standard deviations of what they are applied to; a `Visitor`."""
 
-    def __init__(self, net: Row, variance: Array) -> None:
-        self.found: list[tuple[Activation, Array]] = []
+    def __init__(self, net: Row, variance: Doubles) -> None:
+        self.found: list[tuple[Activation, Doubles]] = []
         self._d = Diagonals(variance, np.zeros_like(variance))
         with np.errstate(invalid="ignore"):  # of the NTK, which is not used
             net._walk(self)
@@ -92,7 +90,7 @@ class Coefficients:
         Which of the coefficients are not zero for all norms.
     """
 
-    def __init__(self, net: Sequential, norms: Array, n_features: int, degree: int) -> None:
+    def __init__(self, net: Sequential, norms: Doubles, n_features: int, degree: int) -> None:
         self._arguments = net, n_features, degree
         middle, half = log_range(norms[norms > 0])
         half = max(half, _LEAST_HALF)
@@ -101,11 +99,11 @@ class Coefficients:
         sizes = np.abs(values).max(axis=0).reshape(-1, 2, degree + 1)
         self.used = sizes > _NOTHING * sizes.max(axis=2, keepdims=True)
 
-    def _exact(self, norms: Array) -> Array:
+    def _exact(self, norms: Doubles) -> Doubles:
         net, n_features, degree = self._arguments
         return hermite_tables(net, norms, n_features, degree).reshape(len(norms), -1)
 
-    def __call__(self, norms: Array) -> Array:
+    def __call__(self, norms: Doubles) -> Doubles:
         """Return (n, n_activations, 2, degree + 1), each row's from its own norm alone."""
         found = self._series.extended(norms, self._exact, get_num_threads())
         return found.reshape(len(norms), *self.used.shape)
@@ -137,7 +135,7 @@ class Map(Protocol):
 
     shape: Shape  # of what comes out
 
-    def __call__(self, state: State, coefficients: Array) -> State:
+    def __call__(self, state: State, coefficients: Doubles) -> State:
         """Return the features behind the layer."""
 
 
@@ -207,7 +205,7 @@ class DenseMap:
             psi = self.join.size
         self.shape = Shape(phi, psi, shape.raw)
 
-    def __call__(self, state: State, coefficients: Array) -> State:  # noqa: ARG002
+    def __call__(self, state: State, coefficients: Doubles) -> State:  # noqa: ARG002
         phi = state.phi * self.w
         if self.b > 0:
             phi = side_by_side([phi, np.full((phi.shape[0], 1), self.b, phi.dtype)])
@@ -243,7 +241,7 @@ class ActivationMap:
             self.product = _drawn(sketch, shape.psi, *slope)
         self.shape = Shape(phi, draw.width if self.product else 0, raw=False)
 
-    def __call__(self, state: State, coefficients: Array) -> State:
+    def __call__(self, state: State, coefficients: Doubles) -> State:
         u = scale_rows(state.phi, inverse(row_norms(state.phi, get_num_threads())))
         powers = [np.ones((u.shape[0], 1), u.dtype)]
         if not self.hashed:
@@ -274,7 +272,7 @@ class ResidualMap:
         phi, psi = (j.size if j else sum(p) for j, p in zip(self.joins, pairs, strict=True))
         self.shape = Shape(phi, psi, all(raw))
 
-    def __call__(self, state: State, coefficients: Array) -> State:
+    def __call__(self, state: State, coefficients: Doubles) -> State:
         end = state
         for step in self.branch:
             end = step(end, coefficients)
@@ -337,7 +335,7 @@ class LayerwiseMap:
         self,
         net: Sequential,
         kernel: Kernel,
-        norms: Array,
+        norms: Doubles,
         n_features: int,
         n_components: int,
         degree: int,

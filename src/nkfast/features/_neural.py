@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from nkfast._arrays.blocks import blocks
 from nkfast._arrays.mapped import release, take
 from nkfast._arrays.validation import (
+    Array,
     Rows,
     as_double,
     check_choice,
@@ -32,8 +33,6 @@ from ._layerwise import LayerwiseMap
 from ._monomials import n_monomials
 from .collapsed import CollapsedMap, Sample
 from .pixels import DEGREE, MOST_DEGREE, ImageSample, PixelMap, default_width
-
-Array = NDArray[Any]
 
 _DEGREES = (8, 16, 32)  # that are tried by default
 _MAX_EXACT_DEGREE = 24  # in few dimensions exact degrees are cheap and taken beyond the first

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import eigh
 from sklearn.utils import check_random_state
 from sklearn.utils.extmath import svd_flip
@@ -15,14 +14,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.blocks import row_blocks
 from nkfast._arrays.mapped import take
-from nkfast._arrays.validation import Rows, as_double, check_choice, check_count
+from nkfast._arrays.validation import Array, Rows, as_double, check_choice, check_count
 from nkfast.kernels import NAMES, Points, kernel, prepare
 from nkfast.networks import Sequential, check_points, own_network
 from nkfast.sketch._program import Compiled
 
 from ._base import FeatureMap
 
-Array = NDArray[Any]
 SELECTIONS = ("uniform", "kmeans++")
 _BLOCK_ENTRIES = 1 << 20  # kernel entries of a block of rows: 8 MB, and two or three such at a time
 _EPS = float(np.finfo(np.float64).eps)

@@ -5,16 +5,13 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.blocks import blocks
 from nkfast._arrays.images import check_image_points
-from nkfast._arrays.validation import FloatArray, check_real
+from nkfast._arrays.validation import Array, FloatArray, check_real
 from nkfast._linalg.moments import RunningMoments
 from nkfast._sklearn import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
-
-Array = NDArray[Any]
 
 
 class Rescaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):

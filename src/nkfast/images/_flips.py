@@ -10,10 +10,8 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.images import as_images, check_image_points, check_image_shape
-from nkfast._arrays.validation import FloatArray
+from nkfast._arrays.validation import Array, FloatArray
 from nkfast._sklearn import BaseEstimator, MetaEstimatorMixin, TransformerMixin, available_if
-
-Array = NDArray[Any]
 
 
 def flip_left_right(X: Any, *, image_shape: tuple[int, int, int] | None = None) -> FloatArray:

@@ -7,14 +7,13 @@ from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import eigh
 from sklearn.utils.extmath import svd_flip
 
+from nkfast._arrays.validation import Array
 from nkfast._linalg.moments import RunningMoments, weighted_mean
 from nkfast._linalg.symmetric import gram_matrix
 
-Array = NDArray[Any]
 _EPS = float(np.finfo(np.float64).eps)
 
 

@@ -6,17 +6,15 @@ import math
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.blocks import blocks
-from nkfast._arrays.validation import Doubles, FloatArray, check_real, refuse_bytes
+from nkfast._arrays.validation import Array, Doubles, FloatArray, check_real, refuse_bytes
 from nkfast._linalg.moments import RunningMoments
 
 from ._channels import Rescaler
 from ._whitening import Covariance, Running, Whitening, whitening
 
-Array = NDArray[Any]
 _EPS = float(np.finfo(np.float64).eps)
 _MATRICES = 4  # of d x d in float64 that are held at once
 

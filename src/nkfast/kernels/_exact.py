@@ -12,7 +12,6 @@ from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nkfast._arrays.blocks import slices
 from nkfast._arrays.validation import FloatArray, check_count
@@ -25,7 +24,6 @@ from ._outputs import NAMES, Result, given_results, new_results
 from ._points import Diagonal, RowPoints
 from ._rows import RowPairs
 
-Array = NDArray[Any]
 Points: TypeAlias = RowPoints | ImagePoints
 
 

@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nkfast._arrays.validation import check_images
+from nkfast._arrays.validation import Array, check_images
 from nkfast._config import get_num_threads
 from nkfast._core import LaneKind, Pairing, Readout
 from nkfast.activations._dual_map import span
@@ -23,7 +22,6 @@ from ._image_program import Lanes, MissingMapError, build, dual_maps, pair_in_nu
 from ._image_stages import Kind, Stages
 from ._points import Diagonal
 
-Array = NDArray[Any]
 TABLE_BYTES = 64 << 20  # tables of the left, or of the right, images of a block
 
 

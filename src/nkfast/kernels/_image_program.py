@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from nkfast._arrays.validation import Array
 from nkfast._config import one_blas_thread
 from nkfast._core import ImageBuilder, ImageProgram, LaneKind, Readout
 from nkfast.activations import Activation
@@ -17,7 +16,6 @@ from nkfast.layers import Moments
 
 from ._image_stages import Kind, Stage
 
-Array = NDArray[Any]
 _PANEL = 32  # lanes come in panels of so many (kDualPad)
 _MOST_LANES = 64
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from numpy.typing import NDArray
-
 from nkfast._core import Readout
 from nkfast.activations import Activation
 from nkfast.layers import (
@@ -23,7 +21,6 @@ from nkfast.layers import (
     Windows,
 )
 
-Array = NDArray[Any]
 Shape = tuple[int, int]
 
 

@@ -7,11 +7,9 @@ The core (csrc/kernels/images) takes pairs of images through the layers up to th
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
+from nkfast._arrays.validation import Array
 from nkfast._config import get_num_threads
 from nkfast._core import Pairing
 from nkfast.activations._dual_map import DualMap
@@ -21,7 +19,6 @@ from ._image_points import TABLE_BYTES, ImagePoints
 from ._image_program import Lanes, MissingMapError, build, dual_maps, pair_in_numpy
 from ._outputs import NAMES, Result, open_blocks, write
 
-Array = NDArray[Any]
 _BLOCK_ENTRIES = 4e8  # pairs of pixels at activations in a block: about a second of one thread
 _MOST_IMAGES = 512  # on either side of a block
 

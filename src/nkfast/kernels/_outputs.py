@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nkfast._arrays.validation import FLOATS, refuse_bytes
+from nkfast._arrays.validation import FLOATS, Array, refuse_bytes
 
-Array = NDArray[Any]
 Kernel: TypeAlias = Literal["nngp", "ntk"]
 NAMES = ("nngp", "ntk")
 

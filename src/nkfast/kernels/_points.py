@@ -13,16 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
-from nkfast._arrays.validation import FloatArray, check_rows
+from nkfast._arrays.validation import Array, FloatArray, check_rows
 from nkfast._config import one_blas_thread
 from nkfast.activations._dual_map import span
 from nkfast.layers import Diagonals, Row
 
 from ._row_steps import RowSteps
 
-Array = NDArray[Any]
 TABLE_BYTES = 32 << 20  # tables of the rows, or of the columns, of a block
 
 

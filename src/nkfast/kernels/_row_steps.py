@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from numpy.typing import NDArray
-
+from nkfast._arrays.validation import Array
 from nkfast._core import KernelBuilder
 from nkfast.activations import Activation
 from nkfast.activations._dual_map import DualMap
@@ -21,8 +19,6 @@ from nkfast.layers import (
     Residual,
     Row,
 )
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,11 @@ NumPy.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
+from nkfast._arrays.validation import Array
 from nkfast._config import get_num_threads, one_blas_thread
 from nkfast._core import Destination
 from nkfast.activations._dual_map import DualMap
@@ -22,7 +21,6 @@ from nkfast.layers import Moments
 from ._outputs import NAMES, Blocks, Result, open_blocks, write
 from ._points import TABLE_BYTES, RowPoints
 
-Array = NDArray[Any]
 _BLOCK_ENTRIES = 1 << 18  # entries of a block that NumPy computes: a few MB of temporaries
 _PRODUCT_ENTRIES = 1 << 20  # entries of a block of inner products from BLAS or scipy.sparse
 _BOUNDED_ENTRIES = 1 << 22  # entries of a block that is buffered, or whose pages are let go

@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from numpy.typing import NDArray
-
+from nkfast._arrays.validation import Array
 from nkfast._parameters import Parameters
 from nkfast.activations import Activation
-
-Array = NDArray[Any]
 
 
 @dataclass

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nkfast._arrays.validation import check_choice, check_count, check_real
+from nkfast._arrays.validation import Array, check_choice, check_count, check_real
 
 from ._base import Diagonals, Layer, Moments
 
-Array = NDArray[Any]
 PADDINGS = ("SAME", "VALID", "CIRCULAR")
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 from typing import Any, Literal, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from nkfast._arrays.validation import Doubles, FloatArray, check_count, check_real
+from nkfast._arrays.validation import Array, Doubles, FloatArray, check_count, check_real
 
 from ._learner import NTKLearner
 from ._ridge._posterior import Posterior, SpectralPosterior
-
-Array = NDArray[Any]
 
 
 class BayesianRegressor(NTKLearner):

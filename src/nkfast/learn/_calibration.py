@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import softmax
 
+from nkfast._arrays.validation import Array
 from nkfast._linalg.moments import Counts
 
-Array = NDArray[Any]
 _DECADES = 4.0  # of the slope, to either side of the reciprocal of the scores' spread
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from nkfast._arrays.validation import Doubles, FloatArray, check_labels, check_weights
+from nkfast._arrays.validation import Array, Doubles, FloatArray, check_labels, check_weights
 from nkfast._sklearn import ClassifierMixin, Request
 from nkfast.features._base import FeatureMap
 from nkfast.networks import Sequential
@@ -20,8 +20,6 @@ from ._calibration import best_slope, probabilities
 from ._learner import Method, NTKLearner
 from ._ridge._solve import Alpha
 from ._streaming import streaming
-
-Array = NDArray[Any]
 
 
 class NTKClassifier(ClassifierMixin, NTKLearner):

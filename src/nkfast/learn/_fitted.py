@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import eigh
 from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.blocks import row_blocks
-from nkfast._arrays.validation import Doubles, Rows, as_double, refuse_bytes
+from nkfast._arrays.validation import Array, Doubles, Rows, as_double, refuse_bytes
 from nkfast._linalg.symmetric import gram_matrix
 from nkfast._sklearn import BaseEstimator
 from nkfast.features import NNGPFeatures, NTKFeatures, Nystroem
@@ -25,8 +24,6 @@ from ._ridge._solve import CRITERIA, Criterion, Ridge
 from ._ridge._spectrum import Spectrum
 from ._ridge._state import State
 from ._ridge._system import Facts
-
-Array = NDArray[Any]
 
 
 class Columns(ABC):

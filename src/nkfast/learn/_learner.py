@@ -10,12 +10,12 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.blocks import row_blocks
 from nkfast._arrays.validation import (
+    Array,
     Rows,
     check_choice,
     check_count,
@@ -34,7 +34,6 @@ from ._fitted import Solved
 from ._ridge._solve import CRITERIA, Alpha
 from ._ridge._state import Batch, SampledRows, State, Stream
 
-Array = NDArray[Any]
 L = TypeVar("L", bound="NTKLearner")
 Method = Literal["sketch", "nystroem", "exact"]
 METHODS = ("sketch", "nystroem", "exact")

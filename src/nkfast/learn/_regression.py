@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from nkfast._arrays.blocks import row_blocks
 from nkfast._arrays.validation import FloatArray, check_real, check_targets, check_weights
@@ -14,8 +14,6 @@ from nkfast._sklearn import RegressorMixin, Request
 
 from ._bayesian import BayesianRegressor
 from ._streaming import streaming
-
-Array = NDArray[Any]
 
 
 class NTKRegressor(RegressorMixin, BayesianRegressor):

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.model_selection import ParameterGrid
 from sklearn.utils import check_random_state
 
-from nkfast._arrays.validation import Doubles, check_count
+from nkfast._arrays.validation import Array, Doubles, check_count
 from nkfast.networks import MLP, Sequential, own_network
 from nkfast.networks._tied import changed_network, tied
 
@@ -22,7 +22,6 @@ from ._regression import NTKRegressor
 
 __all__ = ["Tuning", "tune_network"]
 
-Array = NDArray[Any]
 Candidate: TypeAlias = tuple[dict[str, Any], float]  # parameters, log marginal likelihood
 _DEPTHS, _W_STDS, _B_STDS = (1, 2, 3), (1.0, 2**0.5, 2.0), (0.0, 0.1, 0.5)
 _FACTORS = (0.7, 1.0, 1.4)  # of a standard deviation in a network that is no mlp

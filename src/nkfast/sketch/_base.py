@@ -6,11 +6,12 @@ from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.validation import (
+    Array,
     check_columns,
     check_count,
     check_estimator_rows,
@@ -24,8 +25,6 @@ from nkfast._core import SketchProgram
 from nkfast._sklearn import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 from ._program import Compiled, SketchSteps
-
-Array = NDArray[Any]
 
 # A program works on blocks of up to 16 rows of 8 bytes a number; and about so many bytes a number
 # go into a step's hashes and signs while they are drawn and kept.

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from nkfast._arrays.validation import check_count, refuse_excess
+from nkfast._arrays.validation import Array, check_count, refuse_excess
 from nkfast._config import get_num_threads
 from nkfast._core import fwht as _fwht
 
 from ._program import next_power_of_two
-
-Array = NDArray[Any]
 
 
 def fwht(

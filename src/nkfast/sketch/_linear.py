@@ -6,16 +6,13 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
-from nkfast._arrays.validation import check_count
+from nkfast._arrays.validation import Array, check_count
 from nkfast._core import HadamardMap, HashMap
 
 from ._base import LinearSketch
 from ._hadamard import fwht
 from ._program import next_power_of_two, random_signs
-
-Array = NDArray[Any]
 
 
 class OSNAP(LinearSketch):

@@ -5,16 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from nkfast._arrays.validation import check_count, check_estimator_rows
+from nkfast._arrays.validation import Array, check_count, check_estimator_rows
 from nkfast._core import SketchProgram
 
 from ._base import BLOCK, STEP, ProgramSketch, allocate, run
 from ._program import SketchSteps, balanced_sample, hadamard_leaf, next_power_of_two
-
-Array = NDArray[Any]
 
 
 class PolySketch(ProgramSketch):

@@ -6,15 +6,18 @@ from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from nkfast._arrays.validation import check_count, check_estimator_rows, check_real, check_rows
+from nkfast._arrays.validation import (
+    Array,
+    check_count,
+    check_estimator_rows,
+    check_real,
+    check_rows,
+)
 
 from ._base import BLOCK, STEP, ProgramSketch, allocate
 from ._program import SketchSteps, balanced_sample, injective_hash, next_power_of_two, random_signs
-
-Array = NDArray[Any]
 
 
 class TensorSketch(ProgramSketch):

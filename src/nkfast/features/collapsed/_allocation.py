@@ -11,15 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nkfast._arrays.validation import Doubles
 from nkfast.features._monomials import n_monomials
 from nkfast.sketch._program import next_power_of_two
-
-Array: TypeAlias = NDArray[np.float64]
 
 _MIN_WIDTH = 2  # a narrower sketch is mostly noise: the term is dropped
 MIN_SKETCH = 32  # features of a sketch, of which fewer may be taken: hashing to few collides
@@ -52,10 +50,10 @@ class Allocation:
 def allocate(
     degrees: NDArray[np.int64],
     ranks: NDArray[np.int64],
-    energies: Array,
+    energies: Doubles,
     n_features: int,
     n_components: int,
-    tails: Array | None = None,
+    tails: Doubles | None = None,
 ) -> Allocation:
     """Share `n_components` features among the terms so that the expected error is least.
 
@@ -86,10 +84,10 @@ def _own_columns(
     best: Allocation,
     degrees: NDArray[np.int64],
     ranks: NDArray[np.int64],
-    energies: Array,
+    energies: Doubles,
     sizes: NDArray[np.int64],
     n_components: int,
-    tails: Array,
+    tails: Doubles,
 ) -> Allocation:
     """Return the plan with the number of own columns at which the error is least.
 
@@ -114,7 +112,7 @@ def _own_columns(
 
 
 def _share(
-    energies: Array,
+    energies: Doubles,
     sizes: NDArray[np.int64],
     exact: NDArray[np.bool_],
     eligible: NDArray[np.bool_],
@@ -187,14 +185,14 @@ def sketch_widths(
 
 
 def noise_covariance(
-    coefficients: Array,
-    rho: Array,
+    coefficients: Doubles,
+    rho: Doubles,
     plan: Allocation,
     degrees: NDArray[np.int64],
     ranks: NDArray[np.int64],
-    energies: Array,
+    energies: Doubles,
     n_components: int,
-) -> Array:
+) -> Doubles:
     """Return the covariances of the errors of the sketched degrees, averaged over pairs of rows.
 
     The normalised sketch of degree l errs by about (1 - rho^2l) / sqrt(W) on its own, and hands
@@ -223,7 +221,7 @@ def noise_covariance(
     widths = sketch_widths(parents, degrees, sketched, n_components)
     power = powers(rho, 2 * q)
     own = np.square(1 - power[::2])
-    variance: dict[int, Array] = {}
+    variance: dict[int, Doubles] = {}
     for l, parent in parents.items():
         variance[l] = own[l] / widths[l]
         if parent in variance:
@@ -248,14 +246,14 @@ def noise_covariance(
     return noise
 
 
-def noise_levels(rho: Array, degree: int) -> Array:
+def noise_levels(rho: Doubles, degree: int) -> Doubles:
     """Return the root mean square of 1 - rho^2l over pairs of rows, for l = 0..degree."""
     if len(rho) == 0:
         return np.ones(degree + 1)
     return np.asarray(np.sqrt(np.mean(np.square(1 - powers(rho, 2 * degree)[::2]), axis=1)))
 
 
-def powers(x: Array, degree: int) -> Array:
+def powers(x: Doubles, degree: int) -> Doubles:
     """Return x^0, ..., x^degree as rows."""
     out = np.ones((degree + 1, len(x)))
     for l in range(degree):

@@ -12,14 +12,11 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
 from nkfast._arrays.blocks import row_blocks
 from nkfast._arrays.rows import inverse
-from nkfast._arrays.validation import Rows
+from nkfast._arrays.validation import Doubles, Rows
 from nkfast.sketch._program import Ints, balanced_sample
-
-Array = NDArray[np.float64]
 
 _BLOCK_ENTRIES = 1 << 21
 
@@ -37,7 +34,7 @@ class Columns:
         the rows do not show count as others like them that only one half shows.
     """
 
-    def __init__(self, X: Rows, norms: Array, weights: Array) -> None:
+    def __init__(self, X: Rows, norms: Doubles, weights: Doubles) -> None:
         """Measure rows of these norms; `weights` tells how much each row counts."""
         factors = weights * inverse(norms) ** 2
         halves = [_energies(X, factors, first) for first in (0, 1)]
@@ -57,7 +54,7 @@ class Columns:
         return found
 
 
-def _energies(X: Any, factors: Array, first: int) -> Array:
+def _energies(X: Any, factors: Doubles, first: int) -> Doubles:
     """Return sum_i factors_i X_ij^2 over every other row, from `first` on."""
     n, d = X.shape
     total = np.zeros(d)
@@ -72,7 +69,7 @@ def _energies(X: Any, factors: Array, first: int) -> Array:
     return total
 
 
-def _tail(measured: Array, ordering: Array) -> Array:
+def _tail(measured: Doubles, ordering: Doubles) -> Doubles:
     """Return what the first 1, 2, ... columns leave of the energy, as a share."""
     total = measured.sum()
     if not total > 0:

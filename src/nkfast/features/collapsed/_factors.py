@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from ._allocation import Allocation, Array, allocate, noise_covariance, noise_levels, powers
+from nkfast._arrays.validation import Doubles
+
+from ._allocation import Allocation, allocate, noise_covariance, noise_levels, powers
 
 _PRIOR = 1e-4
 _NOISE_PAIRS = 2500  # on which the noise is estimated
@@ -34,11 +36,11 @@ class Pairs:
         Number of rows of which the sample was drawn.
     """
 
-    coefficients: Array
-    rho: Array
-    kernel: Array
-    diagonal_coefficients: Array
-    diagonal: Array
+    coefficients: Doubles
+    rho: Doubles
+    kernel: Doubles
+    diagonal_coefficients: Doubles
+    diagonal: Doubles
     n_rows: int
 
     @cached_property
@@ -46,7 +48,7 @@ class Pairs:
         return np.lexsort((self.kernel, np.round(self.rho, 12)))
 
     @cached_property
-    def nearest(self) -> tuple[NDArray[np.int64], Array]:
+    def nearest(self) -> tuple[NDArray[np.int64], Doubles]:
         """Numbers of the pairs at the smallest angles, and some others; how many each stands for.
 
         Where not all of a power is there, it is missed by pairs at small angles.
@@ -89,11 +91,11 @@ def fit_factors(
     pairs: Pairs,
     degrees: NDArray[np.int64],
     ranks: NDArray[np.int64],
-    energies: Array,
+    energies: Doubles,
     n_features: int,
     n_components: int,
-    tails: Array | None = None,
-) -> tuple[Array, Allocation, float]:
+    tails: Doubles | None = None,
+) -> tuple[Doubles, Allocation, float]:
     """Return factors f_l >= 0 on the degrees that minimise the expected error of Z Z^T.
 
     The power series is cut at degree q, the highest of `degrees`. What lies above it is missed near
@@ -138,7 +140,9 @@ def fit_factors(
 class FactorProblem:
     """The expected squared error as a function of the factors: quadratic."""
 
-    def __init__(self, pairs: Pairs, size: Array, parts: tuple[Array, Array] | None = None) -> None:
+    def __init__(
+        self, pairs: Pairs, size: Doubles, parts: tuple[Doubles, Doubles] | None = None
+    ) -> None:
         """Sum over pairs of rows.
 
         Parameters
@@ -169,19 +173,19 @@ class FactorProblem:
         # held-out rows this costs nothing; with few rows, which say little, the pull is stronger.
         self._prior = np.diag(size**2 * max(_PRIOR, 1 / s**2))
 
-    def solve(self, noise: Array, lost: NDArray[np.bool_]) -> Array:
+    def solve(self, noise: Doubles, lost: NDArray[np.bool_]) -> Doubles:
         """Return the best factors; those of `lost` degrees, which have no features, are 0."""
         gram = self._gram + self._prior + noise
         return _nnls(gram, self._right + np.diagonal(self._prior), ~lost)
 
-    def error(self, factors: Array, noise: Array) -> float:
+    def error(self, factors: Doubles, noise: Doubles) -> float:
         """Return the expected error, as a share of the root mean square of the kernel."""
         square = factors @ (self._gram + noise) @ factors - 2 * factors @ self._right
         share = (float(square) + self._whole) / self._whole if self._whole > 0 else 0.0
         return float(np.sqrt(max(share, 0.0)))
 
 
-def _nnls(gram: Array, right: Array, used: NDArray[np.bool_]) -> Array:
+def _nnls(gram: Doubles, right: Doubles, used: NDArray[np.bool_]) -> Doubles:
     """Return argmin f' G f - 2 f' r over f >= 0, with f = 0 where not `used`."""
     used = used & (np.diagonal(gram) > 0)
     factors = np.zeros(len(right))

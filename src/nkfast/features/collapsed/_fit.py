@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from nkfast._arrays.mapped import take
 from nkfast._arrays.rows import inverse, row_norms
-from nkfast._arrays.validation import Rows
+from nkfast._arrays.validation import Array, Rows
 from nkfast._config import get_num_threads
 from nkfast.expansion import Expansion, expand
 from nkfast.kernels import Kernel
@@ -24,8 +23,6 @@ from ._factors import FactorProblem, Pairs, fit_factors
 from ._harmonic_fit import WHOLE, Candidates, whole_size
 from ._harmonics import MOST_HARMONIC_DEGREE, Harmonics
 from ._split import Directions, Split
-
-Array = NDArray[Any]
 
 _ROWS = 500  # on whose exact kernel the factors are fitted
 _WIDE = 8  # columns are told apart if there are more than that share of the features

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nkfast._arrays.blocks import blocks
+from nkfast._arrays.validation import Doubles
 from nkfast.expansion import Expansion, n_harmonics
 
 from ._factors import FactorProblem, Pairs
 from ._harmonics import MOST_HARMONIC_DEGREE, HarmonicMap, Harmonics, harmonic_basis
-
-Array = NDArray[np.float64]
 
 WHOLE = 2  # degrees that are there for rows of any kind, and more as long as they take
 _WHOLE_SHARE = 4  # of the features no more than one of so many
@@ -41,7 +39,7 @@ class Candidates:
     """Harmonics that may become features: all pairs of a term and a harmonic of its degree."""
 
     def __init__(
-        self, expansion: Expansion, axes: Array, shares: Array, norms: Array, width: int
+        self, expansion: Expansion, axes: Doubles, shares: Doubles, norms: Doubles, width: int
     ) -> None:
         """Set up candidates for `width` features.
 
@@ -68,7 +66,7 @@ class Candidates:
         self._degrees = expansion.degrees[self.every.terms]
         self._whole = (self._degrees <= whole) & (expansion.ranks[self.every.terms] == 0)
 
-    def energies(self, unit: Array, norms: Array) -> Array:
+    def energies(self, unit: Doubles, norms: Doubles) -> Doubles:
         """Return the mean square of each candidate; rows have norm 1 or 0 in `unit`."""
         weights, basis = np.square(self.expansion.weights(norms)), self.every.basis
         columns = np.arange(basis.size)
@@ -85,8 +83,8 @@ class Candidates:
         return sums / max(len(unit), 1)
 
     def fit(
-        self, energies: Array, pairs: Pairs, unit: Array, norms: Array
-    ) -> tuple[float, Array, Harmonics]:
+        self, energies: Doubles, pairs: Pairs, unit: Doubles, norms: Doubles
+    ) -> tuple[float, Doubles, Harmonics]:
         """Return the expected error, the factors of the degrees, and the harmonics.
 
         Those with most energy are chosen, then factors are fitted, which change energies, and so
@@ -103,7 +101,7 @@ class Candidates:
         q, degrees = self.every.basis.degree, self._degrees
         size = np.bincount(degrees, energies, q + 1).astype(np.float64)
         nothing = np.zeros((q + 1, q + 1))
-        best: tuple[float, Array, Harmonics] | None = None
+        best: tuple[float, Doubles, Harmonics] | None = None
         factors = np.ones(q + 1)
         for _ in range(_ROUNDS):
             some = self._choose(energies * factors[degrees])
@@ -116,7 +114,7 @@ class Candidates:
         assert best is not None
         return best
 
-    def _choose(self, energies: Array) -> Harmonics:
+    def _choose(self, energies: Doubles) -> Harmonics:
         """Return those with most energy; the low degrees whatever their energy."""
         order = np.lexsort((-energies, ~self._whole))[: self.width]
         order = np.sort(order[(energies[order] > 0) | self._whole[order]])
@@ -124,8 +122,8 @@ class Candidates:
         return replace(self.every, terms=terms, columns=columns)
 
     def _parts(
-        self, harmonics: Harmonics, pairs: Pairs, unit: Array, norms: Array
-    ) -> tuple[Array, Array]:
+        self, harmonics: Harmonics, pairs: Pairs, unit: Doubles, norms: Doubles
+    ) -> tuple[Doubles, Doubles]:
         """Return what there is of each degree, on the diagonal and of the nearest pairs."""
         i, j = pairs.nearest_rows
         q = harmonics.basis.degree

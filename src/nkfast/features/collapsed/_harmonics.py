@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaln
 
+from nkfast._arrays.validation import Doubles
 from nkfast._config import get_num_threads
 from nkfast.expansion import n_harmonics
 from nkfast.expansion._zonal import orthogonal
@@ -27,7 +28,6 @@ from nkfast.sketch._program import EVEN, INPUT, LAST, LEAF, LEFT, ODD, SPARE, Sk
 
 from ._polynomial import add_zeros
 
-Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 MOST_HARMONIC_DEGREE = 48
@@ -61,13 +61,13 @@ class Basis:
         """Number of harmonics."""
         return len(self.degrees)
 
-    def recurrence(self, k: int) -> tuple[Array, Array, Array]:
+    def recurrence(self, k: int) -> tuple[Doubles, Doubles, Doubles]:
         """Return a, b and c of the table of the last of k coordinates: `Program.recurrence`."""
         return _recurrence(k, self.degree)
 
 
 @lru_cache(maxsize=1000)
-def _recurrence(k: int, q: int) -> tuple[Array, Array, Array]:
+def _recurrence(k: int, q: int) -> tuple[Doubles, Doubles, Doubles]:
     """Return what `Basis.recurrence` does, for degrees up to q."""
     if k == 1:  # the sphere of two points: 1 and x
         n = min(q, 1) + 1
@@ -86,7 +86,7 @@ def _recurrence(k: int, q: int) -> tuple[Array, Array, Array]:
     return a[:at], b[:at], c[:at]
 
 
-def harmonic_basis(shares: Array, energies: Array, limit: int, whole: int) -> Basis:
+def harmonic_basis(shares: Doubles, energies: Doubles, limit: int, whole: int) -> Basis:
     """Return the harmonics that have most energy, as far as that can be told beforehand.
 
     A harmonic with n_k factors of coordinate k, sum_k n_k = l, has about the energy
@@ -137,7 +137,7 @@ def harmonic_basis(shares: Array, energies: Array, limit: int, whole: int) -> Ba
     return Basis(d, q, tuple(parents), tuple(entries), degrees)
 
 
-def _highest_cost(steps: Array, start: Array, limit: int) -> float:
+def _highest_cost(steps: Doubles, start: Doubles, limit: int) -> float:
     """Return up to which cost there are `limit` harmonics, by counting them in steps of _BIN."""
     q = len(start) - 1
     bins = int(_MOST_COST / _BIN)
@@ -171,7 +171,7 @@ class Harmonics:
         ordered by term, then number.
     """
 
-    axes: Array
+    axes: Doubles
     basis: Basis
     terms: Ints
     columns: Ints
@@ -218,7 +218,7 @@ def harmonic_steps(harmonics: Harmonics, n_components: int) -> SketchSteps:
     return steps
 
 
-def _reached(entries: Ints, starts: Array) -> NDArray[np.bool_]:
+def _reached(entries: Ints, starts: Doubles) -> NDArray[np.bool_]:
     """Return which entries of a table it takes for some: those before them, from where c is."""
     run = np.cumsum(starts > 0)  # all c are positive
     last = np.full(run[-1] + 1, -1)
@@ -248,7 +248,7 @@ class HarmonicMap:
         d, self._size = len(harmonics.axes), len(harmonics.terms)
         self._program = harmonic_steps(harmonics, self._size).compile(d)
 
-    def __call__(self, unit: Array, weights: Array) -> Array:
+    def __call__(self, unit: Doubles, weights: Doubles) -> Doubles:
         """Return the features of rows with these weights, of shape (n, n_terms) or (n, 1)."""
         out = np.empty((len(unit), self._size))
         shape = (len(unit), self._program.n_weights)

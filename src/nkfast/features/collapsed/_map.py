@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
 from nkfast._arrays.rows import inverse, row_norms
-from nkfast._arrays.validation import Rows, csr_arrays
+from nkfast._arrays.validation import Array, Rows, csr_arrays
 from nkfast._config import get_num_threads
 from nkfast._core import SketchProgram
 from nkfast.sketch._program import Compiled
@@ -18,8 +17,6 @@ from ._fit import Sample
 from ._harmonics import harmonic_steps
 from ._polynomial import polynomial_steps
 from ._split_steps import split_steps
-
-Array = NDArray[Any]
 
 
 class CollapsedMap(Compiled):

@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.extmath import svd_flip
 
+from nkfast._arrays.validation import Doubles
 from nkfast.features._monomials import n_monomials
 from nkfast.sketch._program import next_power_of_two
 
 from ._allocation import MIN_SKETCH, descends, ladder, powers
 
-Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _LEADING = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # numbers k that are tried
@@ -57,16 +57,16 @@ class Split:
         Expected products of the errors that the sketches of the degrees add to an entry.
     """
 
-    axes: Array
+    axes: Doubles
     n_leading: int
     terms: Ints
     leading: Ints
     others: Ints
     widths: Ints
     exact: NDArray[np.bool_]
-    noise: Array
+    noise: Doubles
 
-    def kernel(self, axis_products: Array, weights: Array, degree: int) -> Array:
+    def kernel(self, axis_products: Doubles, weights: Doubles, degree: int) -> Doubles:
         """Return what the parts add up to without noise, for each degree and pair of rows.
 
         Parameters
@@ -116,7 +116,7 @@ class Split:
 class Directions:
     """The leading directions of half of some rows, and how far the other half leaves them."""
 
-    def __init__(self, unit: Array, weights: Array, degrees: Ints, n_rows: int) -> None:
+    def __init__(self, unit: Doubles, weights: Doubles, degrees: Ints, n_rows: int) -> None:
         """Look at some of `n_rows` rows, of norm 1 or 0, and their weights u_c in all terms c."""
         some = np.flatnonzero(degrees == 1)[:1] if np.any(degrees == 1) else degrees >= 0
         counts = np.square(weights[::2, some]).sum(axis=1, keepdims=True)
@@ -136,7 +136,7 @@ class Directions:
         """The numbers of leading directions to be tried."""
         return [k for k in _LEADING if k < len(self.axes)]
 
-    def split(self, k: int, n_components: int, factors: Array, levels: Array) -> Split:
+    def split(self, k: int, n_components: int, factors: Doubles, levels: Doubles) -> Split:
         """Return the split at k leading directions, if degree l has factors[l], noise levels[l]."""
         q = len(factors) - 1
         if k not in self._known:
@@ -165,7 +165,7 @@ class Directions:
             found.noise = found.noise + shared.T @ covariance @ shared
         return found
 
-    def _means(self, block: slice, degree: int) -> Array:
+    def _means(self, block: slice, degree: int) -> Doubles:
         """Return the means of the powers of the cosines between the rows' parts in a block."""
         part = self._some[:, block]
         norms = np.linalg.norm(part, axis=1)
@@ -183,7 +183,7 @@ class Directions:
         a = np.clip(self._inside[:, k - 1], 0, 1)
         in_a = a ** np.arange(q + 1)[:, None]
         in_b = np.maximum(1 - a, _OTHER) ** np.arange(q + 1)[:, None]
-        columns: list[list[Array]] = [[] for _ in range(6)]
+        columns: list[list[Doubles]] = [[] for _ in range(6)]
         for l in np.unique(self._degrees):
             ranks = np.flatnonzero(self._degrees == l)
             j = np.arange(l + 1)
@@ -207,7 +207,7 @@ class Directions:
         return terms, i, j, sizes, found[4], found[5], *means
 
 
-def _covariance(parents: dict[int, int], widths: dict[int, int], means: Array) -> Array:
+def _covariance(parents: dict[int, int], widths: dict[int, int], means: Doubles) -> Doubles:
     """Return the covariances of the errors of a ladder's powers, as `noise_covariance` does."""
     q = (len(means) - 1) // 2
     found = np.zeros((q + 1, q + 1))
@@ -223,7 +223,7 @@ def _covariance(parents: dict[int, int], widths: dict[int, int], means: Array) -
 
 
 def _share(
-    energies: Array, diagonal: Array, sizes: Ints, whole: NDArray[np.bool_], n_components: int
+    energies: Doubles, diagonal: Doubles, sizes: Ints, whole: NDArray[np.bool_], n_components: int
 ) -> tuple[Ints, NDArray[np.bool_]]:
     """Share the features among parts so that the noise of those that are sketched is least.
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import numpy as np
-from numpy.typing import NDArray
 
+from nkfast._arrays.validation import Doubles
 from nkfast.activations import Activation
 
 from ._records import HermiteGrid
-
-Array: TypeAlias = NDArray[np.float64]
 
 ORDER = 16  # highest degree; what lies above counts as one number
 _NODES = 128
@@ -52,7 +48,7 @@ class HermiteTable:
             share=share,
         )
 
-    def _rows(self, stds: Array) -> Array:
+    def _rows(self, stds: Doubles) -> Doubles:
         """Return what the table has at some deviations, as `typical` at its own."""
         own, counted = self._activation, self._activation._has_slope
         tables = own._hermite_tables(stds, ORDER)
@@ -64,7 +60,7 @@ class HermiteTable:
         tails = np.maximum(np.nan_to_num(tails, posinf=0.0), 0)
         return np.concatenate([tables.reshape(len(stds), -1), tails], axis=1)
 
-    def weights(self, share: float) -> tuple[Array, Array, Array]:
+    def weights(self, share: float) -> tuple[Doubles, Doubles, Doubles]:
         """Return the degree 0 part and the whole of three kernels at the typical deviation.
 
         Those of f, of f' and of K (E f'f') where the scalar has this share of the deviation.

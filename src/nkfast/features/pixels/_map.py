@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nkfast._arrays.blocks import blocks
-from nkfast._arrays.validation import FloatArray
+from nkfast._arrays.validation import Array, FloatArray
 from nkfast._config import get_num_threads
 from nkfast._core import PixelProgram
 from nkfast.kernels import Kernel
@@ -18,7 +17,6 @@ from nkfast.sketch._program import Compiled
 
 from ._plan import PixelPlan
 
-Array = NDArray[Any]
 Shape = tuple[int, int, int]
 
 DEGREE = 4  # highest power at an activation; what lies above counts there

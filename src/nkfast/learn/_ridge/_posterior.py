@@ -8,19 +8,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
+from nkfast._arrays.validation import Array
 from nkfast._linalg.symmetric import gram_matrix
 
 from ._solve import cholesky_factor
 from ._spectrum import Spectrum
 from ._system import Facts, System
 
-Array = NDArray[Any]
 _EPS = float(np.finfo(float).eps)
 
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import eigh, lapack
 from scipy.optimize import brentq
 
+from nkfast._arrays.validation import Array
 from nkfast._linalg.moments import RunningMoments
 from nkfast._linalg.symmetric import cholesky, inverse_diagonal
 from nkfast._linalg.tridiagonal import Tridiagonal
 
 from ._system import Facts, System, system_of_kernel, system_of_moments, system_of_rows
 
-Array = NDArray[Any]
 Criterion: TypeAlias = Literal["gcv", "loo", "evidence"]
 Alpha: TypeAlias = float | Criterion
 CRITERIA: tuple[str, ...] = get_args(Criterion)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import eigh
+
+from nkfast._arrays.validation import Array
 
 from ._solve import Penalty, Ridge, balanced, most_cautious, path, ridge_of
 from ._system import Facts, System, system_of_kernel, system_of_rows
 
-Array = NDArray[Any]
 _EPS = float(np.finfo(float).eps)
 
 

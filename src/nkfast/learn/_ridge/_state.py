@@ -9,9 +9,8 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
-from nkfast._arrays.validation import Rows
+from nkfast._arrays.validation import Array, Rows
 from nkfast._linalg.moments import RunningMoments
 
 from ._interrupts import whole_steps
@@ -20,7 +19,6 @@ from ._solve import Alpha, Ridge, solve_dual, solve_kernel, solve_primal
 from ._spectrum import Spectrum, decompose, decompose_rows
 from ._system import system_of_kernel, system_of_moments, system_of_rows
 
-Array = NDArray[Any]
 ToColumns: TypeAlias = Callable[[Rows], Array]  # of rows: features or kernels, in float64
 _KEPT_ROWS = 2048  # of a stream; of as many of a batch scores are told
 _EPS = float(np.finfo(float).eps)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from nkfast._arrays.validation import Array
 from nkfast._linalg.moments import Counts, RunningMoments, weighted_mean
 from nkfast._linalg.symmetric import gram_matrix
-
-Array = NDArray[Any]
 
 _ROUNDING = 8 * np.finfo(float).eps  # relative error that centring may leave
 
