@@ -22,6 +22,7 @@ def fitted():
     spread = X * np.exp(rng.standard_normal((60, 1)))
     low = rng.standard_normal((60, 2)) @ rng.standard_normal((2, 12))
     low += 0.05 * rng.standard_normal(low.shape)
+    many = rng.standard_normal((60, 40))
     images = rng.random((12, 6, 6, 2))
     y = np.sin(X[:, 0]) + 0.1 * rng.standard_normal(60)
     net = nk.mlp(2, "gelu", w_std=1.4, b_std=0.3)
@@ -30,6 +31,7 @@ def fitted():
     seeded = {"random_state": 0}
     cases = {
         "features": (nk.NTKFeatures(net, 48, **seeded), spread, "transform"),
+        "features of many columns": (nk.NTKFeatures(net, 64, **seeded), many, "transform"),
         "features of few columns": (nk.NNGPFeatures(own, 40, **seeded), X[:, :3], "transform"),
         "features of low rank": (nk.NTKFeatures(net, 64, **seeded), low, "transform"),
         "oversampled": (nk.NTKFeatures(net, 16, oversampling=2, **seeded), X, "transform"),
