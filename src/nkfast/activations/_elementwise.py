@@ -13,7 +13,7 @@ from numpy.polynomial import chebyshev
 from numpy.typing import ArrayLike
 
 from nkfast._arrays.validation import Array, check_real
-from nkfast._linalg.chebyshev import series_matrix, to_series
+from nkfast._linalg.chebyshev import to_series
 
 from ._base import Span, _inverse
 from ._complex_steps import is_step
@@ -190,7 +190,10 @@ class _Interpolant:
 
     def __init__(self, activation: Elementwise, reach: float) -> None:
         self.kinks = [k for k in activation._kinks if -reach < k < reach]
-        x, fit = chebyshev.chebpts1(_NODES), series_matrix(_NODES).T
+        # The inverse, not the transpose, of the Vandermonde matrix: it is so much closer that
+        # pieces which are polynomials are recognised as such.
+        x = chebyshev.chebpts1(_NODES)
+        fit = np.linalg.inv(chebyshev.chebvander(x, _NODES - 1)).T
         cuts = np.array([-reach, *self.kinks, reach])
         parts = [np.linspace(a, b, int(np.ceil(b - a)) + 1) for a, b in pairwise(cuts)]
         begin = np.concatenate([part[:-1] for part in parts])
