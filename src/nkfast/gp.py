@@ -327,6 +327,3 @@ def _same(bounds: Any, other: Any) -> bool:
 
 def _double(X: Any, name: str) -> Any:
     return check_rows(X, name).astype(np.float64, copy=False)
-
-
-# --- parameters of a network that move together ---

@@ -5,7 +5,7 @@ k(p, q, c) = E f(u) f(v) and kdot(p, q, c) = E f'(u) f'(v) for (u, v) ~ N(0, [[p
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -187,6 +187,16 @@ def _scaled(p: Array) -> Array:
     return np.column_stack([s, _inverse(s)])
 
 
+def _at_rounding(distance: Array, scale: Any = 1.0, dtype: Any = np.float64) -> Array:
+    """Return where a correlation times `scale` counts as 1 or -1, being so near to it."""
+    return np.asarray(distance <= 32 * np.finfo(dtype).eps * scale)
+
+
+def _snapped(rho: Array) -> Array:
+    """Return correlations, maybe with complex steps, 1 or -1 where they are so to rounding."""
+    return np.where(_at_rounding(1 - np.abs(rho.real)), np.sign(rho.real), rho)
+
+
 def _angle(p: Array, q: Array, c: Array) -> tuple[Array, Array]:
     """Return (sqrt(D), theta) with D = p q - c^2 and cos(theta) = c / sqrt(p q).
 
@@ -196,14 +206,14 @@ def _angle(p: Array, q: Array, c: Array) -> tuple[Array, Array]:
     if any(map(np.iscomplexobj, (p, q, c))):
         s = np.sqrt(p) * np.sqrt(q)
         rho = c * _inverse(s)
-        near = np.minimum(np.abs(1 - rho), np.abs(1 + rho)) <= 32 * np.finfo(np.float64).eps
+        near = _at_rounding(np.minimum(np.abs(1 - rho), np.abs(1 + rho)))
         far = np.where(near, 0, rho)
         root = np.where(near, 0, s * np.sqrt(1 - far * far))
         return root, np.where(near, np.where(rho.real > 0, 0, np.pi), np.arccos(far))
     # The factors of D = (s - c)(s + c), s = sqrt(p q), neither overflow nor vanish where D does.
     s = np.sqrt(p) * np.sqrt(q)
     below, above = s - c, s + c
-    eps = np.finfo(np.result_type(p, q, c, np.float32)).eps
     root = np.sqrt(np.maximum(below, 0)) * np.sqrt(np.maximum(above, 0))
-    root = np.where(np.minimum(below, above) <= 32 * eps * s, 0, root)
+    dtype = np.result_type(p, q, c, np.float32)
+    root = np.where(_at_rounding(np.minimum(below, above), s, dtype), 0, root)
     return root, np.arctan2(root, c)

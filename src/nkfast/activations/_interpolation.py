@@ -18,7 +18,7 @@ from nkfast._arrays.validation import Array
 from nkfast._core import DualKind
 from nkfast._linalg.chebyshev import series_matrix, to_series
 
-from ._base import _inverse
+from ._base import _inverse, _snapped
 from ._dual_map import DualMap
 from ._quadrature import REACH, hermite_integrals, normal_rule, polar_products
 from ._series import series_map, series_pair
@@ -290,9 +290,7 @@ class Table:
         return np.asarray(self.norms.sum_series(s, series) * self.norms(s)[which][:, None])
 
     def _cosine(self, s: Array, t: Array, c: Array) -> Array:
-        rho = c * _inverse(s) * _inverse(t)
-        near = 1 - np.abs(rho.real) <= 32 * np.finfo(np.float64).eps
-        return np.asarray(np.arccos(np.where(near, np.sign(rho.real), rho)))
+        return np.asarray(np.arccos(_snapped(c * _inverse(s) * _inverse(t))))
 
     def pair(self, s: Array, t: Array, c: Array) -> tuple[Array, Array]:
         shape = np.broadcast_shapes(s.shape, t.shape, c.shape)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from nkfast._arrays.validation import Array
 from nkfast._config import one_blas_thread
 
-from ._base import Activation, Span, _inverse
+from ._base import Activation, Span, _inverse, _snapped
 from ._complex_steps import is_step
 from ._dual_map import DualMap
 from ._interpolation import LEAST, Norms, NotResolved, Profile, Series, Table
@@ -69,9 +69,7 @@ class Numerical(Activation):
     def _direct(self, s: Array, t: Array, c: Array) -> tuple[Array, Array]:
         """Return the pair by an integral for each entry; takes complex steps if `_both` does."""
         s, t, c = np.broadcast_arrays(s, t, c)
-        rho = c * _inverse(s) * _inverse(t)
-        near = 1 - np.abs(rho.real) <= 32 * np.finfo(np.float64).eps
-        rho = np.where(near, np.sign(rho.real), rho)
+        rho = _snapped(c * _inverse(s) * _inverse(t))
         # An infinitesimal deviation stands for zero: there a kink at zero still has two sides.
         s, t = (np.where(v.real > 1e-150, v, 1e-150) for v in (s, t))
         dtype = np.result_type(rho, np.float64)  # complex if any is

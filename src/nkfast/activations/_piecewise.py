@@ -15,6 +15,7 @@ from scipy.special import factorial2, ndtr, owens_t
 
 from nkfast._arrays.validation import Array
 
+from ._base import _snapped
 from ._complex_steps import clipped, density, distribution
 
 _LEAST_STD = np.float64(1e-60)  # stands for zero
@@ -60,9 +61,7 @@ def piecewise_pair(terms: Sequence[Term], s: Array, t: Array, c: Array) -> tuple
     """
     nought = (s.real <= _LEAST_STD) | (t.real <= _LEAST_STD)
     s, t = (np.where(v.real > _LEAST_STD, v, _LEAST_STD) for v in (s, t))
-    rho = np.where(nought, 0, c / s / t)
-    near = 1 - np.abs(rho.real) <= 32 * np.finfo(np.float64).eps
-    rho = np.where(near, np.sign(rho.real), rho)
+    rho = _snapped(np.where(nought, 0, c / s / t))
     out = np.zeros((2, *rho.shape), rho.dtype)
     kinks: dict[tuple[float, float, int], list[tuple[int, Term, Term]]] = {}
     for which, own in enumerate((terms, derivatives(terms))):

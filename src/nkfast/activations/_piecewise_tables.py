@@ -169,7 +169,7 @@ def _hermite_moments(h: Array, side: int) -> Array:
 
 
 def _variable(x: Array, fit: _Fit) -> Array:
-    """Return z(x); see `_Fit`."""
+    """Return z(x) in [-1, 1], the variable of the polynomials of a fit."""
     squares = x * x
     return 2 * squares * (1 + (fit.bend / fit.reach) ** 2) / (squares + fit.bend**2) - 1
 

@@ -15,6 +15,7 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score, r2_score
 
 from nkfast._arrays.validation import Array
+from nkfast.features._base import relative_error
 from nkfast.learn._classification import NTKClassifier
 from nkfast.learn._regression import NTKRegressor
 from nkfast.networks import Sequential, mlp
@@ -180,11 +181,6 @@ def run_demo(
             samples[task.name] = _error_sample(task, seed)
         outcomes.setdefault(task.name, []).append(_measure(trial, *samples[task.name], seed=seed))
     return [Comparison(found[0].trial.task, tuple(found)) for found in outcomes.values()]
-
-
-def relative_error(Z: Array, K: Array) -> float:
-    """Return ||Z Z^T - K|| / ||K|| in the Frobenius norm: 0 is perfect, 1 as bad as zeros."""
-    return float(np.linalg.norm(Z @ Z.T - K) / np.linalg.norm(K))
 
 
 def _trials(task: Task, widths: Sequence[int]) -> Iterator[Trial]:

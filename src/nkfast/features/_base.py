@@ -148,7 +148,7 @@ def kernel_errors(Z: Array, K: Array, alpha: float) -> dict[str, float]:
 
 
 def relative_error(Z: Array, K: Array) -> float:
-    """Return ||Z Z^T - K||_F / ||K||_F."""
+    """Return ||Z Z^T - K||_F / ||K||_F: 0 is perfect, 1 as bad as zeros."""
     return _ratio(_gram(Z) - K, K)
 
 

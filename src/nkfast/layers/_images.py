@@ -29,6 +29,11 @@ class Window:
     size: int
     out: int
 
+    @classmethod
+    def inside(cls, taps: int, stride: int, size: int) -> Window:
+        """Return a window without padding: positions that do not fit are dropped."""
+        return cls(taps, stride, 0, size, (size - taps) // stride + 1 if size >= taps else 0)
+
     @property
     def after(self) -> int:
         """Positions of padding behind the last one."""
@@ -162,11 +167,11 @@ class Conv(_ImageLayer):
         windows = []
         for size, taps, stride in zip(shape, self.filter_shape, self.strides, strict=True):
             if self.padding == "VALID":
-                before, out = 0, (size - taps) // stride + 1 if size >= taps else 0
+                windows.append(Window.inside(taps, stride, size))
             else:
                 out = -(-size // stride)
                 before = max((out - 1) * stride + taps - size, 0) // 2
-            windows.append(Window(taps, stride, before, size, out))
+                windows.append(Window(taps, stride, before, size, out))
         if not all(window.out for window in windows):
             raise ValueError(
                 f"expected images of at least {self.filter_shape} pixels for this filter without "
@@ -217,13 +222,9 @@ class AvgPool(_ImageLayer):
 
     def _windows(self, shape: tuple[int, int]) -> Windows:
         """Return the windows along rows and columns of images of this shape."""
-        strides = self.strides or self.window
-        if shape[0] < self.window[0] or shape[1] < self.window[1]:
+        rows, cols = map(Window.inside, self.window, self.strides or self.window, shape)
+        if not (rows.out and cols.out):
             raise ValueError(f"expected images of at least {self.window} pixels, got {shape}")
-        rows, cols = (
-            Window(taps, stride, 0, size, (size - taps) // stride + 1)
-            for size, taps, stride in zip(shape, self.window, strides, strict=True)
-        )
         return rows, cols
 
 

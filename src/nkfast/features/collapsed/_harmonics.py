@@ -62,13 +62,20 @@ class Basis:
         return len(self.degrees)
 
     def recurrence(self, k: int) -> tuple[Doubles, Doubles, Doubles]:
-        """Return a, b and c of the table of the last of k coordinates: `Program.recurrence`."""
+        """Return a, b and c of `SketchSteps.recurrence` for the table of the last of k coordinates.
+
+        Entries are in the order of degrees n within p, as `entries` counts them.
+        """
         return _recurrence(k, self.degree)
 
 
 @lru_cache(maxsize=1000)
 def _recurrence(k: int, q: int) -> tuple[Doubles, Doubles, Doubles]:
-    """Return what `Basis.recurrence` does, for degrees up to q."""
+    """Return the recurrence of the orthonormal polynomials of the last of k coordinates.
+
+    For each degree p of the harmonic of the coordinates before, they are Gegenbauer's of index
+    p + (k - 2) / 2, from degree p up to q: x_t = a_t x x_(t-1) - b_t r^2 x_(t-2) + c_t.
+    """
     if k == 1:  # the sphere of two points: 1 and x
         n = min(q, 1) + 1
         a = np.arange(n, dtype=np.float64)

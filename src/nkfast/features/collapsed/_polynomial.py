@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from nkfast.sketch._program import (
     LEAF,
     ODD,
     SPARE,
+    Factor,
     Ints,
     SketchSteps,
     balanced_sample,
@@ -27,6 +29,8 @@ from nkfast.sketch._program import (
 
 from ._allocation import MIN_SKETCH, Allocation, ladder, sketch_widths
 
+Hashes: TypeAlias = Callable[[np.random.RandomState, int, int], Ints]
+
 
 def polynomial_steps(
     degrees: NDArray[np.int64],
@@ -35,7 +39,7 @@ def polynomial_steps(
     n_components: int,
     rng: np.random.RandomState,
     sketch: str = "tensorsrht",
-    hashes: Callable[[np.random.RandomState, int, int], Ints] | None = None,
+    hashes: Hashes | None = None,
 ) -> SketchSteps:
     """Return the steps of a map whose part for term c has plan.widths[c] columns and weight c.
 
@@ -45,55 +49,87 @@ def polynomial_steps(
     itself. From CSR rows each degree then costs O(nnz + N log N). E <S_l(x), S_l(y)> = <x, y>^l
     (Ahle et al., SODA 2020, section 4).
     """
-    multiply = multiplier(sketch)
-    steps = SketchSteps()
-    used = np.flatnonzero(plan.widths > 0)
-    q = int(degrees[used].max(initial=0))
-    top = plan.base
+    used = plan.widths > 0
     sketched = np.where(plan.exact, 0, plan.widths)
-    parents = ladder(top, (int(l) for l in np.unique(degrees[sketched > 0])))
-    widths = sketch_widths(parents, degrees, sketched, n_components)
+    parents = ladder(plan.base, (int(l) for l in np.unique(degrees[sketched > 0])))
+    powers = _Powers(degrees, plan, n_features, rng, hashes)
+    powers.add_exact(min(plan.base, int(degrees[used].max(initial=0))))
+    powers.climb(
+        parents, sketch_widths(parents, degrees, sketched, n_components), multiplier(sketch)
+    )
+    add_zeros(powers.steps, n_components - int(plan.widths.sum()))
+    return powers.steps
 
-    def write(l: int, buffer: int, size: int) -> None:
-        for c in used[degrees[used] == l]:
+
+class _Powers:
+    """Records the powers of a row, and what the terms of each degree take of it."""
+
+    def __init__(
+        self,
+        degrees: NDArray[np.int64],
+        plan: Allocation,
+        n_features: int,
+        rng: np.random.RandomState,
+        hashes: Hashes | None,
+    ) -> None:
+        self.steps = SketchSteps()
+        self._degrees = degrees
+        self._plan = plan
+        self._n_features = n_features
+        self._rng = rng
+        self._hashes = hashes
+        self._sources: dict[int, Factor] = {1: (INPUT, n_features)}  # of what others come from
+
+    def add_exact(self, top: int) -> None:
+        """Append degrees 0..top as monomials."""
+        self.steps.one(SPARE)
+        self._write(0, (SPARE, 1))
+        levels = monomials(self._n_features, top)
+        for l in range(1, top + 1):
+            if l > 1:
+                self._sources[l] = EXACT + l, n_monomials(self._n_features, l)
+                below, variables, factors = levels[l - 2]
+                self.steps.weighted_product(
+                    self._sources[l - 1][0], below, INPUT, variables, factors, EXACT + l
+                )
+            self._write(l, self._sources[l])
+
+    def climb(
+        self, parents: dict[int, int], widths: dict[int, int], multiply: Callable[..., None]
+    ) -> None:
+        """Append the degrees of a ladder as sketches of these widths."""
+        for l, parent in parents.items():
+            left, right = self._sources[l - parent], self._sources[parent]
+            feeds = l in parents.values()
+            target = LAST if not feeds else ODD if right[0] == EVEN else EVEN
+            multiply(self.steps, self._rng, left, right, target, widths[l])
+            # |x^(l)| = 1 is known: without the drift of the norm the next product varies less.
+            self.steps.normalise(target)
+            if feeds:
+                self._sources[l] = target, widths[l]
+            self._write(l, (target, widths[l]))
+
+    def _write(self, l: int, source: Factor) -> None:
+        """Append the features of all terms of degree l, whose power is in `source`."""
+        plan = self._plan
+        for c in np.flatnonzero((plan.widths > 0) & (self._degrees == l)):
+            width = int(plan.widths[c])
             if plan.exact[c]:
-                steps.emit(buffer, size, weight=int(c))
-            elif l > top:
-                steps.emit(buffer, int(plan.widths[c]), weight=int(c), unit=True)
-            else:  # the input, or a further rank of an exact degree
-                m = int(plan.widths[c])
-                if l == 1 > plan.top and c == np.flatnonzero(degrees == 1)[0]:
-                    linear_steps(steps, rng, size, m, plan.columns, hashes)
-                else:
-                    places, signs = injective_hash(rng, size, m), random_signs(rng, size)
-                    steps.count_sketch(buffer, SPARE, m, places, signs)
-                steps.emit(SPARE, m, weight=int(c), unit=True)
+                self.steps.emit(*source, weight=int(c))
+            elif l > plan.base:
+                self.steps.emit(source[0], width, weight=int(c), unit=True)
+            else:
+                self._hash(l, source, int(c), width)
+                self.steps.emit(SPARE, width, weight=int(c), unit=True)
 
-    steps.one(SPARE)
-    write(0, SPARE, 1)
-    buffers = {1: INPUT}  # where each degree is that will be needed
-    levels = monomials(n_features, min(top, q))
-    for l in range(1, min(top, q) + 1):
-        if l > 1:
-            buffers[l] = EXACT + l
-            below, variables, factors = levels[l - 2]
-            steps.weighted_product(buffers[l - 1], below, INPUT, variables, factors, buffers[l])
-        write(l, buffers[l], n_monomials(n_features, l))
-    sizes = {l: n_monomials(n_features, l) for l in range(1, top + 1)} | widths
-    for l, parent in parents.items():
-        width = widths[l]
-        feeds = l in parents.values()
-        target = LAST if not feeds else ODD if buffers.get(parent) == EVEN else EVEN
-        k = l - parent
-        left, right = (buffers[k], n_monomials(n_features, k)), (buffers[parent], sizes[parent])
-        multiply(steps, rng, left, right, target, width)
-        # |x^(l)| = 1 is known: without the drift of the norm the next product varies less.
-        steps.normalise(target)
-        if feeds:
-            buffers[l] = target
-        write(l, target, width)
-    add_zeros(steps, n_components - int(plan.widths.sum()))
-    return steps
+    def _hash(self, l: int, source: Factor, c: int, width: int) -> None:
+        """Append SPARE = a hash of an exact power: the input, or for a further rank of a degree."""
+        (buffer, size), rng = source, self._rng
+        if l == 1 > self._plan.top and c == np.flatnonzero(self._degrees == 1)[0]:
+            linear_steps(self.steps, rng, size, width, self._plan.columns, self._hashes)
+        else:
+            places, signs = injective_hash(rng, size, width), random_signs(rng, size)
+            self.steps.count_sketch(buffer, SPARE, width, places, signs)
 
 
 def add_zeros(steps: SketchSteps, n: int) -> None:
@@ -109,7 +145,7 @@ def linear_steps(
     size: int,
     width: int,
     n_own: int,
-    hashes: Callable[[np.random.RandomState, int, int], Ints] | None,
+    hashes: Hashes | None,
 ) -> None:
     """Append SPARE = a sketch of the input, with a feature for each of `n_own` columns.
 
