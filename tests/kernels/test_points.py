@@ -108,3 +108,11 @@ def test_tables_are_kept_where_they_are_small(monkeypatch):
     large = prepare(net, ROWS)
     assert_allclose(net.ntk(large), expected, rtol=1e-13)
     assert not large._tables
+
+
+def test_tables_of_one_range_of_variances_are_kept_at_a_time():
+    net, points = nk.mlp(1, "tanh"), prepare(nk.mlp(1, "tanh"), ROWS)
+    for scale in (1.0, 2.0, 1.0):
+        expected = net.ntk(scale * ROWS[:5], ROWS)
+        assert_allclose(net.ntk(scale * ROWS[:5], points), expected, rtol=1e-12)
+        assert set(points._tables) == {(0, "right")}

@@ -71,7 +71,7 @@ class RowPoints:
         self.p = squared_norms(self.X) / self.X.shape[1]
         self.variances = self.steps.variances(self.p)
         self.spans = [span(v, v) if v.size else (np.inf, -np.inf) for v in self.variances]
-        self._tables: dict[Any, Array] = {}
+        self._tables: dict[tuple[int, str], tuple[Any, Array]] = {}  # and what they are made for
         self._whole: tuple[RowPoints, slice] | None = None
 
     def __len__(self) -> int:
@@ -126,9 +126,10 @@ class RowPoints:
             first, last, _ = which.indices(stop - start)
             return points.tables(i, slice(start + first, start + last), sides, tol, span, keep)
         activation = self.steps.activations[i]
-        keys = {side: (i, side, tol, activation._table_range(span)) for side in sides}
-        if all(key in self._tables for key in keys.values()):
-            return {side: self._tables[key][which] for side, key in keys.items()}
+        made_for = tol, activation._table_range(span)
+        kept = {side: self._tables.get((i, side)) for side in sides}
+        if all(known is not None and known[0] == made_for for known in kept.values()):
+            return {side: known[1][which] for side, known in kept.items() if known is not None}
         p = self.variances[i] if keep else self.variances[i][which]
         one = p[:1]  # of a side that is not asked for
         with one_blas_thread():
@@ -139,7 +140,8 @@ class RowPoints:
         found: dict[str, Array] = {side: getattr(dual, side) for side in sides}
         if not keep:
             return found
-        self._tables |= {keys[side]: table for side, table in found.items()}
+        # Those of another range of variances go, or each new one would add to the memory.
+        self._tables |= {(i, side): (made_for, table) for side, table in found.items()}
         return {side: table[which] for side, table in found.items()}
 
     def few(self, width: int) -> bool:
