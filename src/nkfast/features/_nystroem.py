@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
-from scipy.linalg import eigh
 from sklearn.utils import check_random_state
 from sklearn.utils.extmath import svd_flip
 from sklearn.utils.validation import check_is_fitted
@@ -15,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from nkfast._arrays.blocks import row_blocks
 from nkfast._arrays.mapped import take
 from nkfast._arrays.validation import Array, Rows, as_double, check_choice, check_count
+from nkfast._linalg.eigen import symmetric_eigen
 from nkfast.kernels import NAMES, Points, kernel, prepare
 from nkfast.networks import Sequential, check_points, own_network
 from nkfast.sketch._program import Compiled
@@ -220,7 +220,7 @@ def _normalization(kernel: Array) -> Array:
 
     Without the cut, landmarks that coincide would divide by the root of a rounding error.
     """
-    values, vectors = eigh(kernel, driver="evd", overwrite_a=True)
+    values, vectors = symmetric_eigen(kernel, driver="evd", overwrite_a=True)
     kept = np.flatnonzero(values > len(values) * _EPS * max(values[-1], 0.0))[::-1]
     return np.asarray(svd_flip(vectors[:, kept], None)[0] * (1 / np.sqrt(values[kept])))
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
-from scipy.linalg import eigh, lapack
+from scipy.linalg import lapack
 from scipy.optimize import brentq
 
 from nkfast._arrays.validation import Array
+from nkfast._linalg.eigen import symmetric_eigen
 from nkfast._linalg.moments import RunningMoments
 from nkfast._linalg.symmetric import cholesky, inverse_diagonal
 from nkfast._linalg.tridiagonal import Tridiagonal
@@ -295,7 +296,7 @@ def _penalised(system: System, alpha: float) -> Array:
         factor, failed = cholesky_factor(A, alpha)
         if not failed:
             return np.asarray(lapack.dpotrs(factor, B, lower=1)[0])
-    s, Q = eigh(A, lower=True, check_finite=False)
+    s, Q = symmetric_eigen(A, lower=True, check_finite=False)
     kept = s > system.floor(s[-1])
     s, Q = s[kept], Q[:, kept]
     return np.asarray(Q @ ((Q.T @ B) / (s + alpha)[:, None]))

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import eigh
 
 from nkfast._arrays.validation import Array
+from nkfast._linalg.eigen import symmetric_eigen
 
 from ._solve import Penalty, Ridge, balanced, most_cautious, path, ridge_of
 from ._system import Facts, System, system_of_kernel, system_of_rows
@@ -123,7 +123,7 @@ def decompose(system: System, rows: Array | None = None, weight: Array | None = 
     `rows` (n, p) are the centred, weighted features of a dual system; without them it is one of a
     kernel, and its rows have the `weight`.
     """
-    s, U = eigh(system.A, lower=True, check_finite=False)
+    s, U = symmetric_eigen(system.A, lower=True, check_finite=False)
     known = s > system.floor(s[-1])
     facts = system.facts
     if not facts.dual:
