@@ -134,12 +134,12 @@ def as_double(X: Rows) -> Rows:
 
 
 def csr_arrays(X: Any) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return a CSR matrix's values, column indices and row starts, contiguous, the latter alike."""
+    """Return a CSR matrix's values, column indices and row starts as the core takes them."""
     kind = np.int64 if np.int64 in (X.indptr.dtype, X.indices.dtype) else np.int32
     return (
-        np.ascontiguousarray(X.data),
-        np.ascontiguousarray(X.indices, kind),
-        np.ascontiguousarray(X.indptr, kind),
+        np.require(X.data, X.dtype.newbyteorder("="), ["C", "A"]),
+        np.require(X.indices, kind, ["C", "A"]),
+        np.require(X.indptr, kind, ["C", "A"]),
     )
 
 
