@@ -70,6 +70,9 @@ class Nystroem(Compiled, FeatureMap):
     normalization_ : ndarray of shape (n_landmarks, rank)
         W, float64: eigenvectors of K(L, L) over the roots of their eigenvalues, those at rounding
         level left out.
+    tail_ : float
+        What the diagonal of Z Z^T lacks of the kernel's, on average over 256 fitted rows, in units
+        of the kernel; see `missing_diagonal`.
     net_ : Sequential
         The network in use.
     image_shape_ : tuple of int
@@ -168,6 +171,7 @@ class Nystroem(Compiled, FeatureMap):
         self.normalization_ = _normalization(net.kernel(self._landmarks, get=get))
         self.n_components_ = self._n_features_out = m
         self._get = get
+        self._measure_tail(X)
         return self
 
     def transform(self, X: Any) -> Array:
@@ -208,6 +212,9 @@ class Nystroem(Compiled, FeatureMap):
             kernel = self.net_.kernel(points(rows), landmarks, get=self._get)
             out[rows, :rank] = kernel @ self.normalization_
         return out
+
+    def _own(self, X: Rows) -> Array:
+        return np.asarray(getattr(self.net_.diag(as_double(X)), self._get))
 
     def _compared(self, X: Rows) -> tuple[Array, Array]:
         points = prepare(self.net_, as_double(X))
