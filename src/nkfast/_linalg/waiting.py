@@ -35,5 +35,8 @@ def interruptible(operations: float, work: Callable[[], T]) -> T:
         except BaseException as error:
             done.set_exception(error)
 
-    threading.Thread(target=copy_context().run, args=(run,), daemon=True).start()
+    try:
+        threading.Thread(target=copy_context().run, args=(run,), daemon=True).start()
+    except RuntimeError:  # the system refuses more threads
+        run()
     return done.result()
