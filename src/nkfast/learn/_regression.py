@@ -161,7 +161,8 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):
             net, X = self._checked(X, first=True)
             Y = check_targets(y, X.shape[0])
             weight = check_weights(sample_weight, X.shape[0], some=True)
-            self._fit(net, X, Y.reshape(X.shape[0], -1), weight, flat=Y.ndim == 1)
+            flat = Y.ndim == 1
+            self._fit(net, X, Y[:, None] if flat else Y, weight, flat=flat)
         return self
 
     @streaming
@@ -196,7 +197,7 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):
             net, X = self._checked(X, first=first)
             Y = check_targets(y, X.shape[0])
             flat = Y.ndim == 1
-            Y = Y.reshape(X.shape[0], -1)
+            Y = Y[:, None] if flat else Y
             if not first and self._n_targets != Y.shape[1]:
                 raise ValueError(
                     f"y: expected {self._n_targets} targets as before, got {Y.shape[1]}"
