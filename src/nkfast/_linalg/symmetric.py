@@ -77,22 +77,3 @@ def _cholesky(A: Array) -> tuple[Array, int]:
             A[rows, cols] = solve_triangular(head, rest.T, lower=True, check_finite=False).T
         A[cols, cols] = np.tril(head) + np.triu(A[cols, cols], 1)
     return A, 0
-
-
-def inverse_diagonal(factor: Array) -> Array:
-    """Return the diagonal of (L L^T)^{-1}; `factor`, with L in its lower triangle, is lost."""
-    return interruptible(len(factor) ** 3, lambda: _inverse_diagonal(factor))
-
-
-def _inverse_diagonal(factor: Array) -> Array:
-    n = len(factor)
-    if n <= _ORDER:
-        inverse, _ = lapack.dpotri(factor, lower=1, overwrite_c=1)
-        return np.diagonal(inverse).copy()
-    out = np.empty(n)
-    for cols in slices(0, n, _PANEL):
-        some = np.zeros((n, cols.stop - cols.start), order="F")
-        some[cols] = np.eye(cols.stop - cols.start)
-        some = solve_triangular(factor, some, lower=True, overwrite_b=True, check_finite=False)
-        out[cols] = np.einsum("ij,ij->j", some, some)
-    return out

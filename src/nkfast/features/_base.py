@@ -173,6 +173,8 @@ class FeatureMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         X = self._checked(X)
         alpha = check_real(alpha, "alpha", low=_LEAST_ALPHA)
         n = X.shape[0]
+        if n == 0:
+            raise ValueError("X: expected at least one row, got none")
         refuse_bytes(8 * _MATRICES * n**2, "X", f"kernels of {n} rows")
         return kernel_errors(*self._compared(X), alpha)
 

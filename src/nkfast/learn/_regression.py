@@ -13,6 +13,7 @@ from nkfast._arrays.validation import FloatArray, check_real, check_targets, che
 from nkfast._sklearn import RegressorMixin, Request
 
 from ._bayesian import BayesianRegressor
+from ._rows import count
 from ._streaming import streaming
 
 
@@ -159,8 +160,9 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):
         with self._all_or_nothing():
             net, X = self._checked(X, first=True)
             Y = check_targets(y, X.shape[0])
-            weight = check_weights(sample_weight, X.shape[0])
-            self._fit(net, X, Y.reshape(X.shape[0], -1), weight, flat=Y.ndim == 1)
+            weight = check_weights(sample_weight, X.shape[0], some=True)
+            flat = Y.ndim == 1
+            self._fit(net, X, Y[:, None] if flat else Y, weight, flat=flat)
         return self
 
     @streaming
@@ -189,16 +191,18 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):
             If ``method="exact"`` or ``alpha="loo"``, which need all rows at once.
         """
         first = not hasattr(self, "_fitted")
+        if first and count(X) == 0 == count(y):
+            return self
         with self._partial():
             net, X = self._checked(X, first=first)
             Y = check_targets(y, X.shape[0])
             flat = Y.ndim == 1
-            Y = Y.reshape(X.shape[0], -1)
+            Y = Y[:, None] if flat else Y
             if not first and self._n_targets != Y.shape[1]:
                 raise ValueError(
                     f"y: expected {self._n_targets} targets as before, got {Y.shape[1]}"
                 )
-            weight = check_weights(sample_weight, X.shape[0])
+            weight = check_weights(sample_weight, X.shape[0], some=False)
             self._partial_fit(net, X, Y, weight, flat=flat)
         return self
 
