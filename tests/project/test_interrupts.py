@@ -99,3 +99,45 @@ def test_ctrl_c_ends_a_call_within_a_second(name):
     )
     assert done.returncode == 0, done.stderr
     assert max(json.loads(done.stdout)) < 1
+
+
+STREAM = """
+import os, signal, sys, threading, time
+import numpy as np
+import nkfast as nk
+
+X = np.random.default_rng(0).standard_normal((13000, 6))
+y = np.sin(X[:, 0])
+def learner():
+    return nk.NTKRegressor(nk.mlp(2), 3000, alpha=1.0, random_state=0, block_size=len(X))
+model, other = learner(), learner()
+for one in (model, other):
+    one.partial_fit(X[:5000], y[:5000])
+    one.features_.transform(X[:100])
+phases = []
+transform = model.features_.transform
+def watched(rows):
+    Z = transform(rows)
+    threading.Timer(0.2, send).start()  # the sums are next
+    return Z
+def send():
+    phases.append(time.perf_counter())
+    os.kill(os.getpid(), signal.SIGINT)
+model.features_.transform = watched
+try:
+    model.partial_fit(X[5000:], y[5000:])
+    raise SystemExit("the call came to its end")
+except KeyboardInterrupt:
+    took = time.perf_counter() - phases[0]
+del model.features_.transform
+assert took < 1, took
+other.partial_fit(X[5000:], y[5000:])
+np.testing.assert_array_equal(model.coef_, other.coef_)
+"""
+
+
+def test_an_interrupted_block_of_a_stream_is_added_whole():
+    done = subprocess.run(
+        [sys.executable, "-c", STREAM], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr

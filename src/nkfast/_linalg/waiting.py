@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from contextvars import copy_context
 from typing import TypeVar
 
@@ -25,8 +26,11 @@ def interruptible(operations: float, work: Callable[[], T]) -> T:
         Floating-point operations that it takes; few are done at once.
     work : callable
     """
-    if operations < _LONG or threading.current_thread() is not threading.main_thread():
-        return work()
+    return begin(operations, work).result()
+
+
+def begin(operations: float, work: Callable[[], T]) -> Future[T]:
+    """Begin what `interruptible` does; the wait for its end is the caller's."""
     done: Future[T] = Future()
 
     def run() -> None:
@@ -35,8 +39,9 @@ def interruptible(operations: float, work: Callable[[], T]) -> T:
         except BaseException as error:
             done.set_exception(error)
 
-    try:
-        threading.Thread(target=copy_context().run, args=(run,), daemon=True).start()
-    except RuntimeError:  # the system refuses more threads
-        run()
-    return done.result()
+    if operations >= _LONG and threading.current_thread() is threading.main_thread():
+        with suppress(RuntimeError):  # the system refuses more threads
+            threading.Thread(target=copy_context().run, args=(run,), daemon=True).start()
+            return done
+    run()
+    return done

@@ -155,7 +155,8 @@ class NTKLearner(Solved):
 
     def _solve_batch(self, F: Array, X: Rows, Y: Array, weight: Array | None) -> Batch:
         kernel, centred = self._is_exact, self.fit_intercept
-        return Batch.solved(F, X, Y, weight, self.alpha, centred=centred, kernel=kernel)
+        tail = 0.0 if kernel else self.features_.tail_
+        return Batch.solved(F, X, Y, weight, self.alpha, centred=centred, kernel=kernel, tail=tail)
 
     def _blocks(
         self, X: Rows, Y: Array, weight: Array | None, tell: Tell = lambda _: None
@@ -231,7 +232,7 @@ class NTKLearner(Solved):
         """Return sums of no rows; `seed` draws the rows that are kept."""
         sums = RunningMoments(self.features_.n_components_, self._n_targets, centred=centred)
         kept = SampledRows(np.random.default_rng(seed)) if self._samples_streams else None
-        return Stream(sums, self.alpha, kept)
+        return Stream(sums, self.alpha, kept, self.features_.tail_)
 
     def _running_sums(self) -> Stream:
         """Return the sums over all rows so far; `fit` made none if it solved the dual problem."""

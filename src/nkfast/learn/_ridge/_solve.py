@@ -12,7 +12,7 @@ from scipy.optimize import brentq
 
 from nkfast._arrays.validation import Array
 from nkfast._linalg.eigen import symmetric_eigen
-from nkfast._linalg.moments import RunningMoments
+from nkfast._linalg.moments import Counts, RunningMoments
 from nkfast._linalg.symmetric import cholesky
 from nkfast._linalg.tridiagonal import Tridiagonal
 
@@ -78,6 +78,14 @@ class Ridge:
     intercept: Array
     centred: bool
     penalty: Penalty
+
+
+def with_tail(alpha: Alpha, tail: float, counts: Counts) -> Alpha:
+    """Return a given penalty with the noise that features lack on their diagonal.
+
+    The kernel of a row with itself is ||z||^2 + `tail`. A criterion chooses the sum of both.
+    """
+    return alpha if isinstance(alpha, str) else alpha + tail * counts.mean
 
 
 def solve_primal(sums: RunningMoments, alpha: Alpha) -> Ridge:
