@@ -66,8 +66,7 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):
         The penalty in use: `alpha` and the tail of the features, or what was chosen.
     alphas_ : ndarray of shape (45,)
         Penalties tried, if `alpha` is one of the names; with their scores `gcv_`, `loo_` or
-        `evidence_`. After "gcv" there are `loo_`, too, or of a stream `evidence_`, if these
-        decided.
+        `evidence_`. After "gcv" also `loo_`, or of a stream `evidence_`, if these decided.
     coef_ : ndarray of shape (n_components,) or (n_targets, n_components)
         Weights of the features, unless ``method="exact"``.
     intercept_ : float or ndarray of shape (n_targets,)
