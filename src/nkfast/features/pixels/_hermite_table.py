@@ -3,88 +3,98 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nkfast._arrays.validation import Doubles
 from nkfast.activations import Activation
 
+from ._hermite_rows import LN2, NOTHING, ORDER, HermiteRow, hermite_rows
 from ._records import HermiteGrid
 
-ORDER = 16  # highest degree; what lies above counts as one number
-_STEP = 0.08  # between rows, in log s
+_STEP = 0.15  # between rows, in log s
 # Deviations between which activations bend, most of them; beyond the last all are taken for powers.
-_FIRST_ENDS = (1 / 64, 64.0)
-_LAST_ENDS = (1e-6, 1e6)
-_FACTOR = 8.0  # by which an end moves out until powers hold beyond it
+_LOW_ENDS = (1 / 64, 1 / 512, 1 / 4096)
+_HIGH_ENDS = (64.0, 512.0, 4096.0)
 _SETTLED = 4e-3  # their error there, relative to the norm
-_NEAR = 0.02  # to a multiple of 1/2, at which a power is taken for it
-_SMALL = 1e-6  # share of the norm below which a coefficient has no power of its own
-_NOTHING = -745.0  # log of a norm of zero
-_LN2 = math.log(2)
 
 
-@dataclass
-class _Row:
-    """What the table has at one deviation.
+class _Curve:
+    """Rows on a grid in log s where an activation bends, and the powers of s below and above."""
 
-    Attributes
-    ----------
-    shape : ndarray of shape (2 * ORDER + 4,)
-        a_0..a_ORDER over the norm of f, b_0..b_ORDER over that of f', and what all later squares
-        are of the squares of the norms.
-    logs : ndarray of shape (2,)
-        Of both norms.
-    """
+    def __init__(self, activation: Activation, near: float) -> None:
+        self._activation = activation
+        low, self.low = self._end(_LOW_ENDS, near)
+        high, self.high = self._end(_HIGH_ENDS, near)
+        self.first, self.last = math.log(low), math.log(high)
+        n = max(math.ceil((self.last - self.first) / _STEP) + 1, 4)
+        self.step = (self.last - self.first) / (n - 1)
+        self.rows = self._at(np.exp(self.first + self.step * np.arange(n)))
 
-    shape: Doubles
-    logs: Doubles
+    def __call__(self, log_s: float) -> HermiteRow:
+        """Return the row at one deviation."""
+        if log_s < self.first:
+            return self.rows[0].moved(self.low, log_s - self.first)
+        if log_s > self.last:
+            return self.rows[-1].moved(self.high, log_s - self.last)
+        return self._at([math.exp(log_s)])[0]
 
-    @classmethod
-    def of(cls, activation: Activation, s: float) -> _Row:
-        """Return the row of an activation at a deviation above zero."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            found = activation._hermite_tables(np.array([s]), ORDER)[0]
-            whole = np.array([float(x) for x in activation._diagonal(np.array(s * s))])
-            whole[1] *= activation._has_slope
-            sums = np.sum(found**2, axis=1)
-            if math.isfinite(whole[0]) and not math.isfinite(whole[1]):
-                whole[1] = sums[1]  # of a jump: what is known of it
-            whole = np.maximum(whole, sums)
-            norms = np.sqrt(np.where(whole > 0, whole, 1))
-            shapes = found / norms[:, None]
-            tails = np.maximum((whole > 0) - np.sum(shapes**2, axis=1), 0)
-            logs = np.where(whole > 0, np.log(norms), _NOTHING)
-        return cls(np.append(shapes.ravel(), tails), logs)
+    def _at(self, stds: Any) -> list[HermiteRow]:
+        return hermite_rows(self._activation, np.array(stds))
 
-    @property
-    def finite(self) -> bool:
-        return bool(np.all(np.isfinite(self.shape)) and np.all(np.isfinite(self.logs)))
+    def _end(self, ends: tuple[float, ...], near: float) -> tuple[float, Doubles]:
+        """Return the first end, outward, beyond which there are but powers, and these.
 
-    def moved(self, powers: Doubles, by: float) -> _Row:
-        """Return the row at a deviation e^by times as large, of such powers of it."""
-        return _Row(self.shape * np.exp(by * powers[:-2]), self.logs + by * powers[-2:])
+        They must hold at the next end, and at `near` if that lies beyond.
+        """
+        sign = 1 if ends[-1] > ends[0] else -1
+        rows = self._at(ends)
+        while not rows[0].finite:  # as of exponentials
+            if sign * ends[0] <= sign:
+                raise ValueError(f"{self._activation!r}: expected a function with finite kernels")
+            ends = (ends[0] / 2**sign, *ends)
+            rows = self._at(ends[:1]) + rows
+        inner = self._at(np.multiply(ends, math.exp(-sign * _STEP)))
+        [beyond] = self._at([near])
+        for i, (end, row) in enumerate(zip(ends, rows, strict=True)):
+            powers = row.powers(inner[i], sign * _STEP)
+            probes = list(zip(ends, rows, strict=True))[i + 1 : i + 2]
+            if sign * near > sign * end:
+                probes.append((near, beyond))
+            if not all(other.finite for _, other in probes):
+                return end, np.full_like(powers, np.nan)  # no number rather than a wrong one
+            errors = [other.distance(row.moved(powers, math.log(s / end))) for s, other in probes]
+            if max(errors, default=0.0) < _SETTLED:
+                break
+        return end, powers
 
-    def powers(self, other: _Row, by: float) -> Doubles:
-        """Return the powers of the deviation by which this row comes of that at e^-by of it."""
-        some = np.minimum(np.abs(self.shape), np.abs(other.shape)) > _SMALL
-        some &= self.shape * other.shape > 0
-        ratios = np.where(some, self.shape / np.where(some, other.shape, 1), 1)
-        found = np.append(np.log(ratios), self.logs - other.logs) / by
-        halves = np.rint(2 * found) / 2
-        return np.where(np.abs(found - halves) < _NEAR, halves, found)
 
-    def distance(self, other: _Row) -> float:
-        """Return the largest difference, relative to the norms."""
-        shapes, logs = self.shape - other.shape, self.logs - other.logs
-        return float(max(np.abs(shapes).max(), np.abs(logs).max()))
+@dataclass(frozen=True)
+class _Known:
+    """An activation as a key of the cache."""
 
-    def raw(self, exponents: NDArray[np.int64]) -> Doubles:
-        """Return the coefficients and the sums of later squares, in units of powers of two."""
-        norms = np.exp(self.logs - exponents * _LN2)
-        return self.shape * np.concatenate([np.repeat(norms, ORDER + 1), norms**2])
+    kind: type
+    parameters: tuple[Any, ...]
+    activation: Activation = field(compare=False)
+
+
+@lru_cache(maxsize=64)
+def _cached_curve(known: _Known, near: float) -> _Curve:
+    return _Curve(known.activation, near)
+
+
+def _curve(activation: Activation, log_s: float) -> _Curve:
+    """Return the curve of an activation, for inputs of deviations around one."""
+    near = math.exp(min(max(log_s, math.log(_LOW_ENDS[-1])), math.log(_HIGH_ENDS[-1])))
+    near = 1.0 if _LOW_ENDS[0] <= near <= _HIGH_ENDS[0] else near
+    parameters = tuple(sorted(activation.get_params(deep=False).items()))
+    try:
+        return _cached_curve(_Known(type(activation), parameters, activation), near)
+    except TypeError:  # parameters that cannot be hashed
+        return _Curve(activation, near)
 
 
 class HermiteTable:
@@ -108,71 +118,31 @@ class HermiteTable:
         self._activation = activation
         self.deviation = deviation if deviation > 0 else 1.0
         self._power = power = activation._homogeneity
-        self._first, self._step = 0.0, 1.0
         away, shift = math.log(self.deviation), np.zeros(2)
         if power is not None:
             # Whole powers of a unit are units themselves.
             whole = np.array([power, power - 1]) * unit
             shift = np.rint(whole)
-            row = self._at(1.0)
-            row.logs += (whole - shift) * _LN2
-            self._rows = [row]
+            [row] = hermite_rows(activation, np.ones(1))
+            row.logs += (whole - shift) * LN2
+            self._rows, self._first, self._step = [row], 0.0, 1.0
             self._low = self._high = np.append(np.zeros(len(row.shape)), [power, power - 1])
             typical = row.moved(self._low, away)
         else:
-            typical = self._tabulate(away + unit * _LN2)
-            self._first -= unit * _LN2
+            curve = _curve(activation, away + unit * LN2)
+            self._rows, self._first, self._step = curve.rows, curve.first, curve.step
+            self._first -= unit * LN2
+            self._low, self._high = curve.low, curve.high
+            typical = curve(away + unit * LN2)
         if not typical.finite:
             raise ValueError(
                 f"X: expected smaller images or weights for {activation!r}: its kernels overflow "
-                f"at inputs of standard deviation {math.exp(away + unit * _LN2):.3g}"
+                f"at inputs of standard deviation {math.exp(away + unit * LN2):.3g}"
             )
-        exponents = np.where(typical.logs > _NOTHING, np.rint(typical.logs / _LN2), 0).astype(int)
+        exponents = np.where(typical.logs > NOTHING, np.rint(typical.logs / LN2), 0).astype(int)
         self.exponent, self.slope_exponent = (int(x) for x in exponents + shift.astype(int))
         self._shift = shift.astype(int)
         self.typical = typical.raw(exponents)
-
-    def _at(self, s: float) -> _Row:
-        return _Row.of(self._activation, s)
-
-    def _tabulate(self, log_s: float) -> _Row:
-        """Fill the table; return the row at a typical deviation."""
-        near = math.exp(min(max(log_s, math.log(_LAST_ENDS[0])), math.log(_LAST_ENDS[1])))
-        low, self._low = self._end(0, near)
-        high, self._high = self._end(1, near)
-        self._first, last = math.log(low), math.log(high)
-        n = max(math.ceil((last - self._first) / _STEP) + 1, 4)
-        self._step = (last - self._first) / (n - 1)
-        self._rows = [self._at(math.exp(self._first + self._step * i)) for i in range(n)]
-        if log_s < self._first:
-            return self._rows[0].moved(self._low, log_s - self._first)
-        if log_s > last:
-            return self._rows[-1].moved(self._high, log_s - last)
-        return self._at(math.exp(log_s))
-
-    def _end(self, side: int, near: float) -> tuple[float, Doubles]:
-        """Return the low (0) or the high end (1) of the table, and the powers beyond.
-
-        Those must hold at the next end, and at `near` if that lies beyond.
-        """
-        end, last = _FIRST_ENDS[side], _LAST_ENDS[side]
-        sign = 2 * side - 1
-        while not self._at(end).finite:  # of exponentials
-            end /= 2
-        while True:
-            row = self._at(end)
-            powers = row.powers(self._at(end * math.exp(-sign * _STEP)), sign * _STEP)
-            probes = [end * _FACTOR**sign] + ([near] if sign * near > sign * end else [])
-            others = [self._at(s) for s in probes]
-            if not all(other.finite for other in others):
-                return end, np.full_like(powers, np.nan)  # no number rather than a wrong one
-            errors = [
-                other.distance(row.moved(powers, math.log(s / end)))
-                for s, other in zip(probes, others, strict=True)
-            ]
-            if max(errors) < _SETTLED or sign * end >= sign * last:
-                return end, powers
-            end = probes[0]
 
     def grid(self, share: float, slope_exponent: int | None = None) -> HermiteGrid:
         """Return the table for the core.
@@ -194,7 +164,7 @@ class HermiteTable:
         at_zero = np.where(constant, first, 0.0)
         at_zero[: q + 1] = at_zero[-2] = 0
         at_zero[0] = np.ldexp(self._activation.hermite_coefficients(0.0, 0)[0], -self.exponent)
-        rows = [np.append(row.shape, row.logs - units * _LN2) for row in self._rows]
+        rows = [np.append(row.shape, row.logs - units * LN2) for row in self._rows]
         return HermiteGrid(
             first=self._first,
             step=self._step,
