@@ -17,6 +17,7 @@ ORDER = 16  # highest degree; what lies above counts as one number
 LN2 = math.log(2)
 NOTHING = -745.0  # log of a norm of zero
 _NEAR = 0.02  # to a multiple of 1/2, at which a power is taken for it
+_NOISE = 1e-14  # share of the norm that is rounding
 _SMALL = 1e-6  # share of the norm below which a coefficient has no power of its own
 _REACH = 12.0  # of the normal density
 _PANEL = 16  # nodes of a panel
@@ -86,6 +87,7 @@ def hermite_rows(activation: Activation, stds: Doubles) -> list[HermiteRow]:
         whole = np.maximum(whole, np.sum(found**2, axis=2))
         norms = np.sqrt(np.where(whole == 0, 1, whole))
         shapes = found / norms[:, :, None]
+        shapes[np.abs(shapes) < _NOISE] = 0
         tails = np.maximum((whole > 0) - np.sum(shapes**2, axis=2), 0)
         logs = np.where(whole == 0, NOTHING, np.log(norms))
     columns = np.concatenate([shapes.reshape(len(stds), -1), tails], axis=1)

@@ -15,7 +15,7 @@ from nkfast.activations import Activation
 from ._hermite_rows import LN2, NOTHING, ORDER, HermiteRow, hermite_rows
 from ._records import HermiteGrid
 
-_STEP = 0.15  # between rows, in log s
+_STEP = 0.1  # between rows, in log s
 # Deviations between which activations bend, most of them; beyond the last all are taken for powers.
 _LOW_ENDS = (1 / 64, 1 / 512, 1 / 4096)
 _HIGH_ENDS = (64.0, 512.0, 4096.0)
