@@ -234,14 +234,20 @@ private:
     }
   }
 
-  // By powers, t rows from one at an end; NaN where there is no such power, or no deviation.
+  // By powers, t rows from one at an end; NaN where there is no such power, or no deviation. What
+  // the coefficients leave of a norm is later ones.
   void extend(std::size_t from, const Reals& powers, double t) {
-    const std::size_t n = table_.numbers();
+    const std::size_t n = table_.numbers(), m = table_.order + 1;
     const double* r = table_.rows.data() + from * table_.width();
     const double away = t * table_.step;
-    for (std::size_t k = 0; k < n; ++k) { // relative to a norm, none is above 1
-      const double found = r[k] * std::exp(away * powers[k]);
-      row_[k] = std::abs(found) > 1 ? std::copysign(1.0, found) : found;
+    for (std::size_t i = 0; i < 2; ++i) {
+      double left = 1;
+      for (std::size_t k = i * m; k < (i + 1) * m; ++k) {
+        const double found = r[k] * std::exp(away * powers[k]);
+        row_[k] = std::abs(found) > 1 ? std::copysign(1.0, found) : found;
+        left -= row_[k] * row_[k];
+      }
+      row_[2 * m + i] = left;
     }
     for (std::size_t k = n; k < n + 2; ++k) {
       row_[k] = r[k] + away * powers[k];

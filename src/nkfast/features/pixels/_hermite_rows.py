@@ -16,7 +16,7 @@ from nkfast.activations._numerical import Numerical
 ORDER = 16  # highest degree; what lies above counts as one number
 LN2 = math.log(2)
 NOTHING = -745.0  # log of a norm of zero
-_NEAR = 0.02  # to a multiple of 1/2, at which a power is taken for it
+_NEAR = 0.02  # to a multiple of 1/2, at which the power of a norm is taken for it
 _NOISE = 1e-14  # share of the norm that is rounding
 _SMALL = 1e-6  # share of the norm below which a coefficient has no power of its own
 _REACH = 12.0  # of the normal density
@@ -49,7 +49,9 @@ class HermiteRow:
 
     def moved(self, powers: Doubles, by: float) -> HermiteRow:
         """Return the row at a deviation e^by times as large, of such powers of it."""
-        return HermiteRow(self.shape * np.exp(by * powers[:-2]), self.logs + by * powers[-2:])
+        shape = self.shape * np.exp(by * powers[:-2])
+        shape[-2:] = np.maximum(1 - np.sum(shape[:-2].reshape(2, -1) ** 2, axis=1), 0)
+        return HermiteRow(shape, self.logs + by * powers[-2:])
 
     def powers(self, other: HermiteRow, by: float) -> Doubles:
         """Return the powers of the deviation by which this row comes of that at e^-by of it."""
@@ -58,7 +60,9 @@ class HermiteRow:
         ratios = np.where(some, self.shape / np.where(some, other.shape, 1), 1)
         found = np.append(np.log(ratios), self.logs - other.logs) / by
         halves = np.rint(2 * found) / 2
-        return np.where(np.abs(found - halves) < _NEAR, halves, found)
+        far = np.abs(found - halves) > _NEAR
+        far[:-2] = False
+        return np.where(far, found, halves)
 
     def distance(self, other: HermiteRow) -> float:
         """Return the largest difference, relative to the norms."""
