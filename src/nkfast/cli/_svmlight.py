@@ -36,8 +36,8 @@ class SvmlightTable(Table):
                     least, most = low if least < 0 else min(least, low), max(most, high)
         self.n_rows = rows
         self.first = _first(path, least, most, origin)
-        width = most + 1 - self.first
-        if origin.width is not None and 0 <= width <= origin.width:
+        width = max(0, most + 1 - self.first)
+        if origin.width is not None and width <= origin.width:
             width = origin.width
         if rows:
             check_width(path, width, origin)

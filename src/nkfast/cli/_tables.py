@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.lib.format import open_memmap
 
 from nkfast._arrays.blocks import row_blocks
 from nkfast._arrays.images import ImageShape
@@ -89,8 +90,8 @@ class _ArrayTable(Table):
         if X.dtype.kind not in "biuf":
             raise TableError(f"{path}: expected numbers, got dtype {X.dtype}")
         self._X, self._y, self._without = X, y, without
-        self.n_rows = X.shape[0]
         self.image_shape = _image_shape(path, X.shape)
+        self.n_rows = X.shape[0]
 
     def check(self, origin: Origin) -> None:
         """Refuse rows that cannot be the model's."""
@@ -127,9 +128,7 @@ class _ArchiveTable(_ArrayTable):
 
 def _open_npy(path: Path, target: str | None) -> _ArrayTable:
     with reading(path):
-        X = np.load(path, mmap_mode="r")
-        if not isinstance(X, np.ndarray):
-            raise TableError(f"{path}: expected one array, as numpy.save writes, got an archive")
+        X = open_memmap(path, mode="r")
     table = _ArrayTable(path, X, None)
     if target is None:
         return table
@@ -142,7 +141,7 @@ def _open_npy(path: Path, target: str | None) -> _ArrayTable:
 
 def _open_npz(path: Path, target: str | None) -> _ArrayTable:
     X: Any
-    with reading(path), np.load(path) as arrays:
+    with reading(path), path.open("rb") as file, np.load(file) as arrays:
         names = arrays.files
         kind: type[_ArrayTable] = _ArrayTable
         if "X" in names:
@@ -178,14 +177,16 @@ def _image_shape(path: Path, shape: tuple[int, ...]) -> ImageShape | None:
 
 def _target_file(target: str, n: int) -> Array:
     with reading(Path(target)):
-        return _target(target, np.load(target, mmap_mode="r"), n)
+        return _target(target, open_memmap(target, mode="r"), n)
 
 
-def _target(name: str, y: Any, n: int) -> Array:
+def _target(name: str, y: Array, n: int) -> Array:
     """Return targets; truth values as words."""
-    if not isinstance(y, np.ndarray) or y.ndim not in (1, 2) or y.dtype.kind not in "biufUS":
-        got = f"{y.dtype} of shape {y.shape}" if isinstance(y, np.ndarray) else "an archive"
-        raise TableError(f"{name}: expected targets (n,) or (n, k), numbers or words, got {got}")
+    if y.ndim not in (1, 2) or y.dtype.kind not in "biufUS":
+        raise TableError(
+            f"{name}: expected targets (n,) or (n, k), numbers or words, got {y.dtype} of shape "
+            f"{y.shape}"
+        )
     if len(y) != n:
         raise TableError(f"{name}: expected {n} targets as there are rows, got {len(y)}")
     return y.astype(str) if y.dtype.kind in "bS" else y
