@@ -16,11 +16,13 @@ from sklearn.metrics import r2_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from nkfast._arrays.memory import refuse_bytes
 from nkfast._arrays.validation import Array
 from nkfast._progress import Tell, counting
 from nkfast.features import NNGPFeatures, NTKFeatures
 from nkfast.kernels import NAMES
 from nkfast.learn import NTKClassifier, NTKRegressor
+from nkfast.learn._ridge._sizes import refuse_sums
 from nkfast.networks import mlp, myrtle
 
 from ._table import Origin, Table
@@ -28,6 +30,7 @@ from ._tables import FORMATS, open_table
 from ._targets import as_words_or_numbers, survey
 
 _TRUST = "A model file is a pickle: loading one runs code that it holds. Open only files you trust."
+_MOMENTS = 3  # numbers of a column that StandardScaler keeps
 _MYRTLES = {f"myrtle-{depth}": depth for depth in (5, 7, 10)}
 _DATA = f"rows: {', '.join(FORMATS)}; all are read in blocks; .npy and .npz may hold images"
 _TARGET = (
@@ -158,16 +161,21 @@ def _image_shape(options: argparse.Namespace, table: Table) -> Any:
 def _fit(options: argparse.Namespace) -> int:
     _check_output(options.output, options.data)
     table = _table(options)
+    network, shape = _network(options), _image_shape(options, table)
+    refuse_sums(options.components, "--components")
+    if options.standardize:
+        size = 8 * _MOMENTS * table.n_columns
+        refuse_bytes(size, "--standardize", f"moments of {table.n_columns} columns")
     words, classes = survey(table, options.task, options.block)
     task = options.task or ("classification" if words else "regression")
     kind = NTKClassifier if task == "classification" else NTKRegressor
     model = kind(
-        _network(options),
+        network,
         options.components,
         kernel=options.kernel,
         method=options.method,
         alpha=options.alpha,
-        image_shape=_image_shape(options, table),
+        image_shape=shape,
         random_state=options.seed,
     )
     scaler = StandardScaler() if options.standardize else None

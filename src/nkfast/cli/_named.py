@@ -12,7 +12,7 @@ import numpy as np
 
 from nkfast._arrays.validation import Array
 
-from ._table import Origin, Table, TableError, check_width, named_columns, reading, target_column
+from ._table import Origin, Table, TableError, named_columns, reading, target_column
 
 Entries = list[list[str]]
 
@@ -47,7 +47,7 @@ class CsvTable(Table):
                 self.names = [names[i] for i in self._columns]
             else:
                 self._columns = [i for i in range(len(first)) if i != self._target]
-            check_width(path, len(self._columns), origin)
+            self._set_width(len(self._columns), origin)
             self.n_rows = sum(1 for _ in self._rows())
 
     def place(self, row: int) -> str:
@@ -191,7 +191,7 @@ class ParquetTable(Table):
             index = [names.index(name) for name in stored if name in names]
             self._columns, self.notes = named_columns(path, names, self._target, origin, index)
             self.names = [names[i] for i in self._columns]
-            check_width(path, len(self.names), origin)
+            self._set_width(len(self.names), origin)
             for i in self._columns:
                 if not _is_numeric(types, schema.types[i]) and not types.is_boolean(
                     schema.types[i]

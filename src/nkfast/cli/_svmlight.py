@@ -13,7 +13,7 @@ from sklearn.datasets import load_svmlight_file
 
 from nkfast._arrays.validation import Array
 
-from ._table import Origin, Table, TableError, check_width, reading
+from ._table import Origin, Table, TableError, reading
 
 _CHUNK_BYTES = 1 << 24
 
@@ -40,14 +40,13 @@ class SvmlightTable(Table):
         if origin.width is not None and width <= origin.width:
             width = origin.width
         if rows:
-            check_width(path, width, origin)
-        self._width = width
+            self._set_width(width, origin)
 
     def _read(self, size: int) -> Iterator[tuple[Any, Array]]:
         """Yield CSR rows and targets, `size` at a time."""
         first = self.first or 0
-        X, y = sp.csr_array((0, self._width)), np.empty(0)
-        for more, targets in self._chunks(self._width + first):
+        X, y = sp.csr_array((0, self.n_columns)), np.empty(0)
+        for more, targets in self._chunks(self.n_columns + first):
             X = sp.csr_array(sp.vstack([X, more[:, first:]], "csr"))
             y = np.concatenate([y, targets])
             whole = len(y) // size * size

@@ -42,7 +42,8 @@ class Table:
     Attributes
     ----------
     path : Path
-    n_rows : int
+    n_rows, n_columns : int
+        Of X.
     names : list of str or None
         Of the columns of X.
     image_shape : (int, int, int) or None
@@ -59,6 +60,7 @@ class Table:
 
     path: Path
     n_rows: int
+    n_columns: int
     names: list[str] | None = None
     image_shape: ImageShape | None = None
     first: int | None = None
@@ -90,6 +92,17 @@ class Table:
     def place(self, row: int) -> str:
         """Return words that say where a row stands."""
         return f"{self.path}, row {row} (from 0)"
+
+    def _set_width(self, width: int, origin: Origin) -> None:
+        """Refuse rows without columns, and other rows than the model's."""
+        self.n_columns = width
+        if width == 0:
+            raise TableError(f"{self.path}: expected columns beside the target, got none")
+        if origin.width not in (None, width):
+            raise TableError(
+                f"{self.path}: expected {origin.width} columns beside the target, as the model was "
+                f"fitted on, got {width}"
+            )
 
     def _read(self, size: int) -> Iterator[tuple[Any, Array | None]]:
         raise NotImplementedError
@@ -186,17 +199,6 @@ def named_columns(
                 "0); rename or drop all but one"
             )
     return columns, notes
-
-
-def check_width(path: Path, width: int, origin: Origin) -> None:
-    """Refuse rows without columns, and other rows than the model's."""
-    if width == 0:
-        raise TableError(f"{path}: expected columns beside the target, got none")
-    if origin.width not in (None, width):
-        raise TableError(
-            f"{path}: expected {origin.width} columns beside the target, as the model was fitted "
-            f"on, got {width}"
-        )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from nkfast._arrays.validation import Array
 from ._named import CsvTable, ParquetTable
 from ._npz import ArchivedArray
 from ._svmlight import SvmlightTable
-from ._table import Origin, Table, TableError, check_width, reading, target_column
+from ._table import Origin, Table, TableError, reading, target_column
 
 FORMATS = (".npy", ".npz", ".csv", ".svm", ".svmlight", ".libsvm", ".parquet")
 
@@ -96,7 +96,7 @@ class _ArrayTable(Table):
     def check(self, origin: Origin) -> None:
         """Refuse rows that cannot be the model's."""
         width = math.prod(self._X.shape[1:]) - (self._without is not None)
-        check_width(self.path, width, origin)
+        self._set_width(width, origin)
         shape, known = self.image_shape, origin.image_shape
         if shape is not None and known is not None and shape != known:
             raise TableError(

@@ -31,6 +31,7 @@ from nkfast.kernels import NAMES, kernel
 from nkfast.networks import Sequential, check_points, own_network
 
 from ._fitted import Solved
+from ._ridge._sizes import refuse_kernel, refuse_rows, refuse_sums
 from ._ridge._solve import CRITERIA, Alpha
 from ._ridge._state import Batch, SampledRows, State, Stream
 
@@ -41,6 +42,7 @@ METHODS = ("sketch", "nystroem", "exact")
 # The exact method holds two or three (n, n) matrices in float64: up to 9.6 GB at this many rows.
 EXACT_LIMIT = 20_000
 
+_MANY_COLUMNS = 1 << 24  # of sparse rows, of which no table is made
 _SMALL = 2048  # rows; of as many or fewer the feature map sees distinct ones, see _distinct
 
 
@@ -104,6 +106,7 @@ class NTKLearner(Solved):
     def _fit(self, net: Sequential, X: Rows, Y: Array, weight: Array | None, *, flat: bool) -> Self:
         """Fit on checked rows."""
         X, Y, weight = _weighty(X, Y, weight)
+        self._refuse_excess(X.shape[0])
         self._forget()
         self.net_, self._flat, self._n_targets = net, flat, Y.shape[1]
         self._kernel = self.kernel
@@ -112,20 +115,33 @@ class NTKLearner(Solved):
             return self
         self.features_ = self._fitted_features(net, X)
         n = X.shape[0]
+        _refuse_systems(self.features_.n_components_, n)
         with counting(self.verbose, "fit", n) as tell:
             few = n <= self.features_.n_components_
             self._fitted = (self._fit_rows if few else self._fit_sums)(X, Y, weight, tell)
             self._solved()  # now
         return self
 
+    def _refuse_excess(self, n: int | None, *, stream: bool = False) -> None:
+        """Refuse a fit of n rows, or of a stream that begins with them, if it exceeds the memory.
+
+        A width that is not known yet is looked at after the features' fit.
+        """
+        if self.method == "exact":
+            if n is not None and n > EXACT_LIMIT:
+                raise ValueError(
+                    f"X: method='exact' holds (n, n) matrices, so expected at most {EXACT_LIMIT} "
+                    f"rows, got {n}; method='sketch' takes any number"
+                )
+            refuse_kernel(n or 0, "X")
+            return
+        m = cast(Any, self if self.features is None else self.features).n_components
+        landmarks = self.method == "nystroem" and self.features is None
+        if isinstance(m, (int, np.integer)) and not (landmarks and n is None):
+            _refuse_systems(min(int(m), n or 0) if landmarks else int(m), None if stream else n)
+
     def _fit_kernel(self, X: Rows, Y: Array, weight: Array | None) -> State:
         """Solve the dual problem of the exact kernel."""
-        n = X.shape[0]
-        if n > EXACT_LIMIT:
-            raise ValueError(
-                f"X: method='exact' holds (n, n) matrices, so expected at most {EXACT_LIMIT} "
-                f"rows, got {n}; method='sketch' takes any number"
-            )
         self.X_fit_ = X.copy()  # the caller may change his own
         self._compiled_points = None
         points, verbose = self._fitted_points, bool(self.verbose)
@@ -176,7 +192,9 @@ class NTKLearner(Solved):
                 stream = self._running_sums()
                 self._accumulate(stream, X, Y, weight, tell)
             else:
+                self._refuse_excess(X.shape[0], stream=True)
                 self.features_ = self._fitted_features(net, X)
+                _refuse_systems(self.features_.n_components_, None)
                 self.net_, self._flat, self._n_targets = net, flat, Y.shape[1]
                 self._kernel = self.kernel
                 stream = self._sum_up(X, Y, weight, centred=self.fit_intercept, tell=tell)
@@ -368,6 +386,13 @@ def _weighty(X: Rows, Y: Array, weight: Array | None) -> tuple[Rows, Array, Arra
     return X[kept], Y[kept], weight[kept]
 
 
+def _refuse_systems(m: int, n: int | None) -> None:
+    if n is None or n > m:
+        refuse_sums(m, "n_components")
+    else:
+        refuse_rows(n, m, "n_components")
+
+
 def _distinct(X: Rows) -> Rows:
     """Return the distinct rows in an order of their own, which rounding hardly changes.
 
@@ -381,5 +406,9 @@ def _distinct(X: Rows) -> Rows:
         keys = [row.tobytes() for row in X]
     first = np.array(list({key: i for i, key in enumerate(keys)}.values()))
     flat = X if sp.issparse(X) else X.reshape(len(X), -1)
+    if flat.shape[1] > _MANY_COLUMNS:  # so many are sparse: only those that are used
+        used = np.unique(X.indices)
+        at = np.searchsorted(used, X.indices)
+        flat = sp.csr_array((X.data, at, X.indptr), shape=(X.shape[0], max(1, len(used))))
     places = flat @ np.random.RandomState(0).standard_normal(flat.shape[1])
     return X[first[np.argsort(places[first], kind="stable")]]

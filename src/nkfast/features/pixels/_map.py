@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from nkfast._arrays.blocks import blocks
+from nkfast._arrays.memory import refuse_bytes
 from nkfast._arrays.validation import Array, FloatArray
 from nkfast._config import get_num_threads
 from nkfast._core import PixelProgram
@@ -70,6 +71,8 @@ class PixelMap(Compiled):
         self.n_components = n_components
         self.width = width
         self.degree = degree
+        h, w, _ = self.shape
+        refuse_bytes(8 * h * w * width, "pixel_components", f"{width} features of {h} x {w} pixels")
         variance = float(np.mean(np.square(X, dtype=np.float64)))
         self.plan = PixelPlan(
             net, self.shape, variance, kernel == "ntk", width, degree, n_components, rng
@@ -88,8 +91,9 @@ class PixelMap(Compiled):
         """Return the features of checked images, (n, n_components)."""
         if self.plan.zero:
             return np.zeros((len(X), self.n_components), X.dtype)
+        program, threads = self._program(), min(get_num_threads(), len(X))
+        refuse_bytes(program.bytes_per_thread * threads, "X", f"images in {threads} threads")
         out = np.empty((len(X), self.n_components), X.dtype)
-        program = self._program()
         for rows in blocks(len(X), 1 << 12):  # some of them, so that Ctrl-C is heard
             x = np.ascontiguousarray(X[rows]).reshape(rows.stop - rows.start, -1)
             program.run(x, out[rows], get_num_threads())
