@@ -209,7 +209,7 @@ def test_bad_arguments_are_refused():
 
 
 def test_directions_that_do_not_fit_into_memory_are_refused(little_memory):
-    little_memory(60_000)
+    little_memory(40_000)
     nk.NTKFeatures(NET, 40).fit(normal(50, 4))
     with pytest.raises(ValueError, match="oversampling: expected what fits into memory"):
         nk.NTKFeatures(NET, 10, oversampling=4).fit(normal(50, 4))

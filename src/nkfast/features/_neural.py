@@ -106,7 +106,8 @@ class _NeuralFeatures(Compiled, FeatureMap):
         m = check_width(self.n_components)
         if not takes_images(net):
             d = X.shape[1]
-            refuse_bytes(STEP * d, "X", f"rows of {d} columns, each with tables of its own")
+            what = f"tables of {d} columns, which Nystroem does without"
+            refuse_bytes(STEP * d, "X", what)
         check_choice(self.construction, "construction", ("collapsed", "layerwise"))
         check_choice(self.sketch, "sketch", ("tensorsrht", "tensorsketch"))
         check_count(self.oversampling, "oversampling", low=1)
@@ -159,7 +160,8 @@ class _NeuralFeatures(Compiled, FeatureMap):
         """Fit and draw a map to `m` features."""
         d = sample.X.shape[1]
         width = self.oversampling * m
-        refuse_bytes(BLOCK * width, "n_components", f"blocks of {width} features")
+        one = 8 if takes_images(sample.net) else BLOCK  # image by image, or rows in blocks
+        refuse_bytes(one * width, "n_components", f"{width} features")
         if width > m:
             refuse_directions(min(sample.X.shape[0], self._direction_rows(m)), width, m)
         degrees = self._degrees(d, width)

@@ -71,12 +71,12 @@ class PixelMap(Compiled):
         self.n_components = n_components
         self.width = width
         self.degree = degree
-        h, w, _ = self.shape
-        refuse_bytes(8 * h * w * width, "pixel_components", f"{width} features of {h} x {w} pixels")
         variance = float(np.mean(np.square(X, dtype=np.float64)))
         self.plan = PixelPlan(
             net, self.shape, variance, kernel == "ntk", width, degree, n_components, rng
         )
+        what = f"a thread's images of {width} features a pixel"
+        refuse_bytes(self.bytes_per_thread, "pixel_components", what)
 
     def fitted(self) -> dict[str, Any]:
         """Return what the estimator shows of it."""
@@ -92,7 +92,8 @@ class PixelMap(Compiled):
         if self.plan.zero:
             return np.zeros((len(X), self.n_components), X.dtype)
         program, threads = self._program(), min(get_num_threads(), len(X))
-        refuse_bytes(program.bytes_per_thread * threads, "X", f"images in {threads} threads")
+        what = f"images of {self.width} features a pixel in {threads} threads"
+        refuse_bytes(program.bytes_per_thread * threads, "pixel_components", what)
         out = np.empty((len(X), self.n_components), X.dtype)
         for rows in blocks(len(X), 1 << 12):  # some of them, so that Ctrl-C is heard
             x = np.ascontiguousarray(X[rows]).reshape(rows.stop - rows.start, -1)
