@@ -193,6 +193,7 @@ CASES = {
         lambda n: nk.NTKRegressor(NET, 16).fit(X, Y).sample_y(X[:5], n),
         (2, 10**4),
     ),
+    "images": ("X", IMAGE_NET.diag, (IMAGES[:10], np.tile(IMAGES, (5, 1, 1, 1)))),
     "sketch": ("n_components", lambda m: nk.sketch.SRHT(m).fit(X), (16, 10**6)),
     "pixels": (
         "pixel_components",
@@ -211,6 +212,22 @@ def test_the_parameter_is_named_and_what_fits_is_not_refused(case, little_memory
     words = rf"(^|: ){name}: expected what fits into memory, got .*: [\d,]+ bytes \(\S+ GiB\), of"
     with pytest.raises(ValueError, match=words):
         call(large)
+
+
+@pytest.mark.parametrize(
+    ("case", "size"),
+    [("stream", 150), ("few rows", 100), ("landmarks", 59), ("exact", 60), ("Nystroem", 60)]
+    + [("tuning", 60), ("oversampling", 8), ("GP's gradient", X), ("ZCA", 8), ("images", IMAGES)],
+)
+def test_what_fits_is_not_refused(case, size, little_memory):
+    """Asked for is at most what is taken; and more is, by the core, which is not traced."""
+    call = CASES[case][1]
+    tracemalloc.start()
+    call(size)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    little_memory(peak)
+    call(size)
 
 
 def test_nothing_is_done_before(little_memory, monkeypatch):
@@ -232,6 +249,13 @@ def test_nothing_is_done_before(little_memory, monkeypatch):
             with pytest.raises(ValueError, match="n_components: expected what fits into memory"):
                 model.partial_fit(X, Y)
         assert not hasattr(model, "features_")
+
+
+def test_rows_that_fit_as_rows_but_not_as_sums(little_memory):
+    model = nk.NTKRegressor(NET, 100).fit(X[:20], Y[:20])
+    little_memory(32_000)
+    with pytest.raises(ValueError, match="n_components: expected what fits into memory"):
+        model.partial_fit(X, Y)
 
 
 def test_a_refused_fit_leaves_the_learner_as_it_was(little_memory):

@@ -162,7 +162,10 @@ def _fit(options: argparse.Namespace) -> int:
     _check_output(options.output, options.data)
     table = _table(options)
     network, shape = _network(options), _image_shape(options, table)
-    refuse_sums(options.components, "--components")
+    most = options.components
+    if options.method == "nystroem":  # landmarks are rows of the first block
+        most = min(most, options.block, table.n_rows)
+    refuse_sums(most, "--components")
     if options.standardize:
         size = 8 * _MOMENTS * table.n_columns
         refuse_bytes(size, "--standardize", f"moments of {table.n_columns} columns")

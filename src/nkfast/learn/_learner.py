@@ -194,7 +194,6 @@ class NTKLearner(Solved):
             else:
                 self._refuse_excess(X.shape[0], stream=True)
                 self.features_ = self._fitted_features(net, X)
-                _refuse_systems(self.features_.n_components_, None)
                 self.net_, self._flat, self._n_targets = net, flat, Y.shape[1]
                 self._kernel = self.kernel
                 stream = self._sum_up(X, Y, weight, centred=self.fit_intercept, tell=tell)
@@ -234,7 +233,9 @@ class NTKLearner(Solved):
 
     def _new_stream(self, *, centred: bool, seed: Any = 0) -> Stream:
         """Return sums of no rows; `seed` draws the rows that are kept."""
-        sums = RunningMoments(self.features_.n_components_, self._n_targets, centred=centred)
+        m = self.features_.n_components_
+        refuse_sums(m, "n_components")
+        sums = RunningMoments(m, self._n_targets, centred=centred)
         kept = SampledRows(np.random.default_rng(seed)) if self._samples_streams else None
         return Stream(sums, self.alpha, kept)
 
