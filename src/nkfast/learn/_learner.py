@@ -115,7 +115,7 @@ class NTKLearner(Solved):
             return self
         self.features_ = self._fitted_features(net, X)
         n = X.shape[0]
-        _refuse_systems(self.features_.n_components_, n)
+        refuse_rows(n, self.features_.n_components_, "n_components")
         with counting(self.verbose, "fit", n) as tell:
             few = n <= self.features_.n_components_
             self._fitted = (self._fit_rows if few else self._fit_sums)(X, Y, weight, tell)
@@ -137,8 +137,13 @@ class NTKLearner(Solved):
             return
         m = cast(Any, self if self.features is None else self.features).n_components
         landmarks = self.method == "nystroem" and self.features is None
-        if isinstance(m, (int, np.integer)) and not (landmarks and n is None):
-            _refuse_systems(min(int(m), n or 0) if landmarks else int(m), None if stream else n)
+        if not isinstance(m, (int, np.integer)) or (landmarks and n is None):
+            return
+        m = min(int(m), n or 0) if landmarks else int(m)
+        if stream or n is None:
+            refuse_sums(m, "n_components")
+        else:
+            refuse_rows(n, m, "n_components")
 
     def _fit_kernel(self, X: Rows, Y: Array, weight: Array | None) -> State:
         """Solve the dual problem of the exact kernel."""
@@ -385,13 +390,6 @@ def _weighty(X: Rows, Y: Array, weight: Array | None) -> tuple[Rows, Array, Arra
         return X, Y, weight
     kept = np.flatnonzero(weight)
     return X[kept], Y[kept], weight[kept]
-
-
-def _refuse_systems(m: int, n: int | None) -> None:
-    if n is None or n > m:
-        refuse_sums(m, "n_components")
-    else:
-        refuse_rows(n, m, "n_components")
 
 
 def _distinct(X: Rows) -> Rows:

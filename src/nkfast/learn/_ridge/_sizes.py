@@ -13,8 +13,12 @@ def refuse_sums(m: int, name: str) -> None:
 
 
 def refuse_rows(n: int, m: int, name: str) -> None:
-    """Refuse a dual problem of n rows of m features that does not fit."""
-    refuse_bytes(8 * (n * m + _MATRICES * n**2), name, f"{n} rows of {m} features, and systems")
+    """Refuse the problem of n rows of m features, dual if there are more of these, likewise."""
+    if n > m:
+        refuse_sums(m, name)
+    else:
+        what = f"{n} rows of {m} features, and systems of {n} x {n}"
+        refuse_bytes(8 * (n * m + _MATRICES * n**2), name, what)
 
 
 def refuse_kernel(n: int, name: str) -> None:
