@@ -49,12 +49,12 @@ def inner_products(X: Rows, Z: Rows) -> Array:
     """Return X Z^T, dense. The memory of sparse rows is that of their entries, not columns."""
     if sp.issparse(X) and sp.issparse(Z) and X.shape[1] > X.nnz + Z.nnz:
         used = np.unique(X.indices)
-        X, Z = (_of_columns(A, used) for A in (X, Z))
+        X, Z = (of_columns(A, used) for A in (X, Z))
     product = X @ Z.T
     return np.ascontiguousarray(product.toarray() if sp.issparse(product) else product)
 
 
-def _of_columns(A: Any, used: NDArray[Any]) -> Any:
+def of_columns(A: Any, used: NDArray[Any]) -> Any:
     """Return these columns, ascending, of a CSR matrix."""
     at = np.searchsorted(used, A.indices)
     known = np.append(used, -1)[at] == A.indices
