@@ -10,7 +10,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.blocks import blocks
 from nkfast._arrays.mapped import take
-from nkfast._arrays.validation import Array, Rows, check_estimator_rows, check_real, refuse_bytes
+from nkfast._arrays.memory import refuse_bytes
+from nkfast._arrays.validation import Array, Rows, check_estimator_rows, check_real
 from nkfast._linalg.symmetric import cholesky, gram_matrix
 from nkfast._sklearn import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 

@@ -19,6 +19,7 @@ from nkfast.networks._tied import changed_network, tied
 
 from ._learner import Method
 from ._regression import NTKRegressor
+from ._ridge._sizes import refuse_kernel
 
 __all__ = ["Tuning", "tune_network"]
 
@@ -148,6 +149,8 @@ def tune_network(
     n_rows = check_count(n_rows, "n_rows", low=2)
     settings = list(ParameterGrid(_grid(start, grid)))
     X, y = _chosen_rows(X, y, n_rows, rng)
+    if method == "exact":
+        refuse_kernel(X.shape[0], "n_rows")
     template = NTKRegressor(
         None,
         n_components,

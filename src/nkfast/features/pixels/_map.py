@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from nkfast._arrays.blocks import blocks
+from nkfast._arrays.memory import refuse_bytes
 from nkfast._arrays.validation import Array, FloatArray
 from nkfast._config import get_num_threads
 from nkfast._core import PixelProgram
@@ -75,6 +76,8 @@ class PixelMap(Compiled):
         self.plan = PixelPlan(
             net, self.shape, _size(X), kernel == "ntk", width, degree, n_components, rng
         )
+        what = f"a thread's images of {width} features a pixel"
+        refuse_bytes(self.bytes_per_thread, "pixel_components", what)
 
     def fitted(self) -> dict[str, Any]:
         """Return what the estimator shows of it."""
@@ -89,6 +92,9 @@ class PixelMap(Compiled):
         """Return the features of checked images, (n, n_components)."""
         if self.plan.zero:
             return np.zeros((len(X), self.n_components), X.dtype)
+        program, threads = self._program(), min(get_num_threads(), len(X))
+        what = f"images of {self.width} features a pixel in {threads} threads"
+        refuse_bytes(program.bytes_per_thread * threads, "pixel_components", what)
         out = np.empty((len(X), self.n_components), X.dtype)
         for rows in blocks(len(X), 1 << 12):  # some of them, so that Ctrl-C is heard
             self._run(np.ascontiguousarray(X[rows]).reshape(rows.stop - rows.start, -1), out[rows])
