@@ -28,6 +28,13 @@ def test_unlike_columns_are_named_once(learner, method, factor):
     model.fit(unlike(X, 300.0), y)
 
 
+def test_a_search_warns_once():
+    X, y = data_for(nk.NTKRegressor)
+    with pytest.warns(UserWarning, match="StandardScaler") as caught:
+        nk.tune_network(unlike(X), y, grid={"depth": [1, 2, 3]})
+    assert len(caught) == 1
+
+
 @BOTH
 def test_streams_warn_at_their_first_block(learner):
     X, y = data_for(learner)

@@ -20,7 +20,8 @@ _HALF = np.uint64(32)
 _MANY_COLUMNS = 1 << 24  # of sparse rows, for each of which no number is drawn
 
 _SAMPLE = 2048  # rows that tell the scales of columns
-_UNLIKE = 1e3  # ratio of scales
+_RATIO = 1e3  # of scales
+UNLIKE = "X: expected columns of like scale"  # the beginning of the warning
 
 
 def weighty(X: Rows, Y: Array, weight: Array | None) -> tuple[Rows, Array, Array | None]:
@@ -155,9 +156,9 @@ def warn_of_scales(X: Rows) -> None:
     sizes = peak * np.sqrt(np.mean(ratios**2, axis=0))
     spreads = np.where(np.any(some != some[0], axis=0), peak * ratios.std(axis=0), np.inf)
     large, small = int(np.argmax(sizes)), int(np.argmin(spreads))
-    if sizes[large] >= _UNLIKE * spreads[small]:
+    if sizes[large] >= _RATIO * spreads[small]:
         warnings.warn(
-            f"X: expected columns of like scale, got values near {sizes[large]:.3g} in column "
+            f"{UNLIKE}, got values near {sizes[large]:.3g} in column "
             f"{large}, and column {small}, which varies by {spreads[small]:.3g} only and hardly "
             "counts beside it; put sklearn.preprocessing.StandardScaler before the learner",
             stacklevel=2,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -20,6 +21,7 @@ from nkfast.networks._tied import changed_network, tied
 from ._learner import Method
 from ._regression import NTKRegressor
 from ._ridge._sizes import refuse_kernel
+from ._rows import UNLIKE
 
 __all__ = ["Tuning", "tune_network"]
 
@@ -193,7 +195,11 @@ def _compared(
     candidates: list[Candidate] = []
     highest = -np.inf
     for params in settings:
-        model = clone(template).set_params(net=_with_parameters(start, params)).fit(X, y)
+        model = clone(template).set_params(net=_with_parameters(start, params))
+        with warnings.catch_warnings():
+            if best is not None:  # has said what there is to say of these rows
+                warnings.filterwarnings("ignore", UNLIKE)
+            model.fit(X, y)
         value = model.log_marginal_likelihood()
         if verbose:
             print(f"{params}: log marginal likelihood {value:.6g}", file=sys.stderr)
