@@ -10,7 +10,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.validation import Array, Rows, check_estimator_rows, check_real, refuse_bytes
 from nkfast._linalg.symmetric import cholesky, gram_matrix
-from nkfast._sklearn import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from nkfast._sklearn import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from nkfast.networks import NetworkEstimator
 
 _EPS = float(np.finfo(np.float64).eps)
 _LEAST_ALPHA = 1e-10  # below, the rounding of K is no longer small beside the ridge
@@ -38,7 +39,7 @@ class Construction(Protocol):
         """Return what the estimator shows of it, by the names of its attributes."""
 
 
-class FeatureMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class FeatureMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetworkEstimator):
     """A transformer of dense or CSR rows that can compare Z Z^T with the exact kernel.
 
     Subclasses have `_map`, the features of checked rows, and `_compared`, these and their kernel.
@@ -118,6 +119,12 @@ class FeatureMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def feature_array(features: FeatureMap, X: Any) -> Array:
+    """Return the features of `X` as an array, whatever `set_output` wants of `transform`."""
+    check_is_fitted(features)
+    return features._map(features._checked(X))
 
 
 def kernel_errors(Z: Array, K: Array, alpha: float) -> dict[str, float]:

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.blocks import blocks
 from nkfast._arrays.mapped import release, take
@@ -27,7 +26,7 @@ from nkfast.layers import takes_images
 from nkfast.networks import Sequential, check_points, own_network
 from nkfast.sketch._program import Compiled
 
-from ._base import Construction, FeatureMap, relative_error
+from ._base import Construction, FeatureMap, feature_array, relative_error
 from ._compression import fit_to_kernel, principal_directions
 from ._layerwise import LayerwiseMap
 from ._monomials import n_monomials
@@ -236,8 +235,7 @@ class _NeuralFeatures(Compiled, FeatureMap):
             above 1 that holds up to rounding: the last step is a product of BLAS, whose order of
             summation varies with shapes.
         """
-        check_is_fitted(self)
-        return self._map(self._checked(X))
+        return feature_array(self, X)
 
     def _checked(self, X: Any) -> Rows:
         return check_points(self, self._net, X, reset=False)

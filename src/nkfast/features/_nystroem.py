@@ -10,7 +10,6 @@ import numpy as np
 from scipy.linalg import eigh
 from sklearn.utils import check_random_state
 from sklearn.utils.extmath import svd_flip
-from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.blocks import row_blocks
 from nkfast._arrays.mapped import take
@@ -19,7 +18,7 @@ from nkfast.kernels import NAMES, Points, kernel, prepare
 from nkfast.networks import Sequential, check_points, own_network
 from nkfast.sketch._program import Compiled
 
-from ._base import FeatureMap
+from ._base import FeatureMap, feature_array
 
 SELECTIONS = ("uniform", "kmeans++")
 _BLOCK_ENTRIES = 1 << 20  # kernel entries of a block of rows: 8 MB, and two or three such at a time
@@ -182,8 +181,7 @@ class Nystroem(Compiled, FeatureMap):
         ndarray of shape (n, n_components)
             float32 for float32 input, else float64.
         """
-        check_is_fitted(self)
-        return self._map(self._checked(X))
+        return feature_array(self, X)
 
     def _checked(self, X: Any) -> Rows:
         return check_points(self, self.net_, X, reset=False)

@@ -5,13 +5,21 @@ from __future__ import annotations
 from typing import Any, Self, cast
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from nkfast._arrays.images import as_images, check_image_points, check_image_shape
+from nkfast._arrays.images import (
+    ImageShape,
+    as_images,
+    check_image_points,
+    check_image_shape,
+)
 from nkfast._arrays.validation import Array, FloatArray
-from nkfast._sklearn import BaseEstimator, MetaEstimatorMixin, TransformerMixin, available_if
+from nkfast._sklearn import MetaEstimatorMixin, available_if
+
+from ._tables import ImageTransformer
 
 
 def flip_left_right(X: Any, *, image_shape: tuple[int, int, int] | None = None) -> FloatArray:
@@ -94,11 +102,32 @@ def augment_flips(
     return both, np.concatenate([y, y])
 
 
+def _shaped(transformer: Any, shape: ImageShape | None) -> tuple[Any, ImageShape | None]:
+    """Return a copy of a transformer that knows the images' shape, and the shape if it is known.
+
+    Either may know it: `shape` goes before the first `image_shape` among the parameters of the
+    transformer, its steps included, and fills those that are None.
+    """
+    own = clone(transformer)
+    params = own.get_params() if hasattr(own, "get_params") else {}
+    given = {name: v for name, v in params.items() if name.rpartition("__")[2] == "image_shape"}
+    shape = shape or check_image_shape(next((v for v in given.values() if v is not None), None))
+    missing = [name for name, value in given.items() if value is None]
+    if shape is not None and missing:
+        own.set_params(**dict.fromkeys(missing, shape))
+    return own, shape
+
+
+def _numbers(features: Any) -> Any:
+    """Return features as an array, dense or sparse: they may come as a table."""
+    return features if sp.issparse(features) else np.asarray(features)
+
+
 def _names_features(estimator: FlipAverage) -> bool:
     return hasattr(estimator.transformer, "get_feature_names_out")
 
 
-class FlipAverage(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
+class FlipAverage(MetaEstimatorMixin, ImageTransformer):
     """Features of images averaged with those of their mirror images.
 
     For features phi of a kernel k and the left-right flip F they are (phi(x) + phi(F x)) / 2, so
@@ -117,7 +146,8 @@ class FlipAverage(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         Any feature map of images, or a pipeline that ends in one; a copy of it is fitted.
     image_shape : tuple of int, optional
         (height, width, channels): rows of height * width * channels entries are taken for images.
-        `transformer` gets what comes, images or flat rows, so it may need the same.
+        By default what `transformer`, or a step of it, has as its `image_shape`; where that has
+        none, it gets this one.
 
     Attributes
     ----------
@@ -183,8 +213,9 @@ class FlipAverage(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
                 "transformer: expected an estimator with fit and transform, "
                 f"got {self.transformer!r}"
             )
-        X = check_image_points(self, X, self.image_shape, reset=True)
-        self.transformer_ = clone(self.transformer).fit(X, y)
+        inner, shape = _shaped(self.transformer, check_image_shape(self.image_shape))
+        X = check_image_points(self, X, shape, reset=True)
+        self.transformer_ = inner.fit(X, y)
         return self
 
     def transform(self, X: Any) -> FloatArray:
@@ -209,8 +240,8 @@ class FlipAverage(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         X = check_image_points(self, X, None, reset=False)
         flipped = flip_left_right(X, image_shape=self.image_shape_)
-        both = self.transformer_.transform(X) + self.transformer_.transform(flipped)
-        return cast(FloatArray, 0.5 * both)
+        one, other = (_numbers(self.transformer_.transform(x)) for x in (X, flipped))
+        return cast(FloatArray, 0.5 * (one + other))
 
     @available_if(_names_features)
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
@@ -219,11 +250,13 @@ class FlipAverage(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         input_features : array_like of str, optional
-            Handed on.
+            Handed on; by default the names of the columns of `fit`, if they had any.
 
         Returns
         -------
         ndarray of str
         """
         check_is_fitted(self)
+        if input_features is None:
+            input_features = getattr(self, "feature_names_in_", None)
         return np.asarray(self.transformer_.get_feature_names_out(input_features))

@@ -13,10 +13,10 @@ from sklearn.utils.validation import check_is_fitted
 from nkfast._arrays.blocks import row_blocks
 from nkfast._arrays.validation import Array, Doubles, Rows, as_double, refuse_bytes
 from nkfast._linalg.symmetric import gram_matrix
-from nkfast._sklearn import BaseEstimator
 from nkfast.features import NNGPFeatures, NTKFeatures, Nystroem
+from nkfast.features._base import feature_array
 from nkfast.kernels import Points, diag, kernel, prepare
-from nkfast.networks import Sequential
+from nkfast.networks import NetworkEstimator, Sequential
 from nkfast.sketch._program import Compiled
 
 from ._ridge._posterior import Posterior
@@ -58,7 +58,7 @@ class FeatureColumns(Columns):
     features: NTKFeatures | NNGPFeatures | Nystroem
 
     def __call__(self, X: Rows) -> Array:
-        return np.asarray(self.features.transform(X).astype(np.float64, copy=False))
+        return np.asarray(as_double(feature_array(self.features, X)))
 
     def squared_norms(self, X: Rows, F: Array, facts: Facts) -> Array:  # noqa: ARG002
         F = F - facts.mean_z
@@ -143,7 +143,7 @@ class Latent:
         return out
 
 
-class Solved(Compiled, BaseEstimator):
+class Solved(Compiled, NetworkEstimator):
     """An estimator with a linear solution, once `_fitted` is there."""
 
     _compiled_points: Points | None = None

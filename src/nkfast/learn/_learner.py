@@ -24,7 +24,7 @@ from nkfast._arrays.validation import (
 )
 from nkfast._linalg.moments import RunningMoments
 from nkfast._progress import Tell, counting
-from nkfast.features._base import FeatureMap
+from nkfast.features._base import FeatureMap, feature_array
 from nkfast.features._neural import NNGPFeatures, NTKFeatures
 from nkfast.features._nystroem import Nystroem
 from nkfast.kernels import NAMES, kernel
@@ -136,7 +136,7 @@ class NTKLearner(Solved):
         """Solve the dual problem of features."""
         Z = np.empty((X.shape[0], self.features_.n_components_))
         for rows in row_blocks(X.shape[0], self.block_size, X):
-            Z[rows] = self.features_.transform(X[rows])
+            Z[rows] = feature_array(self.features_, X[rows])
             tell(rows.stop - rows.start)
         return self._solve_batch(Z, X.copy(), Y, weight)
 
@@ -247,7 +247,7 @@ class NTKLearner(Solved):
         self, stream: Stream, X: Rows, Y: Array, weight: Array | None, tell: Tell
     ) -> None:
         for rows in row_blocks(X.shape[0], self.block_size, X):
-            Z = self.features_.transform(X[rows])
+            Z = feature_array(self.features_, X[rows])
             some = None if weight is None else weight[rows]
             stream.add(X[rows], Z, Y[rows], some, self.alpha)
             tell(rows.stop - rows.start)

@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from nkfast._arrays.images import check_image_points
 from nkfast._arrays.validation import Rows, check_estimator_rows
+from nkfast._sklearn import BaseEstimator
 from nkfast.layers import takes_images
 
 from ._recipes import mlp
 from ._sequential import Sequential
+
+
+class NetworkEstimator(BaseEstimator):
+    """An estimator whose parameter `net` is a network, or None for ``mlp()``."""
+
+    net: Sequential | None
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters by name.
+
+        Parameters
+        ----------
+        **params
+            Names as in `get_params`; "net__name" is a parameter of the network, also where `net` is
+            None, so that ``mlp()`` takes its place.
+
+        Returns
+        -------
+        self
+        """
+        inner = {name: value for name, value in params.items() if name.startswith("net__")}
+        if inner and params.get("net", self.net) is None:
+            changed = mlp().set_params(**{name[5:]: value for name, value in inner.items()})
+            params = {name: value for name, value in params.items() if name not in inner}
+            params["net"] = changed
+        return super().set_params(**params)
 
 
 def own_network(net: Any) -> Sequential:
