@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import numbers
 import os
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -181,8 +183,22 @@ def check_width(n_components: Any) -> int | None:
 def check_choice(value: Any, name: str, choices: tuple[str, ...]) -> str:
     """Return `value` if it is one of the names in `choices`."""
     if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name}: expected one of {choices}, got {value!r}")
+        raise ValueError(f"{name}: expected one of {choices}, got {value!r}{meant(value, choices)}")
     return value
+
+
+def meant(value: Any, choices: Iterable[str]) -> str:
+    """Return a question after the name that was meant, for the end of a message; "" if none is."""
+    by_case = {choice.lower(): choice for choice in choices}
+    near = get_close_matches(value.lower(), by_case, 1) if isinstance(value, str) else []
+    return f"; did you mean {by_case[near[0]]!r}?" if near else ""
+
+
+def check_verbose(value: Any) -> bool:
+    """Return whether to tell of progress: True, or a number above 0, as scikit-learn has it."""
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    return check_count(value, "verbose", low=0) > 0
 
 
 def check_targets(y: Any, n: int) -> FloatArray:

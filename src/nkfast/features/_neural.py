@@ -23,7 +23,7 @@ from nkfast._arrays.validation import (
 )
 from nkfast.kernels import Kernel, kernel, prepare
 from nkfast.layers import takes_images
-from nkfast.networks import Sequential, check_points, own_network
+from nkfast.networks import Sequential, check_points, own_network, warn_of_unpicklable
 from nkfast.sketch._program import Compiled
 
 from ._base import Construction, FeatureMap, feature_array, relative_error
@@ -99,6 +99,7 @@ class _NeuralFeatures(Compiled, FeatureMap):
             If ``n_components="auto"`` ends at `max_components` with more than `target_error`.
         """
         net = own_network(self.net)
+        warn_of_unpicklable(net)
         X = check_points(self, net, X, self.image_shape, reset=True)
         m = check_width(self.n_components)
         check_choice(self.construction, "construction", ("collapsed", "layerwise"))

@@ -15,7 +15,7 @@ from nkfast._arrays.blocks import row_blocks
 from nkfast._arrays.mapped import take
 from nkfast._arrays.validation import Array, Rows, as_double, check_choice, check_count
 from nkfast.kernels import NAMES, Points, kernel, prepare
-from nkfast.networks import Sequential, check_points, own_network
+from nkfast.networks import Sequential, check_points, own_network, warn_of_unpicklable
 from nkfast.sketch._program import Compiled
 
 from ._base import FeatureMap, feature_array
@@ -144,6 +144,7 @@ class Nystroem(Compiled, FeatureMap):
         self
         """
         net = own_network(self.net)
+        warn_of_unpicklable(net)
         X = check_points(self, net, X, self.image_shape, reset=True)
         m = check_count(self.n_components, "n_components", low=1)
         get = check_choice(self.get, "get", NAMES)

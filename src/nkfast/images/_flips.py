@@ -7,6 +7,7 @@ from typing import Any, Self, cast
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
@@ -240,7 +241,8 @@ class FlipAverage(MetaEstimatorMixin, ImageTransformer):
         check_is_fitted(self)
         X = check_image_points(self, X, None, reset=False)
         flipped = flip_left_right(X, image_shape=self.image_shape_)
-        one, other = (_numbers(self.transformer_.transform(x)) for x in (X, flipped))
+        with config_context(transform_output="default"):
+            one, other = (_numbers(self.transformer_.transform(x)) for x in (X, flipped))
         return cast(FloatArray, 0.5 * (one + other))
 
     @available_if(_names_features)

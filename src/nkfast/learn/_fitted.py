@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -191,6 +192,15 @@ class Solved(Compiled, NetworkEstimator):
     @property
     def coef_(self) -> Doubles:
         """Weights of the features (unless method="exact")."""
+        # RFE and SelectFromModel take any coef_ for weights of the columns of X, whatever its
+        # length, and would select columns by the weights of other things.
+        asking = sys._getframe(1).f_globals.get("__name__", "")
+        if asking.startswith("sklearn.feature_selection"):
+            raise AttributeError(
+                "coef_: weighs features of the kernel, not columns of X, which it cannot select; "
+                "give an importance_getter such as lambda model: "
+                "permutation_importance(model, X, y).importances_mean"
+            )
         return self._shaped(self._solution_of(False, "coef_", "sketch").coef.T)
 
     @property

@@ -20,6 +20,7 @@ from nkfast._arrays.validation import (
     check_choice,
     check_count,
     check_real,
+    check_verbose,
     check_width,
 )
 from nkfast._linalg.moments import RunningMoments
@@ -28,7 +29,7 @@ from nkfast.features._base import FeatureMap, feature_array
 from nkfast.features._neural import NNGPFeatures, NTKFeatures
 from nkfast.features._nystroem import Nystroem
 from nkfast.kernels import NAMES, kernel
-from nkfast.networks import Sequential, check_points, own_network
+from nkfast.networks import Sequential, check_points, own_network, warn_of_unpicklable
 
 from ._fitted import Solved
 from ._ridge._solve import CRITERIA, Alpha
@@ -62,7 +63,7 @@ class NTKLearner(Solved):
         image_shape: tuple[int, int, int] | None = None,
         random_state: int | np.random.RandomState | None = None,
         block_size: int = 2048,
-        verbose: bool = False,
+        verbose: bool | int = False,
     ) -> None:
         self.net = net
         self.n_components = n_components
@@ -112,7 +113,7 @@ class NTKLearner(Solved):
             return self
         self.features_ = self._fitted_features(net, X)
         n = X.shape[0]
-        with counting(self.verbose, "fit", n) as tell:
+        with counting(bool(self.verbose), "fit", n) as tell:
             few = n <= self.features_.n_components_
             self._fitted = (self._fit_rows if few else self._fit_sums)(X, Y, weight, tell)
             self._solved()  # now
@@ -126,6 +127,7 @@ class NTKLearner(Solved):
                 f"X: method='exact' holds (n, n) matrices, so expected at most {EXACT_LIMIT} "
                 f"rows, got {n}; method='sketch' takes any number"
             )
+        warn_of_unpicklable(self.net_)
         self.X_fit_ = X.copy()  # the caller may change his own
         self._compiled_points = None
         points, verbose = self._fitted_points, bool(self.verbose)
@@ -171,7 +173,7 @@ class NTKLearner(Solved):
     ) -> Self:
         """Add checked rows to the running sums; the solution waits until it is asked for."""
         X, Y, weight = _weighty(X, Y, weight)
-        with counting(self.verbose, "partial_fit", X.shape[0]) as tell:
+        with counting(bool(self.verbose), "partial_fit", X.shape[0]) as tell:
             if hasattr(self, "_fitted"):
                 stream = self._running_sums()
                 self._accumulate(stream, X, Y, weight, tell)
@@ -187,7 +189,7 @@ class NTKLearner(Solved):
         """Fit on blocks (X, y) or (X, y, weight) through `partial_fit`."""
         learner = cast(Any, self)
         verbose = self.verbose
-        with self._refitting(), counting(verbose, "fit_blocks", None) as tell:
+        with self._refitting(), counting(bool(verbose), "fit_blocks", None) as tell:
             self.verbose = False  # one bar is enough
             for block in blocks:
                 if not isinstance(block, (tuple, list)) or len(block) not in (2, 3):
@@ -288,10 +290,9 @@ class NTKLearner(Solved):
                 )
         else:
             check_real(self.alpha, "alpha", low=0)
-        for name in ("fit_intercept", "verbose"):
-            value = getattr(self, name)
-            if not isinstance(value, (bool, np.bool_)):
-                raise TypeError(f"{name}: expected True or False, got {value!r}")
+        if not isinstance(self.fit_intercept, (bool, np.bool_)):
+            raise TypeError(f"fit_intercept: expected True or False, got {self.fit_intercept!r}")
+        check_verbose(self.verbose)
         return own
 
     def _network_of_features(self) -> Sequential | None:

@@ -53,8 +53,9 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):
     block_size : int, default=2048
         Rows that are turned into features at a time; it bounds the memory and does not change the
         result beyond rounding.
-    verbose : bool, default=False
-        Whether to show on stderr how far a fit is: a bar by tqdm, or without it what has begun.
+    verbose : bool or int, default=False
+        Whether to show on stderr how far a fit is: a bar by tqdm, or without it what has begun. Any
+        number above 0 is True.
 
     Attributes
     ----------

@@ -12,6 +12,7 @@ from ._checks import (
     check_points,
     check_row_network,
     own_network,
+    warn_of_unpicklable,
 )
 from ._recipes import MLP, Myrtle, mlp, myrtle
 from ._sequential import Sequential
@@ -27,4 +28,5 @@ __all__ = [
     "mlp",
     "myrtle",
     "own_network",
+    "warn_of_unpicklable",
 ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import warnings
+from multiprocessing import parent_process
 from typing import Any, Self, cast
 
 from nkfast._arrays.images import check_image_points
@@ -45,6 +48,24 @@ def own_network(net: Any) -> Sequential:
         return mlp()
     check_network(net)
     return cast(Sequential, net.__sklearn_clone__())
+
+
+def warn_of_unpicklable(net: Sequential) -> None:
+    """Warn of a layer that pickle will refuse, before work goes into an estimator that holds it."""
+    if parent_process() is not None:  # a worker, where it has arrived
+        return
+    for i, layer in enumerate(net.layers):
+        try:
+            pickle.dumps(layer)
+        except Exception:  # whatever a function or class of the user's raises
+            warnings.warn(
+                f"net: layer {i}, {type(layer).__name__}: pickle and joblib.dump will refuse it and "
+                "all that is fitted with it; cloudpickle and worker processes (n_jobs=2) take it. "
+                "A function defined at the top level of a module, not a lambda, can be pickled",
+                UserWarning,
+                stacklevel=3,
+            )
+            return
 
 
 def check_network(net: Any) -> None:
