@@ -190,11 +190,8 @@ class TestCommon:
         if name == "flips":
             identity = FunctionTransformer(feature_names_out="one-to-one")
             estimator = FlipAverage(identity, image_shape=SHAPE)
-            expected = [f"x{i}" for i in range(60)]
-        else:
-            expected = list(frame.columns)
         table = estimator.set_output(transform="pandas").fit_transform(frame)
-        assert list(table.columns) == expected
+        assert list(table.columns) == list(frame.columns)
         assert_array_equal(table, estimator.set_output(transform="default").transform(frame))
 
 

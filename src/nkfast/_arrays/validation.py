@@ -27,6 +27,11 @@ Rows: TypeAlias = Any  # a dense (n, d) array or a CSR matrix; scipy.sparse carr
 
 FLOATS = (np.float64, np.float32)
 
+_IMAGES_FROM = {  # by their number of axes
+    2: "; X.reshape(len(X), height, width, channels) makes images of flat rows",
+    3: "; X[..., None] makes images of one channel, and X[None] one image with channels",
+}
+
 
 def _as_float32(X: Any) -> Any:
     """Turn float16 and foreign float32 into float32: scikit-learn would make float64 of them."""
@@ -60,10 +65,29 @@ def _refuse_nonfinite(X: Rows, name: str, estimator: Any = None) -> Rows:
     return X
 
 
+def _n_axes(X: Any) -> int:
+    """Return the number of axes of an array, or of lists in lists."""
+    depth = 0
+    while isinstance(X, (list, tuple)) and X:
+        X, depth = X[0], depth + 1
+    return depth + int(getattr(X, "ndim", 0))
+
+
+def _refuse_more_axes(X: Any, name: str) -> None:
+    """Refuse images where rows are wanted."""
+    if _n_axes(X) > 2:
+        raise ValueError(
+            f"{name}: expected rows of shape (n, d), got shape {np.shape(X)}. If these are images, "
+            f"{name}.reshape(len({name}), -1) makes rows of them, as dense networks take them; a "
+            "network that takes images begins with a layer such as Conv, see nkfast.myrtle"
+        )
+
+
 def check_rows(
     X: Any, name: str = "X", *, min_samples: int = 0, accept_sparse: bool = True
 ) -> Rows:
     """Return `X` as a C-ordered float32/float64 array or as CSR, refusing NaN and infinity."""
+    _refuse_more_axes(X, name)
     X = check_array(
         _as_float32(X),
         accept_sparse="csr" if accept_sparse else False,
@@ -77,8 +101,11 @@ def check_rows(
     return _settle(_refuse_nonfinite(X, name))
 
 
-def check_images(X: Any, name: str = "X") -> FloatArray:
-    """Return `X` as a C-ordered float32/float64 array (n, height, width, channels), finite."""
+def check_images(X: Any, name: str = "X", flat_hint: str | None = None) -> FloatArray:
+    """Return `X` as a C-ordered float32/float64 array (n, height, width, channels), finite.
+
+    `flat_hint`: how to have flat rows taken for images, for the end of a message.
+    """
     if sp.issparse(X):
         raise TypeError(f"{name}: expected a dense array of images, got a sparse matrix")
     X = check_array(
@@ -92,10 +119,27 @@ def check_images(X: Any, name: str = "X") -> FloatArray:
         input_name=name,
     )
     if X.ndim != 4 or 0 in X.shape[1:]:
+        hint = _IMAGES_FROM.get(X.ndim, "") if flat_hint is None or X.ndim != 2 else flat_hint
         raise ValueError(
             f"{name}: expected images of shape (n, height, width, channels), got shape {X.shape}"
+            f"{hint}"
         )
+    refuse_channels_first(X.shape[1:], name)
     return np.asarray(_settle(_refuse_nonfinite(X, name)))
+
+
+def refuse_channels_first(shape: tuple[int, ...], name: str) -> None:
+    """Refuse images of a shape that is more likely (channels, height, width)."""
+    a, b, c = shape
+    least, most = min(b, c), max(b, c)
+    if (a in (1, 3) and least > 4 and (b == c or (a == 3 and most <= 2 * least))) or (
+        a == 4 and b == c >= 16
+    ):
+        raise ValueError(
+            f"{name}: expected images of shape (height, width, channels), got {tuple(shape)}, "
+            f"which looks like {a} channels of {b} x {c} pixels; images.transpose(0, 2, 3, 1) puts "
+            f"them last. If it is {a} x {b} pixels of {c} channels, swap height and width"
+        )
 
 
 def check_columns(A: Any, name: str) -> Rows:
@@ -116,6 +160,7 @@ def check_columns(A: Any, name: str) -> Rows:
 
 def check_estimator_rows(estimator: Any, X: Any, *, reset: bool, min_samples: int = 1) -> Rows:
     """Like `check_rows`, and keep scikit-learn's n_features_in_ and feature_names_in_ honest."""
+    _refuse_more_axes(X, "X")
     X = validate_data(
         estimator,
         _as_float32(X),
@@ -190,7 +235,7 @@ def check_choice(value: Any, name: str, choices: tuple[str, ...]) -> str:
 def meant(value: Any, choices: Iterable[str]) -> str:
     """Return a question after the name that was meant, for the end of a message; "" if none is."""
     by_case = {choice.lower(): choice for choice in choices}
-    near = get_close_matches(value.lower(), by_case, 1) if isinstance(value, str) else []
+    near = get_close_matches(value.lower(), by_case, 1, 0.75) if isinstance(value, str) else []
     return f"; did you mean {by_case[near[0]]!r}?" if near else ""
 
 

@@ -213,21 +213,22 @@ def check_layers(
                 )
             gaussian = False
         else:
-            raise TypeError(
-                f"layer {i}: expected a layer or an activation object{_hint(layer)}, got {layer!r}"
-            )
+            raise TypeError(f"layer {i}: expected a layer or an activation object{_got(layer)}")
     return gaussian, kind
 
 
-def _hint(thing: Any) -> str:
-    """Return what to write instead of what is no layer."""
+def _got(thing: Any) -> str:
+    """Return the end of a message: what is no layer, and what to write instead."""
     if isinstance(thing, type):
-        return " (an instance, not the class)"
+        return f" (an instance, not the class), got {thing!r}"
+    hint = ""
     if isinstance(thing, (list, tuple)):
-        return " (the layers one by one: Sequential(*layers))"
-    if isinstance(thing, str):
-        return " (the object: get_activation(name))"
-    return " (a function of your own: Elementwise(function))" if callable(thing) else ""
+        hint = "; layers are given one by one, as in Sequential(*layers)"
+    elif isinstance(thing, str):
+        hint = f"; nkfast.activations.get_activation({thing!r}) makes one of a name"
+    elif callable(thing):
+        hint = "; Elementwise(function) makes one of a function"
+    return f", got {thing!r}{hint}"
 
 
 def _before(i: int, branch: bool, pooled: bool) -> str:

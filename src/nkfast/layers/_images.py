@@ -63,10 +63,10 @@ def window_means(x: Array, axes: tuple[int, ...], window: Window, circular: bool
 def _pair(value: Any, name: str) -> tuple[int, int]:
     """Return `value` as two counts, at least 1."""
     if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
-        hint = f", such as ({value}, {value})" if isinstance(value, Integral) else ""
-        if name == "filter_shape":
-            hint += "; there is no number of channels to give, layers are infinitely wide"
-        raise TypeError(f"{name}: expected two integers (rows, columns){hint}, got {value!r}")
+        hint = f"; both alike are ({value}, {value})" if isinstance(value, Integral) else ""
+        if hint and name == "filter_shape":
+            hint += ". Channels are not counted: layers are infinitely wide"
+        raise TypeError(f"{name}: expected two integers (rows, columns), got {value!r}{hint}")
     return check_count(value[0], name, low=1), check_count(value[1], name, low=1)
 
 

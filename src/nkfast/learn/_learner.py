@@ -308,7 +308,7 @@ class NTKLearner(Solved):
             )
         if self.method == "exact":
             raise ValueError(f"features: expected None with method='exact', got {features!r}")
-        return cast("Sequential | None", features.net)
+        return features.net
 
     # --- predicting ---
 

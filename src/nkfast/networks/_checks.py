@@ -59,8 +59,8 @@ def warn_of_unpicklable(net: Sequential) -> None:
             pickle.dumps(layer)
         except Exception:  # whatever a function or class of the user's raises
             warnings.warn(
-                f"net: layer {i}, {type(layer).__name__}: pickle and joblib.dump will refuse it and "
-                "all that is fitted with it; cloudpickle and worker processes (n_jobs=2) take it. "
+                f"net: layer {i}, {type(layer).__name__}: pickle and joblib.dump will refuse it and"
+                " all that is fitted with it; cloudpickle and worker processes (n_jobs=2) take it. "
                 "A function defined at the top level of a module, not a lambda, can be pickled",
                 UserWarning,
                 stacklevel=3,
