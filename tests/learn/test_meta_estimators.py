@@ -38,7 +38,6 @@ LABELS[X[:, 0] > 0.8] = "a"
 SIGNS = (Y > 0.5).astype(int)
 
 CONFIGS = pytest.mark.parametrize("config", ["default", "pandas", "polars"])
-TABLES = pytest.mark.parametrize("config", ["pandas", "polars"])
 
 
 def options():
@@ -155,6 +154,7 @@ METAS = [(nk.NTKRegressor, n) for n in REGRESSION] + [(nk.NTKClassifier, n) for 
 
 # What scikit-learn's own estimators fail in, too: see docs/learners.md.
 LIMITS = {("polars", "target")}
+CASES = [(c, *meta) for c in ("pandas", "polars") for meta in METAS if (c, meta[1]) not in LIMITS]
 
 
 def targets(learner, name):
@@ -178,13 +178,10 @@ def expected_predictions(learner, name, kind):
     return fitted_predictions(learner, name, kind, X)
 
 
-@TABLES
-@pytest.mark.parametrize(("learner", "name"), METAS)
+@pytest.mark.parametrize(("config", "learner", "name"), CASES)
 @pytest.mark.filterwarnings("ignore:X (has|does not have valid) feature names")  # of StackingX
-def test_meta_estimators_of_learners(learner, name, config):
+def test_meta_estimators_of_learners(config, learner, name):
     """From tables to tables the same as from arrays to arrays."""
-    if (config, name) in LIMITS:
-        pytest.skip("a limit of scikit-learn")
     place = METAS.index((learner, name))
     n = len(options())
     kinds = range(n) if name == "itself" else [1 + place % (n - 1)]

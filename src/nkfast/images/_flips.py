@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Self, cast
 
 import numpy as np
@@ -103,20 +104,25 @@ def augment_flips(
     return both, np.concatenate([y, y])
 
 
-def _shaped(transformer: Any, shape: ImageShape | None) -> tuple[Any, ImageShape | None]:
-    """Return a copy of a transformer that knows the images' shape, and the shape if it is known.
+def _for_rows(transformer: Any, shape: ImageShape | None) -> ImageShape | None:
+    """Return the shape of images that come as flat rows, and tell an unfitted transformer.
 
-    Either may know it: `shape` goes before the first `image_shape` among the parameters of the
-    transformer, its steps included, and fills those that are None.
+    It may be known here, or as a parameter `image_shape` of the transformer or its steps; those
+    that are None get it.
     """
-    own = clone(transformer)
-    params = own.get_params() if hasattr(own, "get_params") else {}
-    given = {name: v for name, v in params.items() if name.rpartition("__")[2] == "image_shape"}
-    shape = shape or check_image_shape(next((v for v in given.values() if v is not None), None))
+    params = transformer.get_params() if hasattr(transformer, "get_params") else {}
+    given = {k: check_image_shape(v) for k, v in params.items() if k.endswith("image_shape")}
+    shape = shape or next((v for v in given.values() if v is not None), None)
+    if shape is None:
+        return None
+    for value in given.values():  # of another size it may be what a step makes of the images
+        if value not in (None, shape) and math.prod(value) == math.prod(shape):
+            raise ValueError(
+                f"image_shape: expected one shape, got {shape} and in the transformer {value}"
+            )
     missing = [name for name, value in given.items() if value is None]
-    if shape is not None and missing:
-        own.set_params(**dict.fromkeys(missing, shape))
-    return own, shape
+    transformer.set_params(**dict.fromkeys(missing, shape))
+    return shape
 
 
 def _numbers(features: Any) -> Any:
@@ -147,8 +153,8 @@ class FlipAverage(MetaEstimatorMixin, ImageTransformer):
         Any feature map of images, or a pipeline that ends in one; a copy of it is fitted.
     image_shape : tuple of int, optional
         (height, width, channels): rows of height * width * channels entries are taken for images.
-        By default what `transformer`, or a step of it, has as its `image_shape`; where that has
-        none, it gets this one.
+        By default that of `transformer` or of a step of it; where these have none, they get this
+        one.
 
     Attributes
     ----------
@@ -214,7 +220,9 @@ class FlipAverage(MetaEstimatorMixin, ImageTransformer):
                 "transformer: expected an estimator with fit and transform, "
                 f"got {self.transformer!r}"
             )
-        inner, shape = _shaped(self.transformer, check_image_shape(self.image_shape))
+        inner, shape = clone(self.transformer), check_image_shape(self.image_shape)
+        if np.ndim(X) == 2:
+            shape = _for_rows(inner, shape)
         X = check_image_points(self, X, shape, reset=True)
         self.transformer_ = inner.fit(X, y)
         return self
