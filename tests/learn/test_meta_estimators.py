@@ -244,6 +244,18 @@ def test_inspection_and_validation(config):
 
 
 @CONFIGS
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_tables_keep_their_dtype(config, dtype):
+    rows = table(config, X.astype(dtype))
+    for phi in maps():
+        assert np.asarray(phi.set_output(transform=config).fit_transform(rows)).dtype == dtype
+    for kind in (2, 3):
+        model = nk.NTKRegressor(**options()[kind]).fit(rows, Y)
+        assert model.predict(rows).dtype == dtype
+        assert model.predict(table(config, X.astype(int))).dtype == np.float64
+
+
+@CONFIGS
 def test_images_stay_arrays(config):
     x = np.random.default_rng(1).standard_normal((12, 4, 5, 2))
     average = nk.images.FlipAverage(nk.images.ChannelStandardizer())

@@ -41,6 +41,13 @@ def _as_float32(X: Any) -> Any:
     return X
 
 
+def _floats(X: Any) -> Any:
+    """Return the dtypes that may stay; check_array does not see that of a polars table."""
+    kinds = getattr(X, "dtypes", None)
+    single = isinstance(kinds, list) and kinds and all(str(kind) == "Float32" for kind in kinds)
+    return np.float32 if single else FLOATS
+
+
 def _settle(X: Any) -> Rows:
     """C order, aligned, native bytes; CSR without duplicates, with its own index type kept."""
     if sp.issparse(X):
@@ -92,7 +99,7 @@ def check_rows(
         _as_float32(X),
         accept_sparse="csr" if accept_sparse else False,
         accept_large_sparse=True,
-        dtype=FLOATS,
+        dtype=_floats(X),
         order="C",
         ensure_all_finite=False,
         ensure_min_samples=min_samples,
@@ -167,7 +174,7 @@ def check_estimator_rows(estimator: Any, X: Any, *, reset: bool, min_samples: in
         reset=reset,
         accept_sparse="csr",
         accept_large_sparse=True,
-        dtype=FLOATS,
+        dtype=_floats(X),
         order="C",
         ensure_all_finite=False,
         ensure_min_samples=min_samples,

@@ -97,6 +97,9 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):
     than a tenth of the degrees of freedom, and is far below all others, is not believed; the
     leave-one-out errors of a few penalties decide then, or in a stream the next best minimum.
 
+    `coef_` weighs features of the kernel, not columns of `X`. RFE and SelectFromModel would take it
+    for the latter, so these do not find it; see docs/learners.md.
+
     Uncertainty (`return_std`, `sample_y`, `log_marginal_likelihood`) needs a Cholesky factor of the
     (n_components, n_components) or (n, n) matrix, `predict_flow` and the likelihood at other
     penalties an eigen-decomposition. The first call makes it, and it is not pickled.
