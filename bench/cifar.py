@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 import nkfast as nk
-from nkfast.learn._ridge._solve import solve_kernel
+from nkfast.learn._ridge._state import Batch
 
 N = 500
 SEEDS = 3
@@ -43,7 +43,8 @@ def accuracy(K: Any, y: Any, C: Any, y_new: Any) -> float:
     """Ridge regression of one-hot labels: K among training images, C test beside them."""
     labels = np.unique(y)
     targets = np.where(y[:, None] == labels, 1.0, -1.0)
-    ridge = solve_kernel(K.astype(np.float64), targets, None, "gcv", centred=True)
+    K = K.astype(np.float64)
+    ridge = Batch.solved(K, y, targets, None, "gcv", centred=True, kernel=True).ridge
     scores = C.astype(np.float64) @ ridge.coef + ridge.intercept
     return float(np.mean(labels[scores.argmax(axis=1)] == y_new))
 

@@ -160,7 +160,7 @@ template <class T> void bind_run(py::class_<PixelProgram>& program) {
         const T* from = x.data();
         T* to = out.mutable_data();
         const auto n = static_cast<std::size_t>(x.shape(0));
-        py::gil_scoped_release released;
+        const Unlocked unlocked;
         self.run(from, n, to, n_threads);
       },
       "X"_a.noconvert(), "out"_a.noconvert(), "n_threads"_a);

@@ -7,6 +7,7 @@
 #include "features/pixel_block.hpp"
 #include "features/pixel_program.hpp"
 #include "features/pixel_views.hpp"
+#include "parallel.hpp"
 #include "simd/dispatch.hpp"
 
 #include <algorithm>
@@ -206,7 +207,9 @@ private:
     for (const std::size_t field : stage.stores) {
       clear(field);
     }
+    Checkpoint checkpoint(kLeastNanoseconds);
     for (const typename PixelVisits<T>::Block& block : visits.blocks) {
+      checkpoint();
       const PixelView* views = block.views.data();
       for (std::size_t k = 0; k < stage.channels.size(); ++k) {
         mix(stage.channels[k], visits, views, block_.buffers[Block::kNngp + k], block_.c[k],

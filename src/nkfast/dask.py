@@ -62,8 +62,8 @@ def fit(
 
     Notes
     -----
-    The feature map is fitted on the first block, here; then it goes to the workers. The result is
-    that of ``model.fit_blocks`` on the same blocks, up to rounding.
+    The feature map is fitted on the first block with a row of weight above zero, here; then it goes
+    to the workers. The result is that of ``model.fit_blocks`` on the same blocks, up to rounding.
 
     Examples
     --------
@@ -84,17 +84,22 @@ def fit(
     learner: Any = model
     learner.partial_fit  # noqa: B018  # refuses what cannot stream
     if hasattr(model, "predict_proba"):
-        options["classes"] = _labels(columns[1]) if classes is None else classes
+        options["classes"] = _labels(*columns[1:]) if classes is None else classes
     parts = [_delayed_blocks(column) for column in columns]
+    blocks = iter(zip(*parts, strict=True))
     with refitting(model):
-        first, rest = dask.compute([p[0] for p in parts])[0], [p[1:] for p in parts]
-        learner.partial_fit(*first[:2], sample_weight=(*first, None)[2], **options)
-        if rest[0]:
+        for block in blocks:  # up to the first with a row that counts
+            first = dask.compute(block)[0]
+            learner.partial_fit(*first[:2], sample_weight=(*first, None)[2], **options)
+            if hasattr(model, "_fitted"):
+                break
+        else:
+            raise ValueError("X: expected a row of weight above zero, got none")
+        rest = list(blocks)
+        if rest:
             empty = dask.delayed(empty_copy(model))
             add = dask.delayed(_sums, pure=False)
-            sums = [
-                add(empty, seed, *blocks) for seed, blocks in enumerate(zip(*rest, strict=True))
-            ]
+            sums = [add(empty, seed, *block) for seed, block in enumerate(rest)]
             while len(sums) > 1:
                 groups = [sums[i : i + _MERGED] for i in range(0, len(sums), _MERGED)]
                 sums = [dask.delayed(_total, pure=False)(group) for group in groups]
@@ -202,17 +207,16 @@ def _delayed_blocks(column: DaskArray) -> list[Any]:
     return list(column.to_delayed().ravel())
 
 
-def _labels(y: DaskArray) -> Array:
+def _labels(y: DaskArray, weight: DaskArray | None = None) -> Array:
     import dask.array as da
 
-    return np.asarray(da.unique(y).compute())
+    return np.asarray(da.unique(y if weight is None else y[weight > 0]).compute())
 
 
 def _sums(empty: Any, seed: int, X: Any, y: Any, weight: Any = None) -> Stream:
     """Return the sums of one block."""
     model = empty_copy(empty, [1, seed])
-    if len(y):
-        model.partial_fit(X, y, sample_weight=weight)
+    model.partial_fit(X, y, sample_weight=weight)
     return running_sums(model)
 
 

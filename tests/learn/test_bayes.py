@@ -37,8 +37,9 @@ def gram(model, X, Z):
 def posterior(model, X, y, X_new, weight=None):
     """Mean and covariance of z^T w + b at new rows, by the n x n formulas of kriging."""
     n = len(X)
-    noise = model.noise_variance_ * np.diag(1 / (np.ones(n) if weight is None else weight))
-    prior = model.noise_variance_ / model.alpha_
+    weight = np.ones(n) if weight is None else weight
+    noise = model.noise_variance_ * np.diag(weight.mean() / weight)
+    prior = model.noise_variance_ * weight.mean() / model.alpha_
     C = np.linalg.inv(prior * gram(model, X, X) + noise)
     k = prior * gram(model, X_new, X)
     mean = k @ C @ y
@@ -133,8 +134,8 @@ def test_prediction_is_that_of_scikit_learn(form):
 def log_likelihood(model, X, y, alpha, noise, weight=None):
     """The density of y, or with a flat constant that of its contrasts, written out."""
     n = len(y)
-    C = noise / alpha * gram(model, X, X)
-    C += noise * np.diag(1 / (np.ones(n) if weight is None else weight))
+    weight = np.ones(n) if weight is None else weight
+    C = noise * weight.mean() * (gram(model, X, X) / alpha + np.diag(1 / weight))
     if not model.fit_intercept:
         return multivariate_normal(cov=C).logpdf(y)
     one = np.ones(n)

@@ -156,3 +156,40 @@ def test_what_is_refused():
     assert vars(model) == before
     with pytest.raises(ValueError, match="method: expected one that NTKRegressor has"):
         nk.dask.predict(model, X_lazy, "predict_proba")
+
+
+@pytest.mark.parametrize("learner", [nk.NTKRegressor, nk.NTKClassifier])
+@pytest.mark.parametrize("unknown", [True, False])
+def test_chunks_without_rows_or_weight(learner, unknown):
+    """As filters leave them."""
+    X, y = regression(n=300)
+    y = np.where(y > 0, "b", "a") if learner is nk.NTKClassifier else y
+    weight = np.random.default_rng(0).uniform(0.5, 2, 300)
+    weight[60:120] = 0
+    kept = np.arange(300) // 60 % 4 > 0  # not the first of the chunks of 60, nor the last
+    y[weight == 0] = y[60]
+    whole = [X[kept], y[kept], weight[kept]]
+    lazy = [da.from_array(a, chunks=(60, *a.shape[1:])) for a in (X, y, weight)]
+    if unknown:
+        lazy = [a[da.from_array(kept, chunks=60)] for a in lazy]
+    else:
+        lazy = [da.concatenate([a[:0], a[60:120], a[:0], a[120:240]]) for a in lazy]
+    options = {"classes": ["a", "b"]} if learner is nk.NTKClassifier else {}
+    model = learner(None, 16, random_state=0)
+    in_memory = clone(model).fit_blocks(in_blocks(*whole, size=60), **options)
+    nk.dask.fit(model, *lazy)
+    assert_allclose(model.coef_, in_memory.coef_, rtol=1e-8, atol=1e-10)
+    found = nk.dask.predict(model, lazy[0])
+    expected = in_memory.predict(whole[0])
+    if learner is nk.NTKClassifier:
+        assert_array_equal(found.compute(), expected)
+    else:
+        assert_allclose(found.compute(), expected, rtol=1e-8)
+    assert found.dtype == found.compute().dtype
+    Z = nk.dask.transform(model.features_, lazy[0]).compute()
+    assert_array_equal(Z, model.features_.transform(whole[0]))
+    none = lazy[0][:0] if not unknown else lazy[0][lazy[2] < 0]
+    assert nk.dask.predict(model, none).compute().shape == (0,)
+    for rows in (slice(0, 0), slice(0, 60)):  # no rows; none with a weight
+        with pytest.raises(ValueError, match="X: expected a row of weight above zero, got none"):
+            nk.dask.fit(clone(model), *(da.from_array(a[rows]) for a in whole), **options)

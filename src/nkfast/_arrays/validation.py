@@ -165,8 +165,11 @@ def check_columns(A: Any, name: str) -> Rows:
     return _settle(A)
 
 
-def check_estimator_rows(estimator: Any, X: Any, *, reset: bool, min_samples: int = 1) -> Rows:
-    """Like `check_rows`, and keep scikit-learn's n_features_in_ and feature_names_in_ honest."""
+def check_estimator_rows(estimator: Any, X: Any, *, reset: bool) -> Rows:
+    """Like `check_rows`, and keep scikit-learn's n_features_in_ and feature_names_in_ honest.
+
+    With `reset` there has to be a row.
+    """
     _refuse_more_axes(X, "X")
     X = validate_data(
         estimator,
@@ -177,7 +180,7 @@ def check_estimator_rows(estimator: Any, X: Any, *, reset: bool, min_samples: in
         dtype=_floats(X),
         order="C",
         ensure_all_finite=False,
-        ensure_min_samples=min_samples,
+        ensure_min_samples=int(reset),
     )
     return _settle(_refuse_nonfinite(X, "X", estimator))
 
@@ -188,12 +191,12 @@ def as_double(X: Rows) -> Rows:
 
 
 def csr_arrays(X: Any) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return a CSR matrix's values, column indices and row starts, contiguous, the latter alike."""
+    """Return a CSR matrix's values, column indices and row starts as the core takes them."""
     kind = np.int64 if np.int64 in (X.indptr.dtype, X.indices.dtype) else np.int32
     return (
-        np.ascontiguousarray(X.data),
-        np.ascontiguousarray(X.indices, kind),
-        np.ascontiguousarray(X.indptr, kind),
+        np.require(X.data, X.dtype.newbyteorder("="), ["C", "A"]),
+        np.require(X.indices, kind, ["C", "A"]),
+        np.require(X.indptr, kind, ["C", "A"]),
     )
 
 
@@ -275,14 +278,17 @@ def check_labels(y: Any, n: int) -> NDArray[Any]:
     """Return `y` as labels of shape (n,)."""
     if y is None:
         raise ValueError("y: this estimator requires y to be passed, but the target y is None")
-    y = check_array(y, dtype=None, ensure_2d=False, ensure_all_finite=True, input_name="y")
+    y = check_array(y, dtype=None, ensure_2d=False, ensure_min_samples=0, input_name="y")
     y = column_or_1d(y, warn=True)
     _check_length(y, "y", n)
     return np.asarray(y)
 
 
-def check_weights(weight: Any, n: int) -> FloatArray | None:
-    """Return sample weights as float64 of shape (n,), >= 0 and not all zero; None stays None."""
+def check_weights(weight: Any, n: int, *, some: bool) -> FloatArray | None:
+    """Return sample weights as float64 of shape (n,), >= 0; None stays None.
+
+    If `some` they may not all be zero.
+    """
     if weight is None:
         return None
     weight = np.asarray(weight)
@@ -298,7 +304,7 @@ def check_weights(weight: Any, n: int) -> FloatArray | None:
     _check_length(weight, "sample_weight", n)
     if np.any(weight < 0):
         raise ValueError(f"sample_weight: expected weights >= 0, got {weight.min():g}")
-    if not np.any(weight):
+    if some and not np.any(weight):
         raise ValueError("sample_weight: expected a weight above zero, got zeros only")
     return np.asarray(weight)
 

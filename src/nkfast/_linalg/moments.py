@@ -17,34 +17,34 @@ from .symmetric import rank_update
 class Counts:
     """What the weights of some rows amount to.
 
-    Whole weights are repetitions, so a row of weight 3 is three observations (scikit-learn's
-    meaning). Other weights are inverse variances, known up to a common factor: each row is one.
+    Each row is one observation, and the weights are inverse variances, known up to a common factor.
 
     Attributes
     ----------
     total : float
         The sum of the weights.
-    observations : float
-        How many observations the rows stand for: the sum of whole weights, else the number of rows.
+    observations : int
+        The number of rows.
     log_precisions : float
-        The sum of the logarithms of weights that are inverse variances; 0 if all are whole.
-    whole : bool
-        Whether all weights are whole numbers.
+        The sum of the logarithms of the weights.
     """
 
     total: float
-    observations: float
+    observations: int
     log_precisions: float
-    whole: bool
 
     @classmethod
     def of(cls, n: int, weight: Array | None) -> Counts:
         """Return the counts of `n` rows with weights (n,) > 0, all 1 if None."""
-        total = float(n if weight is None else weight.sum())
-        if weight is None or _is_whole(weight):
-            return cls(total=total, observations=total, log_precisions=0.0, whole=True)
+        if weight is None:
+            return cls(total=float(n), observations=n, log_precisions=0.0)
         logs = float(np.log(weight).sum())
-        return cls(total=total, observations=n, log_precisions=logs, whole=False)
+        return cls(total=float(weight.sum()), observations=n, log_precisions=logs)
+
+    @property
+    def mean(self) -> float:
+        """The mean weight."""
+        return self.total / self.observations
 
 
 class RunningMoments:
@@ -97,17 +97,11 @@ class RunningMoments:
         self.total = 0.0
         self.log_weights = 0.0
         self._rows = 0
-        self._whole = True
 
     @property
     def counts(self) -> Counts:
         """What the weights so far amount to."""
-        return Counts(
-            total=self.total,
-            observations=self.total if self._whole else self._rows,
-            log_precisions=0.0 if self._whole else self.log_weights,
-            whole=self._whole,
-        )
+        return Counts(total=self.total, observations=self._rows, log_precisions=self.log_weights)
 
     def add(self, Z: Array, Y: Array, weight: Array | None = None) -> None:
         """Add the rows of `Z` (n, p) and `Y` (n, k) with weights (n,) > 0, all 1 by default."""
@@ -124,7 +118,6 @@ class RunningMoments:
         self.total += n if weight is None else float(weight.sum())
         self.log_weights += 0.0 if weight is None else float(np.log(weight).sum())
         self._rows += n
-        self._whole = self._whole and _is_whole(weight)
 
     def merge(self, other: RunningMoments) -> None:
         """Add all that `other` has seen; it stays as it is."""
@@ -146,7 +139,6 @@ class RunningMoments:
         self.total = total
         self.log_weights += other.log_weights
         self._rows += other._rows
-        self._whole = self._whole and other._whole
 
     def __getstate__(self) -> dict[str, Any]:
         """Keep the lower triangle only: half of the file."""
@@ -188,8 +180,3 @@ def weighted_mean(A: Array, weight: Array | None) -> Array:
     """
     first = np.average(A, axis=0, weights=weight)
     return np.asarray(first + np.average(A - first, axis=0, weights=weight))
-
-
-def _is_whole(weight: Array | None) -> bool:
-    """Whether all weights are whole numbers, that is, repetitions."""
-    return weight is None or bool(np.all(weight == np.rint(weight)))

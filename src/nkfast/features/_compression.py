@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.linalg import cho_solve, eigh
+from scipy.linalg import cho_solve
 from sklearn.utils.extmath import svd_flip
 
 from nkfast._arrays.blocks import blocks
 from nkfast._arrays.validation import Array, Rows, refuse_bytes
-from nkfast._linalg.eigen import leading
+from nkfast._linalg.eigen import leading, symmetric_eigen
 from nkfast._linalg.symmetric import cholesky, gram_matrix
 
 _PULL = 0.01  # towards the directions as they are, as a share of the mean squared norm of a row
@@ -105,5 +105,7 @@ def fit_to_kernel(
     if failed:
         raise np.linalg.LinAlgError("oversampling: the features of a sample are not finite")
     inner = cho_solve((factor, True), cho_solve((factor, True), excess).T)
-    values, vectors = eigh(np.eye(m) + (inner + inner.T) / 2, driver="evd", overwrite_a=True)
+    values, vectors = symmetric_eigen(
+        np.eye(m) + (inner + inner.T) / 2, driver="evd", overwrite_a=True
+    )
     return np.asarray((vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T)

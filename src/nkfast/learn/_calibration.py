@@ -7,7 +7,6 @@ from scipy.optimize import brentq
 from scipy.special import softmax
 
 from nkfast._arrays.validation import Array
-from nkfast._linalg.moments import Counts
 
 _DECADES = 4.0  # of the slope, to either side of the reciprocal of the scores' spread
 
@@ -23,7 +22,9 @@ def probabilities(scores: Array, slope: float) -> Array:
 
 
 def best_slope(scores: Array, targets: Array, weight: Array | None) -> float:
-    """Return the slope of the least cross-entropy of `scores` (n, k) with signs `targets` (n, k).
+    """Return the slope of the least cross-entropy of `scores` (n, k) with `targets` (n, k).
+
+    These are signs, or means of the signs of repeated rows.
 
     As in Platt's calibration each true label has the probability 1 - eps, here with
     eps = 1 / (n + 2), so that the slope is finite where the scores separate the classes.
@@ -33,10 +34,10 @@ def best_slope(scores: Array, targets: Array, weight: Array | None) -> float:
     Platt, "Probabilistic outputs for support vector machines", 1999. Guo, Pleiss, Sun & Weinberger,
     "On calibration of modern neural networks", ICML 2017.
     """
-    scores, truth = logits(scores), logits(targets) > 0
+    scores, truth = logits(scores), (1 + logits(targets)) / 2
     n, k = scores.shape
     share = np.full(n, 1 / n) if weight is None else weight / weight.sum()
-    eps = 1 / (Counts.of(n, weight).observations + 2)
+    eps = 1 / (n + 2)
     target = share[:, None] * ((1 - eps) * truth + eps / k)
     spread = float(np.ptp(scores, axis=1) @ share)
     if spread == 0:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
@@ -19,6 +18,7 @@ from nkfast.networks import Sequential
 from ._calibration import best_slope, probabilities
 from ._learner import Method, NTKLearner
 from ._ridge._solve import Alpha
+from ._rows import count, weighty
 from ._streaming import streaming
 
 
@@ -35,7 +35,8 @@ block_size, verbose
         As in `NTKRegressor`.
     class_weight : dict, "balanced" or None, default=None
         Factors of the sample weights by class, 1 for classes that are not named. "balanced" takes
-        n / (n_classes * n of the class), as in scikit-learn; streams take a dict only.
+        n / (n_classes * n of the class), where a row of weight 3 counts as three; streams take a
+        dict only.
 
     Attributes
     ----------
@@ -67,7 +68,7 @@ n_features_in_, feature_names_in_
     (1, 3)
     """
 
-    _samples_streams = True
+    _samples_streams = _has_labels = True
     classes_: Array
 
     if TYPE_CHECKING:
@@ -134,14 +135,16 @@ n_features_in_, feature_names_in_
             net, X = self._checked(X, first=True)
             y = check_labels(y, X.shape[0])
             check_classification_targets(y)
-            weight = check_weights(sample_weight, X.shape[0])
-            present = np.unique(y if weight is None else y[weight > 0])
-            if len(present) < 2:
-                raise ValueError(
-                    f"y: expected at least 2 classes, got the one class {present[0]!r}"
-                )
+            weight = check_weights(sample_weight, X.shape[0], some=True)
+            X, y, weight = weighty(X, y, weight)
             classes, codes = np.unique(y, return_inverse=True)
+            if len(classes) < 2:
+                raise ValueError(
+                    f"y: expected at least 2 classes, got the one class {classes[0]!r}"
+                )
             weight = self._class_weighted(weight, classes, codes)
+            if weight is not None and not np.any(weight):
+                raise ValueError("class_weight: expected a weight above zero, got zeros only")
             self._fit(net, X, _signs(codes, len(classes)), weight, flat=False)
             self.classes_ = classes
         return self
@@ -187,13 +190,17 @@ n_features_in_, feature_names_in_
         first = not hasattr(self, "_fitted")
         with self._partial():
             known = self._stream_classes(classes, first=first)
+            if first and count(X) == 0 == count(y):
+                self.classes_ = known  # the next block need not name them again
+                return self
             net, X = self._checked(X, first=first)
             y = check_labels(y, X.shape[0])
-            unknown = np.setdiff1d(y, known)
+            weight = check_weights(sample_weight, X.shape[0], some=False)
+            X, y, weight = weighty(X, y, weight)
+            unknown = np.setdiff1d(y, known) if len(y) else y
             if len(unknown):
                 raise ValueError(f"y: expected labels among {known.tolist()}, got {unknown[0]!r}")
-            codes = np.searchsorted(known, y)
-            weight = check_weights(sample_weight, X.shape[0])
+            codes = np.searchsorted(known, y) if len(y) else np.empty(0, np.intp)
             weight = self._class_weighted(weight, known, codes)
             self._partial_fit(net, X, _signs(codes, len(known)), weight, flat=False)
             self.classes_ = known
@@ -226,7 +233,10 @@ n_features_in_, feature_names_in_
         return self._fit_blocks(blocks, classes=classes)
 
     def _class_weighted(self, weight: Array | None, classes: Array, codes: Array) -> Array | None:
-        """Return the sample weights times those of the classes."""
+        """Return the sample weights times those of the classes.
+
+        "balanced" gives all classes the same sum.
+        """
         if self.class_weight is None:
             return weight
         given = self.class_weight
@@ -241,15 +251,16 @@ n_features_in_, feature_names_in_
             given = {label: given[label] for label in classes.tolist() if label in given}
             if any(not np.isfinite(factor) or factor < 0 for factor in given.values()):
                 raise ValueError(f"class_weight: expected finite weights >= 0, got {given!r}")
-        factors = compute_class_weight(given, classes=classes, y=classes[codes])
-        weight = factors[codes] if weight is None else weight * factors[codes]
-        if not np.any(weight):
-            raise ValueError("class_weight: expected a weight above zero, got zeros only")
-        return np.asarray(weight, dtype=np.float64)
+        each = np.ones(len(codes)) if weight is None else weight
+        if isinstance(given, str):
+            factors = each.sum() / (len(classes) * np.bincount(codes, each))
+        else:
+            factors = np.array([given.get(label, 1.0) for label in classes.tolist()])
+        return np.asarray(each * factors[codes], dtype=np.float64)
 
     def _stream_classes(self, classes: ArrayLike | None, *, first: bool) -> Array:
         if classes is None:
-            if first:
+            if not hasattr(self, "classes_"):
                 raise ValueError("classes: expected all labels in the first call, got None")
             return np.asarray(self.classes_)
         given = np.unique(np.asarray(classes))

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.linalg import eigh
 from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.blocks import row_blocks
 from nkfast._arrays.validation import Array, Doubles, Rows, as_double, refuse_bytes
+from nkfast._linalg.eigen import symmetric_eigen
 from nkfast._linalg.symmetric import gram_matrix
 from nkfast.features import NNGPFeatures, NTKFeatures, Nystroem
 from nkfast.features._base import feature_array
@@ -96,16 +96,16 @@ class KernelColumns(Columns):
 
 @dataclass(frozen=True)
 class Latent:
-    """How uncertain z^T w + b of rows is, in units of the noise."""
+    """How uncertain z^T w + b of rows is, in units of the noise of a row of mean weight."""
 
     posterior: Posterior
     columns: Columns
     block_size: int
 
     def variances(self, X: Rows) -> Array:
-        """Return the posterior variances over the noise variance, (n,).
+        """Return the posterior variances over the noise variance of a row of mean weight, (n,).
 
-        Of a fitted row of weight 1 that is its leverage.
+        Of a fitted row of that weight it is the leverage.
         """
         posterior = self.posterior
         out = np.empty(X.shape[0])
@@ -114,7 +114,7 @@ class Latent:
             if not posterior.complete:
                 norms = self.columns.squared_norms(X[rows], F, posterior.facts)
             out[rows] = posterior.variances(posterior.coordinates(F), norms)
-        return out
+        return out * posterior.facts.counts.mean
 
     def covariance(self, X: Rows) -> Array:
         """Return the posterior covariance over the noise variance, (n, n)."""
@@ -123,7 +123,7 @@ class Latent:
         F, gram = self.columns(X), None
         if not posterior.complete:
             gram = self.columns.gram(X, F, posterior.facts)
-        return posterior.covariance(posterior.coordinates(F), gram)
+        return posterior.covariance(posterior.coordinates(F), gram) * posterior.facts.counts.mean
 
     def deviations(self, X: Rows, size: int, rng: np.random.RandomState) -> Array:
         """Return `size` draws of z^T w + b less its mean, over the noise deviation, (n, size).
@@ -132,15 +132,16 @@ class Latent:
         rows. The exact kernel takes a root of the (n, n) covariance.
         """
         if self.columns.kernel:
-            s, Q = eigh(self.covariance(X), overwrite_a=True)
+            s, Q = symmetric_eigen(self.covariance(X), overwrite_a=True)
             drawn = np.sqrt(np.maximum(s, 0))[:, None] * rng.standard_normal((len(s), size))
             return np.asarray(Q @ drawn)
         posterior, mean_z = self.posterior, self.posterior.facts.mean_z
         weights = posterior.deviations(len(mean_z), size, rng)
         constant = np.sqrt(posterior.of_mean) * rng.standard_normal(size)
+        unit = np.sqrt(posterior.facts.counts.mean)
         out = np.empty((X.shape[0], size))
         for rows in row_blocks(X.shape[0], self.block_size, X):
-            out[rows] = (self.columns(X[rows]) - mean_z) @ weights + constant
+            out[rows] = unit * ((self.columns(X[rows]) - mean_z) @ weights + constant)
         return out
 
 
@@ -229,10 +230,10 @@ class Solved(Compiled, NetworkEstimator):
         return solved
 
     def _searched(self, criterion: Criterion) -> Array:
-        penalty = self._solved().penalty
-        if penalty.scores is None or penalty.criterion != criterion:
+        scores = self._solved().penalty.scores_of(criterion)
+        if scores is None:
             raise AttributeError(f"{criterion}_: only after fitting with alpha={criterion!r}")
-        return penalty.scores
+        return scores
 
     @property
     def _is_exact(self) -> bool:

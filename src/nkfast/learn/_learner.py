@@ -5,11 +5,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
 import numpy as np
-import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
@@ -34,6 +32,7 @@ from nkfast.networks import Sequential, check_points, own_network, warn_of_unpic
 from ._fitted import Solved
 from ._ridge._solve import CRITERIA, Alpha
 from ._ridge._state import Batch, SampledRows, State, Stream
+from ._rows import count, distinct, merged, warn_of_scales, weighty
 
 L = TypeVar("L", bound="NTKLearner")
 Method = Literal["sketch", "nystroem", "exact"]
@@ -42,13 +41,14 @@ METHODS = ("sketch", "nystroem", "exact")
 # The exact method holds two or three (n, n) matrices in float64: up to 9.6 GB at this many rows.
 EXACT_LIMIT = 20_000
 
-_SMALL = 2048  # rows; of as many or fewer the feature map sees distinct ones, see _distinct
+_SMALL = 2048  # rows; of as many or fewer the feature map sees distinct ones
 
 
 class NTKLearner(Solved):
     """Ridge regression of one or more columns of targets; what both learners share."""
 
     _samples_streams: ClassVar[bool] = False  # whether some rows of a stream are kept
+    _has_labels: ClassVar[bool] = False  # whether the targets stand for labels
 
     def __init__(
         self,
@@ -104,19 +104,25 @@ class NTKLearner(Solved):
 
     def _fit(self, net: Sequential, X: Rows, Y: Array, weight: Array | None, *, flat: bool) -> Self:
         """Fit on checked rows."""
-        X, Y, weight = _weighty(X, Y, weight)
+        X, Y, weight = weighty(X, Y, weight)
+        warn_of_scales(X)
+        Y, weight = merged(X, Y, weight, labels=self._has_labels)
         self._forget()
         self.net_, self._flat, self._n_targets = net, flat, Y.shape[1]
         self._kernel = self.kernel
         if self.method == "exact":
-            self._fitted = self._fit_kernel(X, Y, weight)
+            self._fitted = self._fit_kernel(*weighty(X, Y, weight))
             return self
         self.features_ = self._fitted_features(net, X)
-        n = X.shape[0]
-        with counting(bool(self.verbose), "fit", n) as tell:
-            few = n <= self.features_.n_components_
-            self._fitted = (self._fit_rows if few else self._fit_sums)(X, Y, weight, tell)
-            self._solved()  # now
+        n = X.shape[0] if weight is None else int(np.count_nonzero(weight))
+        if n <= self.features_.n_components_:
+            X, Y, weight = weighty(X, Y, weight)
+            with counting(self.verbose, "fit", n) as tell:
+                self._fitted = self._fit_rows(X, Y, weight, tell)
+        else:
+            with counting(self.verbose, "fit", X.shape[0]) as tell:
+                self._fitted = self._fit_sums(X, Y, weight, tell)
+                self._solved()  # now
         return self
 
     def _fit_kernel(self, X: Rows, Y: Array, weight: Array | None) -> State:
@@ -143,21 +149,26 @@ class NTKLearner(Solved):
         return self._solve_batch(Z, X.copy(), Y, weight)
 
     def _fit_sums(self, X: Rows, Y: Array, weight: Array | None, tell: Tell) -> State:
-        """Solve the primal problem; by leave-one-out in a second pass over the rows."""
+        """Solve the primal problem; leave-one-out, if asked for, is a second pass over the rows."""
         stream = self._sum_up(X, Y, weight, centred=self.fit_intercept, tell=tell)
-        if self.alpha == "loo":
-            stream.solve_left_out(self._column_blocks(X, Y, weight))
+        rows = self._blocks(X, Y, weight)
+        stream.solve_left_out((self._columns(x), y, w) for x, y, w in rows)
         return stream
 
     def _solve_batch(self, F: Array, X: Rows, Y: Array, weight: Array | None) -> Batch:
         kernel, centred = self._is_exact, self.fit_intercept
-        return Batch.solved(F, X, Y, weight, self.alpha, centred=centred, kernel=kernel)
+        tail = 0.0 if kernel else self.features_.tail_
+        return Batch.solved(F, X, Y, weight, self.alpha, centred=centred, kernel=kernel, tail=tail)
 
-    def _column_blocks(
-        self, X: Rows, Y: Array, weight: Array | None
-    ) -> Iterator[tuple[Array, Array, Array | None]]:
+    def _blocks(
+        self, X: Rows, Y: Array, weight: Array | None, tell: Tell = lambda _: None
+    ) -> Iterator[tuple[Rows, Array, Array | None]]:
+        """Yield blocks of the rows that have a weight."""
         for rows in row_blocks(X.shape[0], self.block_size, X):
-            yield self._columns(X[rows]), Y[rows], None if weight is None else weight[rows]
+            block = weighty(X[rows], Y[rows], None if weight is None else weight[rows])
+            if len(block[1]):
+                yield block
+            tell(rows.stop - rows.start)
 
     @contextmanager
     def _partial(self) -> Iterator[None]:
@@ -172,12 +183,15 @@ class NTKLearner(Solved):
         self, net: Sequential, X: Rows, Y: Array, weight: Array | None, *, flat: bool
     ) -> Self:
         """Add checked rows to the running sums; the solution waits until it is asked for."""
-        X, Y, weight = _weighty(X, Y, weight)
-        with counting(bool(self.verbose), "partial_fit", X.shape[0]) as tell:
+        X, Y, weight = weighty(X, Y, weight)
+        if len(Y) == 0:
+            return self
+        with counting(self.verbose, "partial_fit", X.shape[0]) as tell:
             if hasattr(self, "_fitted"):
                 stream = self._running_sums()
                 self._accumulate(stream, X, Y, weight, tell)
             else:
+                warn_of_scales(X)
                 self.features_ = self._fitted_features(net, X)
                 self.net_, self._flat, self._n_targets = net, flat, Y.shape[1]
                 self._kernel = self.kernel
@@ -189,7 +203,7 @@ class NTKLearner(Solved):
         """Fit on blocks (X, y) or (X, y, weight) through `partial_fit`."""
         learner = cast(Any, self)
         verbose = self.verbose
-        with self._refitting(), counting(bool(verbose), "fit_blocks", None) as tell:
+        with self._refitting(), counting(verbose, "fit_blocks", None) as tell:
             self.verbose = False  # one bar is enough
             for block in blocks:
                 if not isinstance(block, (tuple, list)) or len(block) not in (2, 3):
@@ -198,9 +212,9 @@ class NTKLearner(Solved):
                         f"got {_described(block)}"
                     )
                 learner.partial_fit(*block[:2], sample_weight=(*block, None)[2], **options)
-                tell(len(block[1]))
+                tell(count(block[1]))
             if not hasattr(self, "_fitted"):
-                raise ValueError("blocks: expected at least one block, got none")
+                raise ValueError("blocks: expected a row of weight above zero, got none")
             self.verbose = verbose
         return self
 
@@ -220,7 +234,7 @@ class NTKLearner(Solved):
         """Return sums of no rows; `seed` draws the rows that are kept."""
         sums = RunningMoments(self.features_.n_components_, self._n_targets, centred=centred)
         kept = SampledRows(np.random.default_rng(seed)) if self._samples_streams else None
-        return Stream(sums, self.alpha, kept)
+        return Stream(sums, self.alpha, kept, self.features_.tail_)
 
     def _running_sums(self) -> Stream:
         """Return the sums over all rows so far; `fit` made none if it solved the dual problem."""
@@ -248,14 +262,11 @@ class NTKLearner(Solved):
     def _accumulate(
         self, stream: Stream, X: Rows, Y: Array, weight: Array | None, tell: Tell
     ) -> None:
-        for rows in row_blocks(X.shape[0], self.block_size, X):
-            Z = feature_array(self.features_, X[rows])
-            some = None if weight is None else weight[rows]
-            stream.add(X[rows], Z, Y[rows], some, self.alpha)
-            tell(rows.stop - rows.start)
+        for block in self._blocks(X, Y, weight, tell):
+            stream.add(*block, feature_array(self.features_, block[0]), self.alpha)
 
     def _fitted_features(self, net: Sequential, X: Rows) -> Any:
-        X = _distinct(X) if X.shape[0] <= _SMALL else X
+        X = distinct(X) if X.shape[0] <= _SMALL else X
         features: Any
         if self.features is not None:
             features = clone(self.features)
@@ -353,34 +364,6 @@ def running_sums(learner: NTKLearner) -> Stream:
     return learner._running_sums()
 
 
-# --- rows and blocks ---
-
-
 def _described(block: Any) -> str:
     length = f" of length {len(block)}" if isinstance(block, (tuple, list)) else ""
     return f"a {type(block).__name__}{length}"
-
-
-def _weighty(X: Rows, Y: Array, weight: Array | None) -> tuple[Rows, Array, Array | None]:
-    """Leave out rows of weight zero: they are as good as absent, also for the feature map."""
-    if weight is None or np.all(weight > 0):
-        return X, Y, weight
-    kept = np.flatnonzero(weight)
-    return X[kept], Y[kept], weight[kept]
-
-
-def _distinct(X: Rows) -> Rows:
-    """Return the distinct rows in an order of their own, which rounding hardly changes.
-
-    The feature map adapts to the rows that it is fitted on. So a row of weight 2 gives the same
-    map, and the same predictions, as that row twice. In large sets that makes no difference.
-    """
-    if sp.issparse(X):
-        bounds = pairwise(X.indptr)
-        keys = [X.indices[a:b].tobytes() + X.data[a:b].tobytes() for a, b in bounds]
-    else:
-        keys = [row.tobytes() for row in X]
-    first = np.array(list({key: i for i, key in enumerate(keys)}.values()))
-    flat = X if sp.issparse(X) else X.reshape(len(X), -1)
-    places = flat @ np.random.RandomState(0).standard_normal(flat.shape[1])
-    return X[first[np.argsort(places[first], kind="stable")]]

@@ -13,6 +13,7 @@ from nkfast._arrays.validation import FloatArray, check_real, check_targets, che
 from nkfast._sklearn import RegressorMixin, Request
 
 from ._bayesian import BayesianRegressor
+from ._rows import count
 from ._streaming import streaming
 
 
@@ -38,12 +39,14 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):
         decides network, kernel, method and width in place of the parameters above, and `net` has to
         be None. If its `random_state` is None, it takes the one below.
     alpha : float, "gcv", "loo" or "evidence", default="gcv"
-        Penalty on the squared norm of the weights, >= 0: minimised is
-        ``||y - Z w - b||^2 + alpha ||w||^2``, as in scikit-learn's Ridge. Zero gives the solution
-        of least norm. Or what chooses it, one for all targets, from a path of 45 values scaled to
-        the spectrum: generalised cross-validation; the mean squared leave-one-out error, exact,
-        for which `fit` needs all rows at once and turns them into features twice; or the marginal
-        likelihood, refined between the values of the path.
+        The noise variance in units of the kernel, >= 0: solutions are those of K + alpha I.
+        Minimised is ``||y - Z w - b||^2 + alpha_ ||w||^2``, as in scikit-learn's Ridge, where
+        `alpha_` is `alpha` and the ``tail_`` of the features (times the mean sample weight): of
+        what Z Z^T lacks on the diagonal of K nothing can be learnt, so it is noise, too. Where both
+        are zero that is the solution of least norm. Or what chooses `alpha_`, one for all targets,
+        from a path of 45 values scaled to the spectrum: generalised cross-validation; the mean
+        squared leave-one-out error, exact, for which `fit` needs all rows at once and turns them
+        into features twice; or the marginal likelihood, refined between the values of the path.
     fit_intercept : bool, default=True
         Whether to add a constant, which is not penalised.
     image_shape : tuple of int, optional
@@ -60,7 +63,7 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):
     Attributes
     ----------
     alpha_ : float
-        The penalty in use.
+        The penalty in use: `alpha` and the tail of the features, or what was chosen.
     alphas_ : ndarray of shape (45,)
         Penalties tried, if `alpha` is one of the names; with their scores `gcv_`, `loo_` or
         `evidence_`.
@@ -163,8 +166,9 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):
         with self._all_or_nothing():
             net, X = self._checked(X, first=True)
             Y = check_targets(y, X.shape[0])
-            weight = check_weights(sample_weight, X.shape[0])
-            self._fit(net, X, Y.reshape(X.shape[0], -1), weight, flat=Y.ndim == 1)
+            weight = check_weights(sample_weight, X.shape[0], some=True)
+            flat = Y.ndim == 1
+            self._fit(net, X, Y[:, None] if flat else Y, weight, flat=flat)
         return self
 
     @streaming
@@ -193,16 +197,18 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):
             If ``method="exact"`` or ``alpha="loo"``, which need all rows at once.
         """
         first = not hasattr(self, "_fitted")
+        if first and count(X) == 0 == count(y):
+            return self
         with self._partial():
             net, X = self._checked(X, first=first)
             Y = check_targets(y, X.shape[0])
             flat = Y.ndim == 1
-            Y = Y.reshape(X.shape[0], -1)
+            Y = Y[:, None] if flat else Y
             if not first and self._n_targets != Y.shape[1]:
                 raise ValueError(
                     f"y: expected {self._n_targets} targets as before, got {Y.shape[1]}"
                 )
-            weight = check_weights(sample_weight, X.shape[0])
+            weight = check_weights(sample_weight, X.shape[0], some=False)
             self._partial_fit(net, X, Y, weight, flat=flat)
         return self
 

@@ -162,10 +162,12 @@ def tune_network(
     )
     best, candidates = _compared(template, start, settings, X, y, shown=shown)
     params, value = candidates[0]
+    # A learner with features adds that on its own.
+    tail = 0.0 if method == "exact" else best.features_.tail_
     result = Tuning(
         net=best.net_,
         params=params,
-        alpha=best.alpha_,
+        alpha=max(best.alpha_ - tail, 0.0),
         noise_variance=best.noise_variance_,
         log_marginal_likelihood=value,
         n_rows=X.shape[0],

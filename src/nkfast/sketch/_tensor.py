@@ -224,7 +224,7 @@ class TensorSRHT(ProgramSketch):
         """
         check_is_fitted(self)
         X = check_estimator_rows(self, X, reset=False)
-        Y = check_rows(Y, "Y", min_samples=1)
+        Y = check_rows(Y, "Y")
         if Y.shape != (X.shape[0], self._second):
             raise ValueError(f"Y: expected shape {(X.shape[0], self._second)}, got {Y.shape}")
         sparse = sp.issparse(X) or sp.issparse(Y)

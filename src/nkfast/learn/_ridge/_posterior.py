@@ -1,6 +1,6 @@
 """Bayesian linear regression at one penalty: y = Z w + b + e, w ~ N(0, s2 I), e ~ N(0, alpha s2).
 
-The prior of b is flat. Variances are in units of the noise variance alpha s2.
+The prior of b is flat. Variances are in units of alpha s2, the noise variance of a row of weight 1.
 """
 
 from __future__ import annotations
@@ -65,17 +65,21 @@ class Posterior(ABC):
         return 1 / self.facts.counts.total if self.facts.centred else 0.0
 
     def noise_variances(self) -> Array:
-        """Return the noise variances (k,) of the largest marginal likelihood."""
-        return np.asarray(self._q / self.facts.free)
+        """Return the noise variances (k,) of the largest marginal likelihood.
+
+        As in `log_likelihood` they are those of rows of the mean weight.
+        """
+        return np.asarray(self._q / (self.facts.free * self.facts.counts.mean))
 
     def log_likelihood(self, noise: Array) -> float:
         """Return the log marginal likelihood at noise variances (k,), summed over the targets.
 
         -(n / 2) log(2 pi noise) - 1/2 log det(I + A / alpha) - q / (2 noise), where q is the least
         ||y - Z w||^2 + alpha ||w||^2. A flat prior of the constant adds log(2 pi noise / W) / 2
-        with W the sum of the weights; weights that are inverse variances add sum_i log(w_i) / 2.
+        with W the sum of the weights; these, as inverse variances, add sum_i log(w_i) / 2.
         """
         facts, q = self.facts, self._q
+        noise = noise * facts.counts.mean  # of a row of weight 1
         told = (q > 0) | (noise > 0)
         each = -0.5 * facts.free * np.log(2 * np.pi * noise[told]) - q[told] / (2 * noise[told])
         common = facts.counts.log_precisions - self._log_determinant

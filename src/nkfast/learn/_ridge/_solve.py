@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
-from scipy.linalg import eigh, lapack
+from scipy.linalg import lapack
 from scipy.optimize import brentq
 
 from nkfast._arrays.validation import Array
-from nkfast._linalg.moments import RunningMoments
-from nkfast._linalg.symmetric import cholesky, inverse_diagonal
+from nkfast._linalg.eigen import symmetric_eigen
+from nkfast._linalg.moments import Counts, RunningMoments
+from nkfast._linalg.symmetric import cholesky
 from nkfast._linalg.tridiagonal import Tridiagonal
 
 from ._system import Facts, System, system_of_kernel, system_of_moments, system_of_rows
@@ -29,9 +30,10 @@ GCV_STEPS = 45
 LEAST_NOISE = 1e-6
 LOWEST, HIGHEST = 1e-10, 10.0
 
-# Of GCV's minima; see `gcv_minima`.
-_DEGREES_LEFT, _FALL = 0.1, 0.5
-_STRIDE = 3  # in steps between penalties, of the search by leave-one-out that follows
+# GCV is the mean of squared leave-one-out errors, each times (1 - leverage)^2 / L^2, where L is the
+# mean of 1 - leverage. Where L is small, the few rows of less leverage than all others, such as
+# near copies of each other, decide alone; where it is this much none counts more than four times.
+_CREDIBLE = 0.5
 
 _EPS = float(np.finfo(float).eps)
 
@@ -42,17 +44,27 @@ class Penalty:
 
     The least score is the best: of "evidence" it is minus the log marginal likelihood up to a
     constant.
+
+    Attributes
+    ----------
+    judge, judged : str or None, ndarray or None
+        What decided in place of `criterion`, where that could not be believed, and its scores.
     """
 
     alpha: float
     alphas: Array | None = None
     scores: Array | None = None
     criterion: Criterion | None = None
+    judge: Criterion | None = None
+    judged: Array | None = None
 
-    @property
-    def gcv(self) -> Array | None:
-        """The scores, if they are those of generalised cross-validation."""
-        return self.scores if self.criterion == "gcv" else None
+    def scores_of(self, criterion: Criterion) -> Array | None:
+        """Return the scores of this criterion, if they are known."""
+        return {self.criterion: self.scores, self.judge: self.judged}.get(criterion)
+
+    def overruled(self, other: Penalty) -> Penalty:
+        """Return the choice of another criterion among the same penalties."""
+        return replace(self, alpha=other.alpha, judge=other.criterion, judged=other.scores)
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,14 @@ class Ridge:
     penalty: Penalty
 
 
+def with_tail(alpha: Alpha, tail: float, counts: Counts) -> Alpha:
+    """Return a given penalty with the noise that features lack on their diagonal.
+
+    The kernel of a row with itself is ||z||^2 + `tail`. A criterion chooses the sum of both.
+    """
+    return alpha if isinstance(alpha, str) else alpha + tail * counts.mean
+
+
 def solve_primal(sums: RunningMoments, alpha: Alpha) -> Ridge:
     """Solve min_w sum_i w_i (y_i - z_i^T w - b)^2 + alpha ||w||^2 from the moments."""
     system = system_of_moments(sums)
@@ -75,27 +95,30 @@ def solve_primal(sums: RunningMoments, alpha: Alpha) -> Ridge:
     return ridge_of(system.facts, coef, penalty)
 
 
-def solve_dual(Z: Array, Y: Array, weight: Array | None, alpha: Alpha, *, centred: bool) -> Ridge:
-    """Solve the same problem through the (n, n) matrix Z Z^T, cheaper for n < p.
+def dual_system(
+    F: Array, Y: Array, weight: Array | None, *, centred: bool, kernel: bool
+) -> tuple[System, Array | None]:
+    """Return the (n, n) system of the same problem, cheaper for n < p, and its rows.
 
-    `Z` is (n, p) in float64 and is overwritten; `Y` is (n, k).
+    `F` is in float64 and is overwritten: by the rows of the system, or, of a `kernel`, by its
+    matrix. A kernel has no rows.
     """
-    system = system_of_rows(Z, Y, weight, centred=centred)
+    if kernel:
+        return system_of_kernel(F, Y, weight, centred=centred), None
+    return system_of_rows(F, Y, weight, centred=centred), F
+
+
+def solve_dual(system: System, rows: Array | None, alpha: Alpha) -> Ridge:
+    """Solve a dual system with the `rows` that `dual_system` returned.
+
+    Of a kernel `coef` is (n, k): predictions are k(x, X) coef + intercept, and w is Z^T coef.
+    """
     dual, penalty = _solve(system, alpha)
-    return ridge_of(system.facts, Z.T @ dual, penalty)
-
-
-def solve_kernel(K: Array, Y: Array, weight: Array | None, alpha: Alpha, *, centred: bool) -> Ridge:
-    """Solve the same problem given the kernel K = Z Z^T of the rows only.
-
-    `K` (n, n) is overwritten. `coef` is (n, k): predictions are k(x, X) coef + intercept, and w is
-    Z^T coef.
-    """
-    system = system_of_kernel(K, Y, weight, centred=centred)
-    coef, penalty = _solve(system, alpha)
-    if weight is not None:
-        coef = coef * np.sqrt(weight)[:, None]
-    return ridge_of(system.facts, balanced(coef, system.facts.share), penalty)
+    facts = system.facts
+    if rows is not None:
+        return ridge_of(facts, rows.T @ dual, penalty)
+    coef = dual if facts.weight is None else dual * np.sqrt(facts.weight)[:, None]
+    return ridge_of(facts, balanced(coef, facts.share), penalty)
 
 
 def ridge_of(facts: Facts, coef: Array, penalty: Penalty) -> Ridge:
@@ -121,19 +144,27 @@ def _solve(system: System, alpha: Alpha) -> tuple[Array, Penalty]:
 
 
 def _search(system: System, criterion: Criterion) -> tuple[Array, Penalty]:
-    """Choose alpha by generalised cross-validation or the marginal likelihood, then solve."""
+    """Choose alpha by generalised cross-validation or the marginal likelihood, then solve.
+
+    Where the least score of the former leaves so few degrees of freedom that few rows may have
+    made it, the latter decides, which no few rows sway. Who has the rows asks leave-one-out.
+    """
     of = _Scores(system)
     alphas = path(of.eigenvalues, system.facts)
-    if criterion == "gcv":
-        scores, left = np.array([of.gcv(a) for a in alphas]).T
-        best, other = gcv_minima(scores, left / system.facts.counts.observations)
-        if other != best and system.facts.dual:
-            other = _by_left_out(system, alphas, best, other)
-        chosen = float(alphas[other])
+    if criterion == "evidence":
+        penalty = _most_probable(of, alphas)
     else:
-        scores = np.array([of.evidence(a)[0] for a in alphas])
-        chosen = _refined(of.evidence, alphas, most_cautious(scores))
-    return of.solution(chosen), Penalty(chosen, alphas, scores, criterion)
+        scores, left = np.array([of.gcv(a) for a in alphas]).T
+        best = most_cautious(scores)
+        penalty = Penalty(float(alphas[best]), alphas, scores, "gcv")
+        if left[best] < _CREDIBLE * system.facts.counts.observations:
+            penalty = penalty.overruled(_most_probable(of, alphas))
+    return of.solution(penalty.alpha), penalty
+
+
+def _most_probable(of: _Scores, alphas: Array) -> Penalty:
+    scores = np.array([of.evidence(a)[0] for a in alphas])
+    return Penalty(_refined(of.evidence, alphas, most_cautious(scores)), alphas, scores, "evidence")
 
 
 class _Scores:
@@ -211,57 +242,6 @@ def most_cautious(scores: Array) -> int:
     return int(np.flatnonzero(scores <= least + 1e-12 * abs(least))[-1])
 
 
-def gcv_minima(scores: Array, left: Array) -> tuple[int, int]:
-    """Return where GCV is least, and where it is among scores that can be believed.
-
-    `left` is 1 - degrees of freedom / n. Rows that repeat others, as real tables have them, are
-    fitted at no cost by a model that fits all rows. GCV takes their error for that of all, and
-    falls towards nought as the penalty does. Of other rows it hardly changes any more where next
-    to no degrees of freedom are left; so a fall there is not believed.
-    """
-    best = most_cautious(scores)
-    credible = np.flatnonzero(left >= _DEGREES_LEFT)
-    if left[best] >= _DEGREES_LEFT or len(credible) == 0:
-        return best, best
-    other = int(credible[most_cautious(scores[credible])])
-    return best, other if scores[best] < _FALL * scores[other] else best
-
-
-def _by_left_out(system: System, alphas: Array, best: int, other: int) -> int:
-    """Return where the leave-one-out error is least: at `best`, or at `other` or above.
-
-    Each penalty costs a Cholesky decomposition and an inverse, so they are few.
-    """
-    least = left_out_error(system, float(alphas[other]))
-    for i in range(other + _STRIDE, len(alphas), _STRIDE):
-        error = left_out_error(system, float(alphas[i]))
-        if error >= least:
-            break
-        other, least = i, error
-    return best if left_out_error(system, float(alphas[best])) < least else other
-
-
-def left_out_error(system: System, alpha: float) -> float:
-    """Return the sum of the squared leave-one-out errors of a dual system's rows.
-
-    y_i minus its prediction without row i is its residual, alpha x_i, over 1 - h_i, and the
-    leverages h are those of I - alpha (A + alpha I)^{-1}, with the mean's on top.
-    """
-    factor, failed = cholesky_factor(system.A, alpha)
-    if failed:
-        return np.inf
-    residuals = alpha * lapack.dpotrs(factor, system.B, lower=1)[0]
-    left = alpha * inverse_diagonal(factor)
-    facts = system.facts
-    weight = facts.weight
-    if facts.centred:
-        left = left - (1.0 if weight is None else weight) / facts.counts.total
-    if weight is not None and facts.counts.whole:  # one of the repetitions
-        left = 1 - (1 - left) / weight
-    left = np.maximum(left, 64 * _EPS)
-    return float(np.sum((residuals / left[:, None]) ** 2))
-
-
 def cholesky_factor(A: Array, alpha: float) -> tuple[Array, int]:
     """Return the Cholesky factor of A + alpha I, lower triangle, and LAPACK's info."""
     factor = np.array(A, order="F")
@@ -295,7 +275,7 @@ def _penalised(system: System, alpha: float) -> Array:
         factor, failed = cholesky_factor(A, alpha)
         if not failed:
             return np.asarray(lapack.dpotrs(factor, B, lower=1)[0])
-    s, Q = eigh(A, lower=True, check_finite=False)
+    s, Q = symmetric_eigen(A, lower=True, check_finite=False)
     kept = s > system.floor(s[-1])
     s, Q = s[kept], Q[:, kept]
     return np.asarray(Q @ ((Q.T @ B) / (s + alpha)[:, None]))

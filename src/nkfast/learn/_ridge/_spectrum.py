@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import eigh
 
 from nkfast._arrays.validation import Array
+from nkfast._linalg.eigen import symmetric_eigen
 
 from ._solve import Penalty, Ridge, balanced, most_cautious, path, ridge_of
-from ._system import Facts, System, system_of_kernel, system_of_rows
+from ._system import Facts, System
 
 _EPS = float(np.finfo(float).eps)
 
@@ -70,10 +70,7 @@ class Spectrum:
     # --- leave-one-out ---
 
     def left_out(self, T: Array, Y: Array, weight: Array | None, alphas: Array) -> Array:
-        """Return y_i minus its prediction without row i, of fitted rows, (n_alphas, n, k).
-
-        Of whole weights one repetition is left out, of others the row.
-        """
+        """Return y_i minus its prediction without row i, of fitted rows, (n_alphas, n, k)."""
         n, k = Y.shape
         facts = self.facts
         inverse = np.divide(
@@ -83,16 +80,27 @@ class Spectrum:
             where=self.values[:, None] > 0,
         )
         leverage = T**2 @ inverse + (1 / facts.counts.total if facts.centred else 0.0)
-        if weight is not None and not facts.counts.whole:
+        if weight is not None:
             leverage *= weight[:, None]
         W = np.hstack([self.ridge_weights(alpha) for alpha in alphas])
         residual = (Y - facts.mean_y)[:, None, :] - (T @ W).reshape(n, len(alphas), k)
         left = np.maximum(1 - leverage, 64 * _EPS)
         return np.asarray((residual / left[:, :, None]).transpose(1, 0, 2))
 
-    def search_left_out(self, blocks: Iterable[tuple[Array, Array, Array | None]]) -> Penalty:
+    def left_out_ridge(
+        self, blocks: Iterable[tuple[Array, Array, Array | None]], asked: Penalty | None
+    ) -> Ridge:
+        """Return the solution of least leave-one-out error, if that is to decide for `asked`."""
+        alphas = None if asked is None else asked.alphas
+        if alphas is None:
+            alphas = path(self.values[self.values > 0], self.facts)
+        found = self._search_left_out(blocks, alphas)
+        return self.ridge(found if asked is None else asked.overruled(found))
+
+    def _search_left_out(
+        self, blocks: Iterable[tuple[Array, Array, Array | None]], alphas: Array
+    ) -> Penalty:
         """Choose alpha by the mean squared leave-one-out error of blocks (T, Y, weight)."""
-        alphas = path(self.values[self.values > 0], self.facts)
         scores = np.zeros(len(alphas))
         for T, Y, weight in blocks:
             squares = np.sum(self.left_out(T, Y, weight, alphas) ** 2, axis=2)
@@ -101,29 +109,23 @@ class Spectrum:
         return Penalty(float(alphas[most_cautious(scores)]), alphas, scores, "loo")
 
 
-def decompose_rows(
-    F: Array, Y: Array, weight: Array | None, *, centred: bool, kernel: bool
-) -> tuple[Spectrum, Array]:
-    """Return the spectrum of features (n, p) or, if `kernel`, of a kernel (n, n); overwrites `F`.
-
-    Returns as well the coordinates of the rows, (n, r).
-    """
-    if kernel:
-        spectrum = decompose(system_of_kernel(F, Y, weight, centred=centred), weight=weight)
+def own_coordinates(spectrum: Spectrum, rows: Array | None) -> Array:
+    """Return the coordinates of the rows of a dual system, which `dual_system` returned, (n, r)."""
+    weight = spectrum.facts.weight
+    if rows is None:
         T = spectrum.directions * spectrum.values
-        return spectrum, T if weight is None else T / weight[:, None]
-    spectrum = decompose(system_of_rows(F, Y, weight, centred=centred), F)
-    T = F @ spectrum.directions
-    return spectrum, T if weight is None else T / np.sqrt(weight)[:, None]
+        return T if weight is None else T / weight[:, None]
+    T = rows @ spectrum.directions
+    return T if weight is None else T / np.sqrt(weight)[:, None]
 
 
-def decompose(system: System, rows: Array | None = None, weight: Array | None = None) -> Spectrum:
+def decompose(system: System, rows: Array | None = None) -> Spectrum:
     """Return the spectrum of a system.
 
     `rows` (n, p) are the centred, weighted features of a dual system; without them it is one of a
-    kernel, and its rows have the `weight`.
+    kernel.
     """
-    s, U = eigh(system.A, lower=True, check_finite=False)
+    s, U = symmetric_eigen(system.A, lower=True, check_finite=False)
     known = s > system.floor(s[-1])
     facts = system.facts
     if not facts.dual:
@@ -140,6 +142,7 @@ def decompose(system: System, rows: Array | None = None, weight: Array | None = 
     if rows is not None:
         directions = rows.T @ scaled
     else:
+        weight = facts.weight
         directions = scaled if weight is None else scaled * np.sqrt(weight)[:, None]
         directions = balanced(directions, facts.share)
     return Spectrum(facts, s, targets, rest, np.asarray(directions))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
@@ -12,12 +13,13 @@ import scipy.sparse as sp
 
 from nkfast._arrays.validation import Array, Rows
 from nkfast._linalg.moments import RunningMoments
+from nkfast._linalg.waiting import begin
 
 from ._interrupts import whole_steps
 from ._posterior import CholeskyPosterior, Posterior, cheapest
-from ._solve import Alpha, Ridge, solve_dual, solve_kernel, solve_primal
-from ._spectrum import Spectrum, decompose, decompose_rows
-from ._system import system_of_kernel, system_of_moments, system_of_rows
+from ._solve import Alpha, Ridge, dual_system, solve_dual, solve_primal, with_tail
+from ._spectrum import Spectrum, decompose, own_coordinates
+from ._system import System, system_of_moments
 
 ToColumns: TypeAlias = Callable[[Rows], Array]  # of rows: features or kernels, in float64
 _KEPT_ROWS = 2048  # of a stream; of as many of a batch scores are told
@@ -72,8 +74,7 @@ class State(ABC):
     def left_out(self, columns: ToColumns) -> tuple[Array, Array, Array | None]:
         """Return the scores of some rows by the solution without them.
 
-        At most 2048, taken at random. Of whole weights one repetition is left out, of others the
-        row. Returns as well the targets and the weights of these rows.
+        At most 2048, taken at random. Returns as well the targets and the weights of these rows.
         """
         X, Y, weight = self._sample()
         return self._left_out(columns, columns(X), Y, weight), Y, weight
@@ -112,60 +113,100 @@ class Stream(State):
         The penalty, or what chooses it.
     kept : SampledRows or None
         Some of the rows, where `left_out` needs them.
+    tail : float
+        What a row's features lack of its kernel with itself.
     """
 
     sums: RunningMoments
     alpha: Alpha
     kept: SampledRows | None = None
+    tail: float = 0.0
     _ridge: Ridge | None = field(default=None, init=False)
+    _step: Future[None] | None = field(default=None, init=False)  # that changes all of it now
 
     @property
     def ridge(self) -> Ridge:
         """The solution for the sums as they are now."""
+        self._settle()
         if self._ridge is None:
-            self._ridge = solve_primal(self.sums, self.alpha)
+            alpha = with_tail(self.alpha, self.tail, self.sums.counts)
+            self._ridge = solve_primal(self.sums, alpha)
         return self._ridge
 
     def stream(self, sum_up: SumUp) -> Stream:  # noqa: ARG002
         """Return the stream itself."""
         return self
 
-    def add(self, X: Rows, Z: Array, Y: Array, weight: Array | None, alpha: Alpha) -> None:
-        """Add rows `X` with features `Z`; all of them or, if interrupted, none."""
-        with whole_steps():
+    def add(self, X: Rows, Y: Array, weight: Array | None, Z: Array, alpha: Alpha) -> None:
+        """Add rows `X` with features `Z`: all of them, also if Ctrl-C ends the wait for that."""
+
+        def step() -> None:
             self.sums.add(Z, Y, weight)
             if self.kept is not None:
                 self.kept.add(X, Y, weight)
             self.alpha = alpha
             self._forget()
 
+        self._change(Z.size * Z.shape[1], step)
+
     def merge(self, other: Stream) -> None:
         """Add all that another stream has seen."""
-        with whole_steps():
+        other._settle()
+
+        def step() -> None:
             self.sums.merge(other.sums)
             if self.kept is not None and other.kept is not None:
                 self.kept.merge(other.kept)
             self._forget()
 
+        self._change(3 * self.sums.zz.size, step)
+
+    def _change(self, operations: float, step: Callable[[], None]) -> None:
+        self._settle()
+        with whole_steps():
+            self._step = begin(operations, step)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Wait for a step that Ctrl-C left to itself."""
+        if self._step is not None:
+            try:
+                self._step.result()
+            except Exception:
+                self._step = None
+                raise
+            self._step = None
+
     def solve_left_out(self, rows: Iterable[tuple[Array, Array, Array | None]]) -> None:
-        """Solve with the penalty of the least leave-one-out error.
+        """Solve with the penalty of the least leave-one-out error, if that has to decide.
 
         `rows` are all that were added, once more: their columns, targets and weights in blocks.
         """
+        self._settle()
+        asked = None if self.alpha == "loo" else self.ridge.penalty
+        if asked is not None and asked.judge is None:
+            return
         spectrum = self._spectrum = decompose(system_of_moments(self.sums))
         blocks = ((spectrum.coordinates(F), Y, weight) for F, Y, weight in rows)
-        self._ridge = spectrum.ridge(spectrum.search_left_out(blocks))
+        self._ridge = spectrum.left_out_ridge(blocks, asked)
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._settle()
+        return super().__getstate__()
 
     def _forget(self) -> None:
         self._ridge = self._spectrum = self._posterior = self.slope = None
 
     def _decomposed(self, columns: ToColumns) -> Spectrum:  # noqa: ARG002
+        self._settle()
         return decompose(system_of_moments(self.sums))
 
     def _factorised(self, columns: ToColumns, alpha: float) -> CholeskyPosterior:  # noqa: ARG002
+        self._settle()
         return CholeskyPosterior(system_of_moments(self.sums), alpha)
 
     def _sample(self) -> tuple[Rows, Array, Array | None]:
+        self._settle()
         if self.kept is None or self.kept.Y is None:
             raise ValueError("sample: expected a stream that keeps some of its rows, got another")
         return self.kept.X, self.kept.Y, self.kept.weight
@@ -177,7 +218,7 @@ class Stream(State):
             return super()._left_out(columns, F, Y, weight)
         posterior = self.posterior(columns)
         leverage = posterior.variances(posterior.coordinates(F), None)
-        if weight is not None and not posterior.facts.counts.whole:
+        if weight is not None:
             leverage *= weight
         residual = Y - (F @ ridge.coef + ridge.intercept)
         return np.asarray(Y - residual / np.maximum(1 - leverage, 64 * _EPS)[:, None])
@@ -210,15 +251,17 @@ class Batch(State):
         *,
         centred: bool,
         kernel: bool,
+        tail: float = 0.0,
     ) -> Batch:
         """Solve the dual problem of rows `X` with columns `F`, which are overwritten."""
+        system, rows = dual_system(F, Y, weight, centred=centred, kernel=kernel)
+        alpha = with_tail(alpha, tail, system.facts.counts)
+        ridge = None if alpha == "loo" else solve_dual(system, rows, alpha)
         spectrum = None
-        if alpha == "loo":
-            spectrum, T = decompose_rows(F, Y, weight, centred=centred, kernel=kernel)
-            ridge = spectrum.ridge(spectrum.search_left_out([(T, Y, weight)]))
-        else:
-            solve = solve_kernel if kernel else solve_dual
-            ridge = solve(F, Y, weight, alpha, centred=centred)
+        if ridge is None or ridge.penalty.judge is not None:
+            spectrum = decompose(system, rows)
+            own = [(own_coordinates(spectrum, rows), Y, weight)]
+            ridge = spectrum.left_out_ridge(own, None if ridge is None else ridge.penalty)
         batch = cls(ridge, X, Y.copy(), None if weight is None else weight.copy(), kernel)
         batch._spectrum = spectrum
         return batch
@@ -233,16 +276,15 @@ class Batch(State):
         return sum_up(self.X, self.Y, self.weight, centred=self.ridge.centred)
 
     def _decomposed(self, columns: ToColumns) -> Spectrum:
-        F, centred = columns(self.X), self.ridge.centred
-        return decompose_rows(F, self.Y, self.weight, centred=centred, kernel=self.kernel)[0]
+        return decompose(*self._system(columns))
 
     def _factorised(self, columns: ToColumns, alpha: float) -> CholeskyPosterior:
+        system, rows = self._system(columns)
+        return CholeskyPosterior(system, alpha, rows)
+
+    def _system(self, columns: ToColumns) -> tuple[System, Array | None]:
         F, centred = columns(self.X), self.ridge.centred
-        if self.kernel:
-            system = system_of_kernel(F, self.Y, self.weight, centred=centred)
-            return CholeskyPosterior(system, alpha)
-        system = system_of_rows(F, self.Y, self.weight, centred=centred)
-        return CholeskyPosterior(system, alpha, F)
+        return dual_system(F, self.Y, self.weight, centred=centred, kernel=self.kernel)
 
     def _sample(self) -> tuple[Rows, Array, Array | None]:
         chosen = np.sort(np.random.default_rng(0).permutation(len(self.Y))[:_KEPT_ROWS])
