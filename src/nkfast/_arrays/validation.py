@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import numbers
-import os
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, TypeAlias
@@ -314,20 +312,4 @@ def _check_length(values: Any, name: str, n: int) -> None:
         raise ValueError(
             f"{name}: inconsistent numbers of samples, expected {n} as X has rows, "
             f"got {len(values)}"
-        )
-
-
-def refuse_excess(shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> None:
-    """Refuse an array that this machine cannot hold, before it is allocated."""
-    refuse_bytes(math.prod(shape) * dtype.itemsize, name, f"a result of shape {shape}")
-
-
-def refuse_bytes(size: int, name: str, what: str) -> None:
-    try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not on this system
-        total = 2**47
-    if size > total:
-        raise ValueError(
-            f"{name}: expected what fits into memory, got {what}, {size / 2**30:.0f} GiB"
         )

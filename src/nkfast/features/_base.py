@@ -10,7 +10,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.blocks import blocks
 from nkfast._arrays.mapped import take
-from nkfast._arrays.validation import Array, Rows, check_estimator_rows, check_real, refuse_bytes
+from nkfast._arrays.memory import refuse_bytes, refuse_excess
+from nkfast._arrays.validation import Array, Rows, check_estimator_rows, check_real
 from nkfast._linalg.symmetric import cholesky, gram_matrix
 from nkfast._sklearn import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from nkfast.networks import NetworkEstimator
@@ -189,7 +190,9 @@ class FeatureMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetworkEstim
 def feature_array(features: FeatureMap, X: Any) -> Array:
     """Return the features of `X` as an array, whatever `set_output` wants of `transform`."""
     check_is_fitted(features)
-    return features._map(features._checked(X))
+    X = features._checked(X)
+    refuse_excess((X.shape[0], features._n_features_out), X.dtype, "X")
+    return features._map(X)
 
 
 def kernel_errors(Z: Array, K: Array, alpha: float) -> dict[str, float]:

@@ -9,7 +9,8 @@ from scipy.linalg import cho_solve
 from sklearn.utils.extmath import svd_flip
 
 from nkfast._arrays.blocks import blocks
-from nkfast._arrays.validation import Array, Rows, refuse_bytes
+from nkfast._arrays.memory import refuse_bytes
+from nkfast._arrays.validation import Array, Rows
 from nkfast._linalg.eigen import leading, symmetric_eigen
 from nkfast._linalg.symmetric import cholesky, gram_matrix
 
@@ -40,9 +41,6 @@ def principal_directions(features: Callable[[Rows], Array], X: Rows, width: int,
         By falling eigenvalue.
     """
     n = X.shape[0]
-    side = min(n, width)
-    needed = 8 * (3 * side**2 + 3 * width * m)
-    refuse_bytes(needed, "oversampling", f"principal directions of {width} features")
     if width <= n:
         moment = np.zeros((width, width))
         for rows in blocks(n, width):
@@ -62,6 +60,12 @@ def principal_directions(features: Callable[[Rows], Array], X: Rows, width: int,
         # Householder's QR: orthonormal columns, also where an axis depends on the others.
         vectors = np.linalg.qr(np.hstack([vectors, more]))[0]
     return np.ascontiguousarray(svd_flip(vectors, None)[0])
+
+
+def refuse_directions(n: int, width: int, m: int) -> None:
+    """Refuse principal directions that do not fit into memory."""
+    needed = 8 * (3 * min(n, width) ** 2 + 3 * width * m)
+    refuse_bytes(needed, "oversampling", f"principal directions of {width} features")
 
 
 def fit_to_kernel(

@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 
 from nkfast._arrays.blocks import blocks
 from nkfast._arrays.mapped import release, take
+from nkfast._arrays.memory import refuse_bytes
 from nkfast._arrays.validation import (
     Array,
     Rows,
@@ -24,10 +25,11 @@ from nkfast._arrays.validation import (
 from nkfast.kernels import Kernel, kernel, prepare
 from nkfast.layers import takes_images
 from nkfast.networks import Sequential, check_points, own_network, warn_of_unpicklable
+from nkfast.sketch._base import BLOCK, STEP
 from nkfast.sketch._program import Compiled
 
 from ._base import Construction, FeatureMap, feature_array, relative_error
-from ._compression import fit_to_kernel, principal_directions
+from ._compression import fit_to_kernel, principal_directions, refuse_directions
 from ._layerwise import LayerwiseMap
 from ._monomials import n_monomials
 from .collapsed import CollapsedMap, Sample
@@ -102,6 +104,10 @@ class _NeuralFeatures(Compiled, FeatureMap):
         warn_of_unpicklable(net)
         X = check_points(self, net, X, self.image_shape, reset=True)
         m = check_width(self.n_components)
+        if not takes_images(net):
+            d = X.shape[1]
+            what = f"tables of {d} columns, which Nystroem does without"
+            refuse_bytes(STEP * d, "X", what)
         check_choice(self.construction, "construction", ("collapsed", "layerwise"))
         check_choice(self.sketch, "sketch", ("tensorsrht", "tensorsketch"))
         check_count(self.oversampling, "oversampling", low=1)
@@ -158,6 +164,10 @@ class _NeuralFeatures(Compiled, FeatureMap):
         """Fit and draw a map to `m` features."""
         d = sample.X.shape[1]
         width = self.oversampling * m
+        one = 8 if takes_images(sample.net) else BLOCK  # image by image, or rows in blocks
+        refuse_bytes(one * width, "n_components", f"{width} features")
+        if width > m:
+            refuse_directions(min(sample.X.shape[0], self._direction_rows(m)), width, m)
         degrees = self._degrees(d, width)
         self._net = sample.net
         self._construction = self._draw(sample, degrees, width, rng)
@@ -206,7 +216,7 @@ class _NeuralFeatures(Compiled, FeatureMap):
     ) -> Array:
         """Return the matrix from all sketched features to those that are kept."""
         n, m = sample.X.shape[0], self.n_components_
-        rows = np.sort(rng.permutation(n)[: max(_DIRECTION_ROWS, 2 * m)])
+        rows = np.sort(rng.permutation(n)[: self._direction_rows(m)])
         X = take(sample.X, rows).astype(np.float64, copy=False)
         directions = principal_directions(self._sketch, X, width, m)
         if isinstance(sample, ImageSample):  # their exact kernels take too long to fit to
@@ -221,6 +231,9 @@ class _NeuralFeatures(Compiled, FeatureMap):
 
         diagonal = getattr(points.diagonal(), self._kernel)
         return directions @ fit_to_kernel(Y, exact, diagonal, n)
+
+    def _direction_rows(self, m: int) -> int:
+        return max(_DIRECTION_ROWS, 2 * m)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "compression_")

@@ -12,6 +12,7 @@ from sklearn.utils.extmath import svd_flip
 
 from nkfast._arrays.blocks import row_blocks
 from nkfast._arrays.mapped import take
+from nkfast._arrays.memory import refuse_bytes
 from nkfast._arrays.validation import Array, Rows, as_double, check_choice, check_count
 from nkfast._linalg.eigen import symmetric_eigen
 from nkfast.kernels import NAMES, Points, kernel, prepare
@@ -21,6 +22,7 @@ from nkfast.sketch._program import Compiled
 from ._base import FeatureMap, feature_array
 
 SELECTIONS = ("uniform", "kmeans++")
+_MATRICES = 3  # of all landmarks: their kernel, and LAPACK's work
 _BLOCK_ENTRIES = 1 << 20  # kernel entries of a block of rows: 8 MB, and two or three such at a time
 _EPS = float(np.finfo(np.float64).eps)
 
@@ -154,6 +156,8 @@ class Nystroem(Compiled, FeatureMap):
         selection = check_choice(self.selection, "selection", SELECTIONS)
         rng = check_random_state(self.random_state)
         n = X.shape[0]
+        used = min(m, n)
+        refuse_bytes(8 * _MATRICES * used**2, "n_components", f"kernels of {used} landmarks")
         if m > n:
             warnings.warn(
                 f"n_components: expected at most the number of rows, {n}, got {m}; "

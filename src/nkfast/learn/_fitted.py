@@ -11,7 +11,8 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.blocks import row_blocks
-from nkfast._arrays.validation import Array, Doubles, Rows, as_double, refuse_bytes
+from nkfast._arrays.memory import refuse_bytes, refuse_excess
+from nkfast._arrays.validation import Array, Doubles, Rows, as_double
 from nkfast._linalg.eigen import symmetric_eigen
 from nkfast._linalg.symmetric import gram_matrix
 from nkfast.features import NNGPFeatures, NTKFeatures, Nystroem
@@ -135,6 +136,7 @@ class Latent:
             s, Q = symmetric_eigen(self.covariance(X), overwrite_a=True)
             drawn = np.sqrt(np.maximum(s, 0))[:, None] * rng.standard_normal((len(s), size))
             return np.asarray(Q @ drawn)
+        refuse_excess((X.shape[0], size), np.dtype(np.float64), "n_samples")
         posterior, mean_z = self.posterior, self.posterior.facts.mean_z
         weights = posterior.deviations(len(mean_z), size, rng)
         constant = np.sqrt(posterior.of_mean) * rng.standard_normal(size)

@@ -20,6 +20,7 @@ from nkfast.networks._tied import changed_network, tied
 
 from ._learner import Method
 from ._regression import NTKRegressor
+from ._ridge._sizes import refuse_kernel
 
 __all__ = ["Tuning", "tune_network"]
 
@@ -150,6 +151,8 @@ def tune_network(
     n_rows = check_count(n_rows, "n_rows", low=2)
     settings = list(ParameterGrid(_grid(start, grid)))
     X, y = _chosen_rows(X, y, n_rows, rng)
+    if method == "exact":
+        refuse_kernel(X.shape[0], "n_rows")
     template = NTKRegressor(
         None,
         n_components,
@@ -163,7 +166,7 @@ def tune_network(
     best, candidates = _compared(template, start, settings, X, y, shown=shown)
     params, value = candidates[0]
     # A learner with features adds that on its own.
-    tail = 0.0 if method == "exact" else best.features_.tail_
+    tail = 0.0 if method == "exact" else best._tail
     result = Tuning(
         net=best.net_,
         params=params,
