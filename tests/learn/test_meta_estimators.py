@@ -129,7 +129,7 @@ REGRESSION = BOTH | {
 CLASSIFICATION = BOTH | {
     "stack": lambda m: ensemble.StackingClassifier(
         [("a", m), ("b", LogisticRegression())],
-        final_estimator=nk.NTKClassifier(**options()[4]),
+        final_estimator=pipeline.make_pipeline(StandardScaler(), nk.NTKClassifier(**options()[4])),
         cv=2,
     ),
     "vote": lambda m: ensemble.VotingClassifier(
