@@ -17,12 +17,14 @@ Step: TypeAlias = Callable[[str, str, float], None]
 
 
 @contextmanager
-def counting(shown: bool, stage: str, total: int | None, unit: str = "rows") -> Iterator[Tell]:
+def counting(
+    shown: bool | int, stage: str, total: int | None, unit: str = "rows"
+) -> Iterator[Tell]:
     """Yield a function that is told how many more are done.
 
     Parameters
     ----------
-    shown : bool
+    shown : bool or int
         Else nothing is written.
     stage : str
         What is being done.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.validation import Array
 
-from .features._base import FeatureMap
+from .features._base import FeatureMap, feature_array
 from .learn._learner import NTKLearner, empty_copy, refitting, running_sums
 from .learn._ridge._state import Stream
 
@@ -134,7 +135,7 @@ def transform(features: FeatureMap, X: DaskArray) -> DaskArray:
     >>> nk.dask.transform(phi, X).shape
     (1000, 64)
     """
-    return _mapped(features.transform, X, features)
+    return _mapped(partial(feature_array, features), X, features)
 
 
 def predict(model: NTKLearner, X: DaskArray, method: str = "predict") -> DaskArray:

@@ -15,7 +15,7 @@ from ._arrays.validation import Array, Doubles, check_choice, check_rows
 from ._sklearn import Kernel
 from .kernels import NAMES, squared_norms
 from .layers import Diagonals, Moments
-from .networks import Sequential, check_row_network
+from .networks import Sequential, check_row_network, warn_of_unpicklable
 from .networks._tied import STEP, Tied, changed_network, stepped, tied
 
 __all__ = ["NeuralKernel"]
@@ -111,6 +111,7 @@ class NeuralKernel(Kernel):
 
     def _check(self) -> None:
         check_row_network(self.net)
+        warn_of_unpicklable(self.net)
         check_choice(self.get, "get", NAMES)
         for name in ("w_std_bounds", "b_std_bounds", "activation_bounds"):
             _check_bounds(getattr(self, name), name)

@@ -313,7 +313,7 @@ def test_an_interrupted_command_leaves_no_file(tmp_path, monkeypatch, capsys):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(nk.NTKFeatures, "transform", interrupt)  # of the second block
+    monkeypatch.setattr(nk.NTKFeatures, "_map", interrupt)
     for command in ("features", "fit"):
         arguments = [command, *data, "--output", str(tmp_path / "new.npy"), *SMALL]
         assert cli.main(arguments) == cli.INTERRUPTED

@@ -190,11 +190,8 @@ class TestCommon:
         if name == "flips":
             identity = FunctionTransformer(feature_names_out="one-to-one")
             estimator = FlipAverage(identity, image_shape=SHAPE)
-            expected = [f"x{i}" for i in range(60)]
-        else:
-            expected = list(frame.columns)
         table = estimator.set_output(transform="pandas").fit_transform(frame)
-        assert list(table.columns) == expected
+        assert list(table.columns) == list(frame.columns)
         assert_array_equal(table, estimator.set_output(transform="default").transform(frame))
 
 
@@ -404,6 +401,41 @@ class TestFlips:
         v = np.linalg.solve(doubled.T @ doubled + 2 * alpha * np.eye(60), doubled.T @ labels)
         assert_allclose(w, v, atol=1e-12)
         assert_allclose(Z_new @ w, inner.transform(new) @ v, atol=1e-10)
+
+    @pytest.mark.parametrize("own", [None, SHAPE])
+    @pytest.mark.parametrize("inner", [None, SHAPE])
+    @pytest.mark.parametrize("piped", [False, True])
+    def test_either_may_know_the_shape(self, own, inner, piped):
+        x = images(12)
+        features = nk.NTKFeatures(NET, 16, image_shape=inner, random_state=0)
+        if piped:
+            features = make_pipeline(ZCA(), features)
+        phi = FlipAverage(features, image_shape=own)
+        expected = clone(phi).fit_transform(x)
+        if own is inner is None:
+            with pytest.raises(ValueError, match=r"X: expected images .*; image_shape="):
+                phi.fit(x.reshape(12, -1))
+            return
+        assert_allclose(phi.fit_transform(x.reshape(12, -1)), expected, rtol=1e-9)
+        assert phi.image_shape_ == SHAPE
+        assert phi.image_shape == own
+        assert phi.get_params()["transformer"] is features
+
+    def test_shapes_that_differ(self):
+        phi = FlipAverage(nk.NTKFeatures(NET, 16, image_shape=(5, 4, 3)), image_shape=SHAPE)
+        with pytest.raises(ValueError, match="image_shape: expected one shape"):
+            phi.fit(images(12).reshape(12, -1))
+        with pytest.raises(ValueError, match="X: expected images of shape"):
+            phi.fit(images(12))
+
+    def test_steps_may_make_smaller_images(self):
+        x = images(12)
+        half = FunctionTransformer(lambda a: a.reshape(-1, *SHAPE)[:, ::2].reshape(len(a), -1))
+        features = nk.NTKFeatures(NET, 16, image_shape=(2, 5, 3), random_state=0)
+        phi = FlipAverage(make_pipeline(half, features), image_shape=SHAPE)
+        Z = phi.fit_transform(x.reshape(12, -1))
+        assert_allclose(phi.transform(flip_left_right(x)), Z, rtol=1e-9)
+        assert_allclose(FlipAverage(features).fit_transform(x[:, ::2]), Z, rtol=1e-9)
 
     def test_parameters_of_the_inner_map(self):
         phi = FlipAverage(nk.NTKFeatures(NET, 64))

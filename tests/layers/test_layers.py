@@ -1,5 +1,6 @@
 """Networks as descriptions: parameters, copies, equality, and what is refused."""
 
+import copy
 import pickle
 import re
 
@@ -177,16 +178,9 @@ class Custom(Activation):
         self.fn = fn
 
 
-def test_lambda_cannot_be_pickled_and_the_message_says_where():
+def test_copies_of_what_cannot_be_pickled():
     net = nk.Sequential(nk.Dense(), Custom(lambda x: x), nk.Dense())
-    message = r"layer 1, Custom: fn=<function .*<lambda>.* cannot be pickled; .* not a lambda"
-    with pytest.raises(pickle.PicklingError, match=message):
-        pickle.dumps(net)
-    with pytest.raises(pickle.PicklingError, match="layer 1, Custom: fn="):
-        pickle.dumps(nk.mlp(1, Custom(lambda x: x)))
-    with pytest.raises(pickle.PicklingError, match="layer 1, Custom: fn="):
-        pickle.dumps({"a model that holds it": [net]})
-    assert clone(net) == net
+    assert clone(net) == copy.copy(net) == copy.deepcopy(net) == net
 
 
 def test_function_of_a_module_can_be_pickled():
@@ -208,14 +202,52 @@ def test_function_of_a_module_can_be_pickled():
             "layer 2, ReLU: .* Gaussian input.* follows another activation",
         ),
         ((nk.Dense(), nk.ReLU), TypeError, r"layer 1: .*\(an instance, not the class\)"),
-        ((nk.Dense(), "relu"), TypeError, "layer 1: expected a layer or an activation object, got"),
-        (([nk.Dense()],), TypeError, "layer 0: expected a layer or an activation object, got"),
+        ((nk.Dense(), "relu"), TypeError, r"layer 1: expected .* got 'relu'; .*get_activation"),
+        (([nk.Dense()],), TypeError, r"layer 0: expected .* got \[.*; .* Sequential\(\*layers\)"),
+        ((nk.Dense(), np.tanh), TypeError, r"layer 1: expected .* got .*; Elementwise\(function\)"),
         ((None,), TypeError, "layer 0: expected a layer or an activation object, got None"),
     ],
 )
 def test_layers_that_do_not_fit(layers, error, message):
     with pytest.raises(error, match=message):
         nk.Sequential(*layers)
+
+
+@pytest.mark.parametrize("width", [17, 512, np.int64(100)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        nk.Dense,
+        lambda width: nk.Conv(w_std=width),
+        lambda width: nk.mlp(2, "relu", width),
+        lambda width: nk.Dense().set_params(w_std=width),
+    ],
+)
+def test_a_width_is_no_standard_deviation(make, width):
+    with pytest.raises(ValueError, match=r"w_std: expected .* looks like a number of units; .*0$"):
+        make(width)
+    make(float(width))
+    make(16)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: nk.Conv(3), r"filter_shape: .* got 3; both alike are \(3, 3\)\. Channels are not"),
+        (lambda: nk.Conv(64, (3, 3)), r"filter_shape: .* Channels are not counted"),
+        (lambda: nk.Conv(strides=2), r"strides: .* got 2; both alike are \(2, 2\)$"),
+        (lambda: nk.AvgPool(2), r"window: .* got 2; both alike are \(2, 2\)$"),
+        (lambda: nk.Conv(padding="same"), "padding: .* got 'same'; did you mean 'SAME'"),
+        (lambda: nk.Conv(padding="circlar"), "padding: .* did you mean 'CIRCULAR'"),
+        (lambda: nk.Conv(padding="reflect"), "padding: .* got 'reflect'$"),
+        (lambda: nk.mlp(1, "ReLU"), "activation: .* got 'ReLU'; did you mean 'relu'"),
+        (lambda: nk.mlp(1, "swish"), "activation: .* got 'swish'$"),
+        (lambda: nk.mlp([512, 512]), r"depth: .* got \[512, 512\]; widths are not given"),
+    ],
+)
+def test_habits_of_other_libraries_get_help(build, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        build()
 
 
 @pytest.mark.parametrize("name", ["w_std", "b_std"])

@@ -8,7 +8,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
 
 import nkfast as nk
 from learners import BOTH, METHODS, N_COMPONENTS, data_for, regression
@@ -106,6 +108,54 @@ def test_grid_search(learner):
     scores = search.cv_results_["mean_test_score"]
     if learner is nk.NTKRegressor:
         assert len(np.unique(scores.round(12))) == len(scores)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        nk.NTKRegressor(n_components=8),
+        nk.NTKClassifier(n_components=8, method="exact"),
+        nk.NTKFeatures(n_components=8),
+        nk.NNGPFeatures(n_components=8),
+        nk.Nystroem(n_components=8),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_parameters_of_a_network_that_is_none(estimator):
+    model = clone(estimator)
+    before = model.get_params()
+    assert model.set_params(net__depth=3, net__b_std=0.1).net == nk.mlp(3, b_std=0.1)
+    model.set_params(net=None, net__depth=2)
+    assert model.net == nk.mlp(2)
+    model.set_params(net__w_std=1.0)  # of the network that it has now
+    assert model.net == nk.mlp(2, w_std=1.0)
+    for params, message in (
+        ({"net__width": 3, "n_components": 9}, "unknown parameter 'width'"),
+        ({"net__depth": -1}, "depth: expected an integer >= 0"),
+    ):
+        model = clone(estimator)
+        with pytest.raises(ValueError, match=message):
+            model.set_params(**params)
+        assert model.get_params() == before
+    X, y = regression(n=40)
+    name, model = "net__depth", clone(estimator)
+    if hasattr(model, "transform"):
+        name, model = "map__net__depth", Pipeline([("map", model), ("ridge", Ridge())])
+    search = GridSearchCV(model, {name: [1, 2]}, cv=2, error_score="raise")
+    search.fit(X, y > 0 if isinstance(estimator, nk.NTKClassifier) else y)
+    assert estimator.net is None
+
+
+@pytest.mark.parametrize("verbose", [0, 1, 2, np.True_])
+@BOTH
+def test_verbose_may_be_a_number(learner, verbose, capsys):
+    X, y = data_for(learner)
+    for method in ("nystroem", "exact"):
+        model = learner(n_components=8, method=method, alpha=0.1, verbose=verbose).fit(X, y)
+        assert model.verbose is verbose
+        assert bool(capsys.readouterr().err) == bool(verbose)
+    nk.tune_network(X, y, grid={"depth": [1]}, verbose=verbose)
+    assert bool(capsys.readouterr().err) == bool(verbose)
 
 
 def test_layers_of_a_sequential_can_be_searched():
@@ -216,7 +266,8 @@ def test_rows_of_weight_zero_are_absent(learner, method):
             TypeError,
             "n_components: expected an integer, got 'auto'",
         ),
-        ({"verbose": 2}, TypeError, "verbose: expected True or False, got 2"),
+        ({"verbose": "yes"}, TypeError, "verbose: expected an integer, got 'yes'"),
+        ({"verbose": -1}, ValueError, "verbose: expected an integer >= 0, got -1"),
         ({"fit_intercept": "no"}, TypeError, "fit_intercept: expected True or False, got 'no'"),
         ({"block_size": 0}, ValueError, "block_size: expected an integer >= 1, got 0"),
         ({"random_state": "x"}, ValueError, "cannot be used to seed"),

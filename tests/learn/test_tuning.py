@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from numpy.testing import assert_allclose
 
 import nkfast as nk
@@ -68,6 +69,29 @@ def test_other_networks_and_images(capsys):
     cnn = nk.Sequential(nk.Conv((3, 3), w_std=1.4), nk.ReLU(), nk.GlobalAvgPool(), nk.Dense())
     images = np.random.default_rng(0).standard_normal((20, 4, 4, 1))
     assert len(nk.tune_network(images, images[:, 0, 0, 0], cnn).candidates) == 3
+
+
+@pytest.mark.parametrize("form", ["coo", "bsr", "dia", "csc", "lil", "dok", "csr"])
+@pytest.mark.parametrize("kind", [sp.csr_array, sp.csr_matrix])
+def test_rows_of_any_sparse_format(form, kind):
+    X, y = regression(n=30)
+    X[X < 0] = 0
+    tune = lambda rows: nk.tune_network(  # noqa: E731
+        rows, y, grid={"depth": [1]}, n_rows=20, random_state=0
+    )
+    found = tune(kind(X).asformat(form)).log_marginal_likelihood
+    assert_allclose(found, tune(X).log_marginal_likelihood, rtol=1e-9)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_rows_of_a_table(library):
+    X, y = regression(n=30)
+    frames = pytest.importorskip(library)
+    tune = lambda rows, y: nk.tune_network(  # noqa: E731
+        rows, y, grid={"depth": [1]}, n_rows=20, random_state=0
+    )
+    found = tune(frames.DataFrame(X), frames.Series(y)).log_marginal_likelihood
+    assert_allclose(found, tune(X, y).log_marginal_likelihood, rtol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
@@ -97,6 +98,21 @@ def test_features_and_float32():
     assert Z.shape == (200, 48)
     assert Z.dtype == np.float32
     assert_array_equal(Z.compute(), phi.transform(X))
+
+
+@pytest.mark.parametrize("output", ["pandas", "polars"])
+def test_features_are_arrays_whatever_set_output_says(output):
+    pytest.importorskip(output)
+    X, y = regression(n=200)
+    lazy, y_lazy = da.from_array(X, chunks=(64, 5)), da.from_array(y, chunks=64)
+    phi = nk.NTKFeatures(None, 16, random_state=0).set_output(transform=output)
+    Z = nk.dask.transform(clone(phi).fit(X), lazy)
+    assert_array_equal(Z.compute(), nk.NTKFeatures(None, 16, random_state=0).fit_transform(X))
+    model = nk.NTKRegressor(features=phi, alpha=0.1)
+    in_memory = clone(model).fit_blocks(in_blocks(X, y, size=64)).predict(X)
+    with config_context(transform_output=output):
+        nk.dask.fit(model, lazy, y_lazy)
+        assert_allclose(nk.dask.predict(model, lazy).compute(), in_memory, rtol=1e-8)
 
 
 def test_images():

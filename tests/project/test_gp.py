@@ -13,6 +13,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, WhiteKernel
 from sklearn.model_selection import GridSearchCV
 
 import nkfast as nk
+from activation_cases import unit_clip
 from nkfast.gp import NeuralKernel
 
 
@@ -129,7 +130,7 @@ ACTIVATIONS = [
 INTERPOLATED = [nk.Tanh(), nk.SiLU(), nk.Softsign(), nk.ELU(), nk.Elementwise(np.tanh)]
 IN_PIECES = [
     nk.HardTanh(), nk.HardSigmoid(), nk.HardSwish(), nk.ReLU6(),
-    nk.Elementwise(lambda x: np.clip(x, 0, 1), (0, 1)),
+    nk.Elementwise(unit_clip, (0, 1)),
 ]  # fmt: skip
 EVERY = ACTIVATIONS + INTERPOLATED + IN_PIECES
 
@@ -297,7 +298,8 @@ def test_a_network_may_hold_what_cannot_be_pickled():
             super().__init__(a)
             self.fn = fn
 
-    kernel = NeuralKernel(nk.mlp(1, Local(1.2, lambda x: x)))
+    with pytest.warns(UserWarning, match="layer 1, Local: pickle and joblib.dump will refuse it"):
+        kernel = NeuralKernel(nk.mlp(1, Local(1.2, lambda x: x)))
     assert kernel(rows(), eval_gradient=True)[1].shape == (12, 12, kernel.n_dims)
 
 

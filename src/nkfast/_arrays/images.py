@@ -14,6 +14,7 @@ from .validation import (
     check_estimator_rows,
     check_images,
     check_rows,
+    refuse_channels_first,
 )
 
 ImageShape: TypeAlias = tuple[int, int, int]
@@ -28,6 +29,7 @@ def check_image_shape(image_shape: Any) -> ImageShape | None:
             f"image_shape: expected None or (height, width, channels), got {image_shape!r}"
         )
     height, width, channels = (check_count(n, "image_shape", low=1) for n in image_shape)
+    refuse_channels_first((height, width, channels), "image_shape")
     return height, width, channels
 
 
@@ -35,10 +37,21 @@ def as_images(X: Any, image_shape: ImageShape | None) -> FloatArray:
     """Return `X` as images (n, height, width, channels), also where they come as flat rows."""
     if image_shape is not None and np.ndim(X) == 2:
         return _unflattened(check_rows(X, accept_sparse=False), image_shape)
-    images = check_images(X)
+    images = check_images(X, flat_hint=_flat_hint(X))
     if image_shape is not None and images.shape[1:] != image_shape:
         raise ValueError(f"X: expected images of shape {image_shape}, got {images.shape[1:]}")
     return images
+
+
+def _flat_hint(X: Any) -> str:
+    """Return how flat rows are taken for images, with a shape that they may have."""
+    hint = "; image_shape=(height, width, channels) says which images flat rows are"
+    size = np.shape(X)[-1] if np.ndim(X) == 2 else 0
+    for channels in (1, 3):
+        side = math.isqrt(size // channels)
+        if side > 1 and side * side * channels == size:
+            return f"{hint}, maybe {(side, side, channels)}"
+    return hint
 
 
 def _unflattened(X: FloatArray, image_shape: ImageShape) -> FloatArray:

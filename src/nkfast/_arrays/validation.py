@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,6 +25,11 @@ Rows: TypeAlias = Any  # a dense (n, d) array or a CSR matrix; scipy.sparse carr
 
 FLOATS = (np.float64, np.float32)
 
+_IMAGES_FROM = {  # by their number of axes
+    2: "; X.reshape(len(X), height, width, channels) makes images of flat rows",
+    3: "; X[..., None] makes images of one channel, and X[None] one image with channels",
+}
+
 
 def _as_float32(X: Any) -> Any:
     """Turn float16 and foreign float32 into float32: scikit-learn would make float64 of them."""
@@ -30,6 +37,13 @@ def _as_float32(X: Any) -> Any:
     if isinstance(dtype, np.dtype) and dtype.kind == "f" and dtype.itemsize <= 4:
         return X.astype(np.float32, copy=False)
     return X
+
+
+def _floats(X: Any) -> Any:
+    """Return the dtypes that may stay; check_array does not see that of a polars table."""
+    kinds = getattr(X, "dtypes", None)
+    single = isinstance(kinds, list) and kinds and all(str(kind) == "Float32" for kind in kinds)
+    return np.float32 if single else FLOATS
 
 
 def _settle(X: Any) -> Rows:
@@ -56,15 +70,34 @@ def _refuse_nonfinite(X: Rows, name: str, estimator: Any = None) -> Rows:
     return X
 
 
+def _n_axes(X: Any) -> int:
+    """Return the number of axes of an array, or of lists in lists."""
+    depth = 0
+    while isinstance(X, (list, tuple)) and X:
+        X, depth = X[0], depth + 1
+    return depth + int(getattr(X, "ndim", 0))
+
+
+def _refuse_more_axes(X: Any, name: str) -> None:
+    """Refuse images where rows are wanted."""
+    if _n_axes(X) > 2:
+        raise ValueError(
+            f"{name}: expected rows of shape (n, d), got shape {np.shape(X)}. If these are images, "
+            f"{name}.reshape(len({name}), -1) makes rows of them, as dense networks take them; a "
+            "network that takes images begins with a layer such as Conv, see nkfast.myrtle"
+        )
+
+
 def check_rows(
     X: Any, name: str = "X", *, min_samples: int = 0, accept_sparse: bool = True
 ) -> Rows:
     """Return `X` as a C-ordered float32/float64 array or as CSR, refusing NaN and infinity."""
+    _refuse_more_axes(X, name)
     X = check_array(
         _as_float32(X),
         accept_sparse="csr" if accept_sparse else False,
         accept_large_sparse=True,
-        dtype=FLOATS,
+        dtype=_floats(X),
         order="C",
         ensure_all_finite=False,
         ensure_min_samples=min_samples,
@@ -73,8 +106,11 @@ def check_rows(
     return _settle(_refuse_nonfinite(X, name))
 
 
-def check_images(X: Any, name: str = "X") -> FloatArray:
-    """Return `X` as a C-ordered float32/float64 array (n, height, width, channels), finite."""
+def check_images(X: Any, name: str = "X", flat_hint: str | None = None) -> FloatArray:
+    """Return `X` as a C-ordered float32/float64 array (n, height, width, channels), finite.
+
+    `flat_hint`: how to have flat rows taken for images, for the end of a message.
+    """
     if sp.issparse(X):
         raise TypeError(f"{name}: expected a dense array of images, got a sparse matrix")
     X = check_array(
@@ -88,10 +124,27 @@ def check_images(X: Any, name: str = "X") -> FloatArray:
         input_name=name,
     )
     if X.ndim != 4 or 0 in X.shape[1:]:
+        hint = _IMAGES_FROM.get(X.ndim, "") if flat_hint is None or X.ndim != 2 else flat_hint
         raise ValueError(
             f"{name}: expected images of shape (n, height, width, channels), got shape {X.shape}"
+            f"{hint}"
         )
+    refuse_channels_first(X.shape[1:], name)
     return np.asarray(_settle(_refuse_nonfinite(X, name)))
+
+
+def refuse_channels_first(shape: tuple[int, ...], name: str) -> None:
+    """Refuse images of a shape that is more likely (channels, height, width)."""
+    a, b, c = shape
+    least, most = min(b, c), max(b, c)
+    if (a in (1, 3) and least > 4 and (b == c or (a == 3 and most <= 2 * least))) or (
+        a == 4 and b == c >= 16
+    ):
+        raise ValueError(
+            f"{name}: expected images of shape (height, width, channels), got {tuple(shape)}, "
+            f"which looks like {a} channels of {b} x {c} pixels; images.transpose(0, 2, 3, 1) puts "
+            f"them last. If it is {a} x {b} pixels of {c} channels, swap height and width"
+        )
 
 
 def check_columns(A: Any, name: str) -> Rows:
@@ -115,13 +168,14 @@ def check_estimator_rows(estimator: Any, X: Any, *, reset: bool) -> Rows:
 
     With `reset` there has to be a row.
     """
+    _refuse_more_axes(X, "X")
     X = validate_data(
         estimator,
         _as_float32(X),
         reset=reset,
         accept_sparse="csr",
         accept_large_sparse=True,
-        dtype=FLOATS,
+        dtype=_floats(X),
         order="C",
         ensure_all_finite=False,
         ensure_min_samples=int(reset),
@@ -182,8 +236,22 @@ def check_width(n_components: Any) -> int | None:
 def check_choice(value: Any, name: str, choices: tuple[str, ...]) -> str:
     """Return `value` if it is one of the names in `choices`."""
     if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name}: expected one of {choices}, got {value!r}")
+        raise ValueError(f"{name}: expected one of {choices}, got {value!r}{meant(value, choices)}")
     return value
+
+
+def meant(value: Any, choices: Iterable[str]) -> str:
+    """Return a question after the name that was meant, for the end of a message; "" if none is."""
+    by_case = {choice.lower(): choice for choice in choices}
+    near = get_close_matches(value.lower(), by_case, 1, 0.75) if isinstance(value, str) else []
+    return f"; did you mean {by_case[near[0]]!r}?" if near else ""
+
+
+def check_verbose(value: Any) -> bool:
+    """Return whether to tell of progress: True, or a number above 0, as scikit-learn has it."""
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    return check_count(value, "verbose", low=0) > 0
 
 
 def check_targets(y: Any, n: int) -> FloatArray:

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import re
 
+from nkfast._arrays.validation import meant
+
 from ._base import Activation
 from ._closed import (
     GELU,
@@ -104,7 +106,7 @@ def get_activation(activation: str | Activation) -> Activation:
             )
         raise ValueError(
             f"activation: expected one of {sorted(_BY_NAME)} or an activation object, "
-            f"got {activation!r}"
+            f"got {activation!r}{meant(activation, _BY_NAME)}"
         )
     raise TypeError(
         "activation: expected a name or an activation object (an instance, not the class), "

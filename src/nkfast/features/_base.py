@@ -10,10 +10,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.blocks import blocks
 from nkfast._arrays.mapped import take
-from nkfast._arrays.memory import refuse_bytes
+from nkfast._arrays.memory import refuse_bytes, refuse_excess
 from nkfast._arrays.validation import Array, Rows, check_estimator_rows, check_real
 from nkfast._linalg.symmetric import cholesky, gram_matrix
-from nkfast._sklearn import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from nkfast._sklearn import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from nkfast.networks import NetworkEstimator
 
 _EPS = float(np.finfo(np.float64).eps)
 _LEAST_ALPHA = 1e-10  # below, the rounding of K is no longer small beside the ridge
@@ -42,7 +43,7 @@ class Construction(Protocol):
         """Return what the estimator shows of it, by the names of its attributes."""
 
 
-class FeatureMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class FeatureMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetworkEstimator):
     """A transformer of dense or CSR rows that can compare Z Z^T with the exact kernel.
 
     Subclasses have `_map`, the features of checked rows, `_compared`, these and their kernel, and
@@ -184,6 +185,14 @@ class FeatureMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def feature_array(features: FeatureMap, X: Any) -> Array:
+    """Return the features of `X` as an array, whatever `set_output` wants of `transform`."""
+    check_is_fitted(features)
+    X = features._checked(X)
+    refuse_excess((X.shape[0], features._n_features_out), X.dtype, "X")
+    return features._map(X)
 
 
 def kernel_errors(Z: Array, K: Array, alpha: float) -> dict[str, float]:

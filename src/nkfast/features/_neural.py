@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.blocks import blocks
 from nkfast._arrays.mapped import release, take
-from nkfast._arrays.memory import refuse_bytes, refuse_excess
+from nkfast._arrays.memory import refuse_bytes
 from nkfast._arrays.validation import (
     Array,
     Rows,
@@ -25,11 +24,11 @@ from nkfast._arrays.validation import (
 )
 from nkfast.kernels import Kernel, kernel, prepare
 from nkfast.layers import takes_images
-from nkfast.networks import Sequential, check_points, own_network
+from nkfast.networks import Sequential, check_points, own_network, warn_of_unpicklable
 from nkfast.sketch._base import BLOCK, STEP
 from nkfast.sketch._program import Compiled
 
-from ._base import Construction, FeatureMap, relative_error
+from ._base import Construction, FeatureMap, feature_array, relative_error
 from ._compression import fit_to_kernel, principal_directions, refuse_directions
 from ._layerwise import LayerwiseMap
 from ._monomials import n_monomials
@@ -102,6 +101,7 @@ class _NeuralFeatures(Compiled, FeatureMap):
             If ``n_components="auto"`` ends at `max_components` with more than `target_error`.
         """
         net = own_network(self.net)
+        warn_of_unpicklable(net)
         X = check_points(self, net, X, self.image_shape, reset=True)
         m = check_width(self.n_components)
         if not takes_images(net):
@@ -253,10 +253,7 @@ class _NeuralFeatures(Compiled, FeatureMap):
             above 1 that holds up to rounding: the last step is a product of BLAS, whose order of
             summation varies with shapes.
         """
-        check_is_fitted(self)
-        X = self._checked(X)
-        refuse_excess((X.shape[0], self._n_features_out), X.dtype, "X")
-        return self._map(X)
+        return feature_array(self, X)
 
     def _checked(self, X: Any) -> Rows:
         return check_points(self, self._net, X, reset=False)

@@ -9,18 +9,17 @@ from typing import Any, Self
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.extmath import svd_flip
-from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.blocks import row_blocks
 from nkfast._arrays.mapped import take
-from nkfast._arrays.memory import refuse_bytes, refuse_excess
+from nkfast._arrays.memory import refuse_bytes
 from nkfast._arrays.validation import Array, Rows, as_double, check_choice, check_count
 from nkfast._linalg.eigen import symmetric_eigen
 from nkfast.kernels import NAMES, Points, kernel, prepare
-from nkfast.networks import Sequential, check_points, own_network
+from nkfast.networks import Sequential, check_points, own_network, warn_of_unpicklable
 from nkfast.sketch._program import Compiled
 
-from ._base import FeatureMap
+from ._base import FeatureMap, feature_array
 
 SELECTIONS = ("uniform", "kmeans++")
 _MATRICES = 3  # of all landmarks: their kernel, and LAPACK's work
@@ -150,6 +149,7 @@ class Nystroem(Compiled, FeatureMap):
         self
         """
         net = own_network(self.net)
+        warn_of_unpicklable(net)
         X = check_points(self, net, X, self.image_shape, reset=True)
         m = check_count(self.n_components, "n_components", low=1)
         get = check_choice(self.get, "get", NAMES)
@@ -190,10 +190,7 @@ class Nystroem(Compiled, FeatureMap):
         ndarray of shape (n, n_components)
             float32 for float32 input, else float64.
         """
-        check_is_fitted(self)
-        X = self._checked(X)
-        refuse_excess((X.shape[0], self._n_features_out), X.dtype, "X")
-        return self._map(X)
+        return feature_array(self, X)
 
     def _checked(self, X: Any) -> Rows:
         return check_points(self, self.net_, X, reset=False)

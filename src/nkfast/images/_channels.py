@@ -11,10 +11,12 @@ from nkfast._arrays.blocks import blocks
 from nkfast._arrays.images import check_image_points
 from nkfast._arrays.validation import Array, FloatArray, check_real
 from nkfast._linalg.moments import RunningMoments
-from nkfast._sklearn import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from nkfast._sklearn import OneToOneFeatureMixin
+
+from ._tables import ImageTransformer
 
 
-class Rescaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class Rescaler(OneToOneFeatureMixin, ImageTransformer):
     """What gives images back in the form in which they came."""
 
     _takes_rows = False  # flat rows whose shape as images is not known

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Self, cast
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from nkfast._arrays.images import as_images, check_image_points, check_image_shape
+from nkfast._arrays.images import (
+    ImageShape,
+    as_images,
+    check_image_points,
+    check_image_shape,
+)
 from nkfast._arrays.validation import Array, FloatArray
-from nkfast._sklearn import BaseEstimator, MetaEstimatorMixin, TransformerMixin, available_if
+from nkfast._sklearn import MetaEstimatorMixin, available_if
+
+from ._tables import ImageTransformer
 
 
 def flip_left_right(X: Any, *, image_shape: tuple[int, int, int] | None = None) -> FloatArray:
@@ -94,11 +104,37 @@ def augment_flips(
     return both, np.concatenate([y, y])
 
 
+def _for_rows(transformer: Any, shape: ImageShape | None) -> ImageShape | None:
+    """Return the shape of images that come as flat rows, and tell an unfitted transformer.
+
+    It may be known here, or as a parameter `image_shape` of the transformer or its steps; those
+    that are None get it.
+    """
+    params = transformer.get_params() if hasattr(transformer, "get_params") else {}
+    given = {k: check_image_shape(v) for k, v in params.items() if k.endswith("image_shape")}
+    shape = shape or next((v for v in given.values() if v is not None), None)
+    if shape is None:
+        return None
+    for value in given.values():  # of another size it may be what a step makes of the images
+        if value not in (None, shape) and math.prod(value) == math.prod(shape):
+            raise ValueError(
+                f"image_shape: expected one shape, got {shape} and in the transformer {value}"
+            )
+    missing = [name for name, value in given.items() if value is None]
+    transformer.set_params(**dict.fromkeys(missing, shape))
+    return shape
+
+
+def _numbers(features: Any) -> Any:
+    """Return features as an array, dense or sparse: they may come as a table."""
+    return features if sp.issparse(features) else np.asarray(features)
+
+
 def _names_features(estimator: FlipAverage) -> bool:
     return hasattr(estimator.transformer, "get_feature_names_out")
 
 
-class FlipAverage(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
+class FlipAverage(MetaEstimatorMixin, ImageTransformer):
     """Features of images averaged with those of their mirror images.
 
     For features phi of a kernel k and the left-right flip F they are (phi(x) + phi(F x)) / 2, so
@@ -117,7 +153,8 @@ class FlipAverage(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         Any feature map of images, or a pipeline that ends in one; a copy of it is fitted.
     image_shape : tuple of int, optional
         (height, width, channels): rows of height * width * channels entries are taken for images.
-        `transformer` gets what comes, images or flat rows, so it may need the same.
+        By default that of `transformer` or of a step of it; where these have none, they get this
+        one.
 
     Attributes
     ----------
@@ -183,8 +220,11 @@ class FlipAverage(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
                 "transformer: expected an estimator with fit and transform, "
                 f"got {self.transformer!r}"
             )
-        X = check_image_points(self, X, self.image_shape, reset=True)
-        self.transformer_ = clone(self.transformer).fit(X, y)
+        inner, shape = clone(self.transformer), check_image_shape(self.image_shape)
+        if np.ndim(X) == 2:
+            shape = _for_rows(inner, shape)
+        X = check_image_points(self, X, shape, reset=True)
+        self.transformer_ = inner.fit(X, y)
         return self
 
     def transform(self, X: Any) -> FloatArray:
@@ -209,8 +249,9 @@ class FlipAverage(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         X = check_image_points(self, X, None, reset=False)
         flipped = flip_left_right(X, image_shape=self.image_shape_)
-        both = self.transformer_.transform(X) + self.transformer_.transform(flipped)
-        return cast(FloatArray, 0.5 * both)
+        with config_context(transform_output="default"):
+            one, other = (_numbers(self.transformer_.transform(x)) for x in (X, flipped))
+        return cast(FloatArray, 0.5 * (one + other))
 
     @available_if(_names_features)
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
@@ -219,11 +260,13 @@ class FlipAverage(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         input_features : array_like of str, optional
-            Handed on.
+            Handed on; by default the names of the columns of `fit`, if they had any.
 
         Returns
         -------
         ndarray of str
         """
         check_is_fitted(self)
+        if input_features is None:
+            input_features = getattr(self, "feature_names_in_", None)
         return np.asarray(self.transformer_.get_feature_names_out(input_features))

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from nkfast._arrays.validation import Array
+import numpy as np
+
+from nkfast._arrays.validation import Array, check_real
 from nkfast._parameters import Parameters
 from nkfast.activations import Activation
+
+_MOST_WHOLE_STD = 16  # a whole number above is taken for a width
 
 
 @dataclass
@@ -32,6 +36,18 @@ class Diagonals:
 
     k: Array
     theta: Array
+
+
+def check_stds(w_std: Any, b_std: Any) -> None:
+    """Refuse what is no standard deviation of weights or biases, such as a number of units."""
+    check_real(w_std, "w_std", low=0)
+    if isinstance(w_std, (int, np.integer)) and w_std > _MOST_WHOLE_STD:
+        raise ValueError(
+            f"w_std: expected the standard deviation of the weights, got {w_std!r}, which looks "
+            "like a number of units; there is none to give, layers are infinitely wide. "
+            f"If it is meant, write {float(w_std)!r}"
+        )
+    check_real(b_std, "b_std", low=0)
 
 
 class Layer(Parameters):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from typing import Any, ClassVar, Self
 
 from nkfast._parameters import Parameters
@@ -62,20 +61,6 @@ class Row(Parameters):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self.layers))})"
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        for i, layer in enumerate(self.layers):
-            for name, value in layer.get_params().items():
-                if callable(value) and not isinstance(value, Activation):
-                    try:
-                        pickle.dumps(value)
-                    except Exception as error:
-                        raise pickle.PicklingError(
-                            f"layer {i}, {type(layer).__name__}: {name}={value!r} cannot be "
-                            "pickled; a network that is to be saved or sent to another process "
-                            "needs a function defined at the top level of a module, not a lambda"
-                        ) from error
-        return super().__reduce_ex__(protocol)
 
     def _steps(self) -> list[Layer]:
         return [x if isinstance(x, Layer) else Activated(x) for x in self.layers]
@@ -228,11 +213,22 @@ def check_layers(
                 )
             gaussian = False
         else:
-            hint = " (an instance, not the class)" if isinstance(layer, type) else ""
-            raise TypeError(
-                f"layer {i}: expected a layer or an activation object{hint}, got {layer!r}"
-            )
+            raise TypeError(f"layer {i}: expected a layer or an activation object{_got(layer)}")
     return gaussian, kind
+
+
+def _got(thing: Any) -> str:
+    """Return the end of a message: what is no layer, and what to write instead."""
+    if isinstance(thing, type):
+        return f" (an instance, not the class), got {thing!r}"
+    hint = ""
+    if isinstance(thing, (list, tuple)):
+        hint = "; layers are given one by one, as in Sequential(*layers)"
+    elif isinstance(thing, str):
+        hint = f"; nkfast.activations.get_activation({thing!r}) makes one of a name"
+    elif callable(thing):
+        hint = "; Elementwise(function) makes one of a function"
+    return f", got {thing!r}{hint}"
 
 
 def _before(i: int, branch: bool, pooled: bool) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nkfast._arrays.validation import check_real
-
-from ._base import Diagonals, Layer, Moments
+from ._base import Diagonals, Layer, Moments, check_stds
 
 
 class Dense(Layer):
@@ -34,8 +32,7 @@ class Dense(Layer):
     _is_affine = True
 
     def __init__(self, w_std: float = 1.0, b_std: float = 0.0) -> None:
-        check_real(w_std, "w_std", low=0)
-        check_real(b_std, "b_std", low=0)
+        check_stds(w_std, b_std)
         self.w_std = w_std
         self.b_std = b_std
 

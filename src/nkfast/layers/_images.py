@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from nkfast._arrays.validation import Array, check_choice, check_count, check_real
+from nkfast._arrays.validation import Array, check_choice, check_count
 
-from ._base import Diagonals, Layer, Moments
+from ._base import Diagonals, Layer, Moments, check_stds
 
 PADDINGS = ("SAME", "VALID", "CIRCULAR")
 
@@ -62,7 +63,10 @@ def window_means(x: Array, axes: tuple[int, ...], window: Window, circular: bool
 def _pair(value: Any, name: str) -> tuple[int, int]:
     """Return `value` as two counts, at least 1."""
     if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
-        raise TypeError(f"{name}: expected two integers (rows, columns), got {value!r}")
+        hint = f"; both alike are ({value}, {value})" if isinstance(value, Integral) else ""
+        if hint and name == "filter_shape":
+            hint += ". Channels are not counted: layers are infinitely wide"
+        raise TypeError(f"{name}: expected two integers (rows, columns), got {value!r}{hint}")
     return check_count(value[0], name, low=1), check_count(value[1], name, low=1)
 
 
@@ -132,8 +136,7 @@ class Conv(_ImageLayer):
         self.filter_shape = _pair(filter_shape, "filter_shape")
         self.strides = _pair(strides, "strides")
         check_choice(padding, "padding", PADDINGS)
-        check_real(w_std, "w_std", low=0)
-        check_real(b_std, "b_std", low=0)
+        check_stds(w_std, b_std)
         self.padding = padding
         self.w_std = w_std
         self.b_std = b_std

@@ -95,7 +95,7 @@ n_features_in_, feature_names_in_
         image_shape: tuple[int, int, int] | None = None,
         random_state: int | np.random.RandomState | None = None,
         block_size: int = 2048,
-        verbose: bool = False,
+        verbose: bool | int = False,
     ) -> None:
         super().__init__(
             net,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,10 +15,10 @@ from nkfast._arrays.memory import refuse_bytes, refuse_excess
 from nkfast._arrays.validation import Array, Doubles, Rows, as_double
 from nkfast._linalg.eigen import symmetric_eigen
 from nkfast._linalg.symmetric import gram_matrix
-from nkfast._sklearn import BaseEstimator
 from nkfast.features import NNGPFeatures, NTKFeatures, Nystroem
+from nkfast.features._base import feature_array
 from nkfast.kernels import Points, diag, kernel, prepare
-from nkfast.networks import Sequential
+from nkfast.networks import NetworkEstimator, Sequential
 from nkfast.sketch._program import Compiled
 
 from ._ridge._posterior import Posterior
@@ -59,7 +60,7 @@ class FeatureColumns(Columns):
     features: NTKFeatures | NNGPFeatures | Nystroem
 
     def __call__(self, X: Rows) -> Array:
-        return np.asarray(self.features.transform(X).astype(np.float64, copy=False))
+        return np.asarray(as_double(feature_array(self.features, X)))
 
     def squared_norms(self, X: Rows, F: Array, facts: Facts) -> Array:  # noqa: ARG002
         F = F - facts.mean_z
@@ -146,7 +147,7 @@ class Latent:
         return out
 
 
-class Solved(Compiled, BaseEstimator):
+class Solved(Compiled, NetworkEstimator):
     """An estimator with a linear solution, once `_fitted` is there."""
 
     _compiled_points: Points | None = None
@@ -194,6 +195,15 @@ class Solved(Compiled, BaseEstimator):
     @property
     def coef_(self) -> Doubles:
         """Weights of the features (unless method="exact")."""
+        # RFE and SelectFromModel take any coef_ for weights of the columns of X, whatever its
+        # length, and would select columns by the weights of other things.
+        asking = sys._getframe(1).f_globals.get("__name__", "")
+        if asking.startswith("sklearn.feature_selection"):
+            raise AttributeError(
+                "coef_: weighs features of the kernel, not columns of X, which it cannot select; "
+                "give an importance_getter such as lambda model: "
+                "permutation_importance(model, X, y).importances_mean"
+            )
         return self._shaped(self._solution_of(False, "coef_", "sketch").coef.T)
 
     @property

@@ -18,15 +18,16 @@ from nkfast._arrays.validation import (
     check_choice,
     check_count,
     check_real,
+    check_verbose,
     check_width,
 )
 from nkfast._linalg.moments import RunningMoments
 from nkfast._progress import Tell, counting
-from nkfast.features._base import FeatureMap
+from nkfast.features._base import FeatureMap, feature_array
 from nkfast.features._neural import NNGPFeatures, NTKFeatures
 from nkfast.features._nystroem import Nystroem
 from nkfast.kernels import NAMES, kernel
-from nkfast.networks import Sequential, check_points, own_network
+from nkfast.networks import Sequential, check_points, own_network, warn_of_unpicklable
 
 from ._fitted import Solved
 from ._ridge._sizes import refuse_kernel, refuse_rows, refuse_sums
@@ -63,7 +64,7 @@ class NTKLearner(Solved):
         image_shape: tuple[int, int, int] | None = None,
         random_state: int | np.random.RandomState | None = None,
         block_size: int = 2048,
-        verbose: bool = False,
+        verbose: bool | int = False,
     ) -> None:
         self.net = net
         self.n_components = n_components
@@ -152,6 +153,7 @@ class NTKLearner(Solved):
 
     def _fit_kernel(self, X: Rows, Y: Array, weight: Array | None) -> State:
         """Solve the dual problem of the exact kernel."""
+        warn_of_unpicklable(self.net_)
         self.X_fit_ = X.copy()  # the caller may change his own
         self._compiled_points = None
         points, verbose = self._fitted_points, bool(self.verbose)
@@ -162,7 +164,7 @@ class NTKLearner(Solved):
         """Solve the dual problem of features."""
         Z = np.empty((X.shape[0], self.features_.n_components_))
         for rows in row_blocks(X.shape[0], self.block_size, X):
-            Z[rows] = self.features_.transform(X[rows])
+            Z[rows] = feature_array(self.features_, X[rows])
             tell(rows.stop - rows.start)
         return self._solve_batch(Z, X.copy(), Y, weight)
 
@@ -289,7 +291,7 @@ class NTKLearner(Solved):
         self, stream: Stream, X: Rows, Y: Array, weight: Array | None, tell: Tell
     ) -> None:
         for block in self._blocks(X, Y, weight, tell):
-            stream.add(*block, self.features_.transform(block[0]), self.alpha)
+            stream.add(*block, feature_array(self.features_, block[0]), self.alpha)
 
     def _fitted_features(self, net: Sequential, X: Rows) -> Any:
         X = distinct(X) if X.shape[0] <= _SMALL else X
@@ -327,10 +329,9 @@ class NTKLearner(Solved):
                 )
         else:
             check_real(self.alpha, "alpha", low=0)
-        for name in ("fit_intercept", "verbose"):
-            value = getattr(self, name)
-            if not isinstance(value, (bool, np.bool_)):
-                raise TypeError(f"{name}: expected True or False, got {value!r}")
+        if not isinstance(self.fit_intercept, (bool, np.bool_)):
+            raise TypeError(f"fit_intercept: expected True or False, got {self.fit_intercept!r}")
+        check_verbose(self.verbose)
         return own
 
     def _network_of_features(self) -> Sequential | None:
@@ -346,7 +347,7 @@ class NTKLearner(Solved):
             )
         if self.method == "exact":
             raise ValueError(f"features: expected None with method='exact', got {features!r}")
-        return cast("Sequential | None", features.net)
+        return features.net
 
     # --- predicting ---
 

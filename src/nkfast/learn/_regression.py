@@ -57,8 +57,9 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):
     block_size : int, default=2048
         Rows that are turned into features at a time; it bounds the memory and does not change the
         result beyond rounding.
-    verbose : bool, default=False
-        Whether to show on stderr how far a fit is: a bar by tqdm, or without it what has begun.
+    verbose : bool or int, default=False
+        Whether to show on stderr how far a fit is: a bar by tqdm, or without it what has begun. Any
+        number above 0 is True.
 
     Attributes
     ----------
@@ -110,6 +111,9 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):
     stream, whose rows are gone, the marginal likelihood.
 
     Columns whose scales differ by a factor of 1000 or more are warned of, once in a fit.
+
+    `coef_` weighs features of the kernel, not columns of `X`. RFE and SelectFromModel would take it
+    for the latter, so these do not find it; see docs/learners.md.
 
     Uncertainty (`return_std`, `sample_y`, `log_marginal_likelihood`) needs a Cholesky factor of the
     (n_components, n_components) or (n, n) matrix, `predict_flow` and the likelihood at other

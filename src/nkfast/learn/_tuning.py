@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.model_selection import ParameterGrid
 from sklearn.utils import check_random_state
 
-from nkfast._arrays.validation import Array, Doubles, check_count
+from nkfast._arrays.validation import Array, Doubles, check_count, check_verbose
 from nkfast.networks import MLP, Sequential, own_network
 from nkfast.networks._tied import changed_network, tied
 
@@ -92,7 +93,7 @@ def tune_network(
     fit_intercept: bool = True,
     image_shape: tuple[int, int, int] | None = None,
     random_state: Any = None,
-    verbose: bool = False,
+    verbose: bool | int = False,
 ) -> Tuning:
     """Choose the parameters of a network under which the targets are most probable.
 
@@ -120,7 +121,7 @@ def tune_network(
         How many rows are used, taken at random; all if there are fewer.
     random_state : int, RandomState instance or None, default=None
         Of the rows and of the features, the same for all candidates.
-    verbose : bool, default=False
+    verbose : bool or int, default=False
         Whether each candidate, and the choice, is one line on stderr.
 
     Returns
@@ -147,6 +148,7 @@ def tune_network(
     >>> model = nk.NTKRegressor(found.net, n_components=512, alpha="evidence").fit(X, X[:, 0])
     """
     start = own_network(net)
+    shown = check_verbose(verbose)
     rng = check_random_state(random_state)
     n_rows = check_count(n_rows, "n_rows", low=2)
     settings = list(ParameterGrid(_grid(start, grid)))
@@ -163,7 +165,7 @@ def tune_network(
         image_shape=image_shape,
         random_state=int(rng.randint(2**31 - 1)),
     )
-    best, candidates = _compared(template, start, settings, X, y, verbose=verbose)
+    best, candidates = _compared(template, start, settings, X, y, shown=shown)
     params, value = candidates[0]
     # A learner with features adds that on its own.
     tail = 0.0 if method == "exact" else best._tail
@@ -176,7 +178,7 @@ def tune_network(
         n_rows=X.shape[0],
         candidates=candidates,
     )
-    if verbose:
+    if shown:
         print(result, file=sys.stderr)
     return result
 
@@ -188,7 +190,7 @@ def _compared(
     X: Any,
     y: Array,
     *,
-    verbose: bool,
+    shown: bool,
 ) -> tuple[NTKRegressor, list[Candidate]]:
     """Return the best learner, and all candidates, the best first; of equals the first tried."""
     best: NTKRegressor | None = None
@@ -201,7 +203,7 @@ def _compared(
                 warnings.filterwarnings("ignore", UNLIKE)
             model.fit(X, y)
         value = model.log_marginal_likelihood()
-        if verbose:
+        if shown:
             print(f"{params}: log marginal likelihood {value:.6g}", file=sys.stderr)
         candidates.append((params, value))
         if best is None or value > highest:  # all others are let go: they are large
@@ -242,14 +244,16 @@ def _with_parameters(net: Sequential, params: dict[str, Any]) -> Sequential:
 
 def _chosen_rows(X: Any, y: Any, n_rows: int, rng: np.random.RandomState) -> tuple[Any, Array]:
     y = np.asarray(y)
-    X = X if hasattr(X, "shape") else np.asarray(X)
+    if sp.issparse(X):
+        X = X.tocsr()  # other formats give no rows
+    elif not hasattr(X, "shape"):
+        X = np.asarray(X)
     if len(y) != X.shape[0]:
         raise ValueError(
             f"y: inconsistent numbers of samples, expected {X.shape[0]} as X has rows, got {len(y)}"
         )
     chosen = np.sort(rng.permutation(X.shape[0])[:n_rows])
-    X = X.iloc[chosen] if hasattr(X, "iloc") else X[chosen]
-    return X, y[chosen]
+    return (X.iloc if hasattr(X, "iloc") else X)[chosen], y[chosen]
 
 
 def _short(value: Any) -> str:

@@ -6,13 +6,21 @@ search or a Gaussian process moves together. It knows kernels, layers and activa
 of features or learners.
 """
 
-from ._checks import check_network, check_points, check_row_network, own_network
+from ._checks import (
+    NetworkEstimator,
+    check_network,
+    check_points,
+    check_row_network,
+    own_network,
+    warn_of_unpicklable,
+)
 from ._recipes import MLP, Myrtle, mlp, myrtle
 from ._sequential import Sequential
 
 __all__ = [
     "MLP",
     "Myrtle",
+    "NetworkEstimator",
     "Sequential",
     "check_network",
     "check_points",
@@ -20,4 +28,5 @@ __all__ = [
     "mlp",
     "myrtle",
     "own_network",
+    "warn_of_unpicklable",
 ]

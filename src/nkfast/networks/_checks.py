@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+import pickle
+import warnings
+from multiprocessing import parent_process
+from typing import Any, Self, cast
 
 from nkfast._arrays.images import check_image_points
 from nkfast._arrays.validation import Rows, check_estimator_rows
+from nkfast._sklearn import BaseEstimator
 from nkfast.layers import takes_images
 
 from ._recipes import mlp
 from ._sequential import Sequential
+
+
+class NetworkEstimator(BaseEstimator):
+    """An estimator whose parameter `net` is a network, or None for ``mlp()``."""
+
+    net: Sequential | None
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters by name.
+
+        Parameters
+        ----------
+        **params
+            Names as in `get_params`; "net__name" is a parameter of the network, also where `net` is
+            None, so that ``mlp()`` takes its place.
+
+        Returns
+        -------
+        self
+        """
+        inner = {name: value for name, value in params.items() if name.startswith("net__")}
+        if inner and params.get("net", self.net) is None:
+            changed = mlp().set_params(**{name[5:]: value for name, value in inner.items()})
+            params = {name: value for name, value in params.items() if name not in inner}
+            params["net"] = changed
+        return super().set_params(**params)
 
 
 def own_network(net: Any) -> Sequential:
@@ -18,6 +48,24 @@ def own_network(net: Any) -> Sequential:
         return mlp()
     check_network(net)
     return cast(Sequential, net.__sklearn_clone__())
+
+
+def warn_of_unpicklable(net: Sequential) -> None:
+    """Warn of a layer that pickle will refuse, before work goes into an estimator that holds it."""
+    if parent_process() is not None:  # a worker, where it has arrived
+        return
+    for i, layer in enumerate(net.layers):
+        try:
+            pickle.dumps(layer)
+        except Exception:  # whatever a function or class of the user's raises
+            warnings.warn(
+                f"net: layer {i}, {type(layer).__name__}: pickle and joblib.dump will refuse it and"
+                " all that is fitted with it; cloudpickle and worker processes (n_jobs=2) take it. "
+                "A function defined at the top level of a module, not a lambda, can be pickled",
+                UserWarning,
+                stacklevel=3,
+            )
+            return
 
 
 def check_network(net: Any) -> None:

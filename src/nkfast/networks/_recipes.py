@@ -53,6 +53,11 @@ class MLP(Recipe):
         w_std: float = 2**0.5,
         b_std: float = 0.0,
     ) -> None:
+        if isinstance(depth, (list, tuple)):
+            raise TypeError(
+                f"depth: expected the number of hidden layers, got {depth!r}; widths are not given,"
+                " layers are infinitely wide"
+            )
         check_count(depth, "depth")
         act = get_activation(activation)
         self.depth = depth

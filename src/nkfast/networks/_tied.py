@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
@@ -57,12 +58,8 @@ def _parts(net: Any) -> Iterator[Layer | Activation]:
 
 
 def _twin(thing: Any) -> Any:
-    """Copy a network, layer or activation so that parameters of the copy can be set.
-
-    Not by copy.copy, which goes the way of pickling and refuses what cannot be pickled.
-    """
-    twin = object.__new__(type(thing))
-    twin.__dict__.update(thing.__dict__)
+    """Copy a network, layer or activation so that parameters of the copy can be set."""
+    twin = copy.copy(thing)
     if hasattr(twin, "layers"):
         twin.layers = tuple(_twin(part) for part in twin.layers)
     return twin
