@@ -108,6 +108,18 @@ class Coefficients:
         found = self._series.extended(norms, self._exact, get_num_threads())
         return found.reshape(len(norms), *self.used.shape)
 
+    def lost(self, norms: Doubles, tangent: bool) -> Doubles:
+        """Return the largest share of E f(u)^2, or of E f'(u)^2, too, that they lack."""
+        net, n_features, _ = self._arguments
+        share = np.zeros(len(norms))
+        sums = np.sum(self(norms) ** 2, axis=3)
+        for j, (activation, stds) in enumerate(_Deviations(net, norms**2 / n_features).found):
+            both = activation._diagonal(stds**2)
+            for k, whole in enumerate(both[: 1 + tangent]):
+                some = np.where(whole > 0, whole, np.inf)
+                share = np.maximum(share, np.where(whole > 0, 1 - sums[:, j, k] / some, 0))
+        return share
+
 
 @dataclass
 class State:
@@ -355,6 +367,13 @@ class LayerwiseMap:
     def fitted(self) -> dict[str, Any]:
         """Return what the estimator shows of it: nothing."""
         return {}
+
+    def lost(self, norms: Doubles) -> Doubles:
+        """Return the largest share that an activation's series lacks of its kernel at these norms.
+
+        The features do not tell: each layer takes its input for one of the exact norm.
+        """
+        return self.coefficients.lost(norms, self.tangent)
 
     def transform(self, X: Rows) -> NDArray[Any]:
         """Return the features of checked rows, (n, n_components)."""
