@@ -24,6 +24,7 @@ from nkfast._arrays.validation import (
     check_width,
 )
 from nkfast._config import get_num_threads
+from nkfast._core import all_finite
 from nkfast.kernels import Kernel, kernel, prepare
 from nkfast.layers import takes_images
 from nkfast.networks import Sequential, check_points, own_network
@@ -255,7 +256,7 @@ class _NeuralFeatures(Compiled, FeatureMap):
         Raises
         ------
         ValueError
-            On images whose features overflow.
+            On rows or images whose features overflow.
         """
         check_is_fitted(self)
         return self._map(self._checked(X))
@@ -285,7 +286,15 @@ class _NeuralFeatures(Compiled, FeatureMap):
 
     def _sketch(self, X: Rows) -> NDArray[Any]:
         """Return the sketched features of checked rows, `oversampling` times as many."""
-        return self._construction.transform(X)
+        Z = self._construction.transform(X)
+        if not all_finite(Z.ravel(), get_num_threads()):
+            row = int(np.argmin(np.isfinite(Z).all(axis=1)))
+            raise ValueError(
+                f"X: expected rows or images whose features {Z.dtype} can hold, got one with "
+                f"entries up to {abs(X[row]).max():.3g}: give smaller ones"
+                + (", or float64" if Z.dtype == np.float32 else "")
+            )
+        return Z
 
     def _compared(self, X: Rows) -> tuple[NDArray[Any], NDArray[Any]]:
         return self._map(X), self._net.kernel(as_double(X), get=self._kernel)
