@@ -125,7 +125,7 @@ def kernel_errors(Z: Array, K: Array, alpha: float) -> dict[str, float]:
     n = len(K)
     difference = _gram(Z) - K
     ridge = alpha * float(np.trace(K)) / n
-    centred = _ratio(_centred(difference), _centred(K), n * _EPS * float(np.linalg.norm(K)))
+    centred = _ratio(_centred(difference), _centred(K), n * _EPS * _norm(K))
     result = {
         "frobenius": _ratio(difference, K),
         "centred": centred,
@@ -164,7 +164,13 @@ def _centred(kernel: Array) -> Array:
 
 def _ratio(difference: Array, kernel: Array, rounding: float = 0.0) -> float:
     """Return the quotient of the Frobenius norms; norms up to `rounding` count as zero."""
-    error, size = float(np.linalg.norm(difference)), float(np.linalg.norm(kernel))
+    error, size = _norm(difference), _norm(kernel)
     if size <= rounding:
         return 0.0 if error <= rounding else np.inf
     return error / size
+
+
+def _norm(A: Array) -> float:
+    """Return the Frobenius norm, without overflow or underflow of the squares."""
+    largest = float(np.abs(A).max(initial=0.0))
+    return largest * float(np.linalg.norm(A / largest)) if largest > 0 else 0.0

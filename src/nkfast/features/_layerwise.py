@@ -356,6 +356,9 @@ class LayerwiseMap:
         self.n_components = n_components
         self.degree = degree
         self.tangent = kernel == "ntk"
+        self.power = net._homogeneity()
+        if self.power is not None:  # all rows are taken for those of this norm
+            norms = np.full(1, float(np.sqrt(n_features)))
         self.coefficients = Coefficients(net, norms, n_features, degree)
         draw = Draw(self.coefficients.used, n_components, self.tangent, rng)
         drawn = _Drawn(net, Shape(n_features, 0, raw=True), draw)
@@ -383,9 +386,18 @@ class LayerwiseMap:
             return out
         for rows in blocks(n, self._widest if sp.issparse(X) else max(self._widest, d)):
             x = X[rows]
-            coefficients = self.coefficients(row_norms(x, get_num_threads()))
-            state = State(x * (1 / float(np.sqrt(d))), None)
+            norms = row_norms(x, get_num_threads())
+            if self.power is None:
+                x = x * (1 / float(np.sqrt(d)))
+            else:
+                x, sizes = scale_rows(x, inverse(norms)), norms / float(np.sqrt(d))
+                norms = np.where(norms > 0, float(np.sqrt(d)), 0.0)
+            coefficients = self.coefficients(norms)
+            state = State(x, None)
             for step in self.steps:
                 state = step(state, coefficients)
             out[rows, : self.last.size] = self.last([state.psi if self.tangent else state.phi])
+            if self.power is not None:
+                with np.errstate(over="ignore"):  # which is noticed
+                    out[rows] *= (sizes**self.power)[:, None]
         return out

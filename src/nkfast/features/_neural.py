@@ -214,7 +214,7 @@ class _NeuralFeatures(Compiled, FeatureMap):
         """Return the matrix from all sketched features to those that are kept."""
         n, m = sample.X.shape[0], self.n_components_
         rows = np.sort(rng.permutation(n)[: max(_DIRECTION_ROWS, 2 * m)])
-        X = take(sample.X, rows).astype(np.float64, copy=False)
+        X = sample.rows(rows)
         directions = principal_directions(self._sketch, X, width, m)
         if isinstance(sample, ImageSample):  # their exact kernels take too long to fit to
             return directions

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nkfast._arrays.blocks import blocks
+from nkfast._arrays.mapped import take
 from nkfast._arrays.validation import Array, FloatArray
 from nkfast._config import get_num_threads
 from nkfast._core import PixelProgram
@@ -37,6 +39,10 @@ class ImageSample:
 
     net: Sequential
     X: FloatArray
+
+    def rows(self, some: NDArray[np.int64]) -> FloatArray:
+        """Return some images in float64."""
+        return np.asarray(take(self.X, some), np.float64)
 
 
 class PixelMap(Compiled):
