@@ -34,6 +34,9 @@ class Construction(Protocol):
     def transform(self, X: Rows) -> Array:
         """Return the features of checked rows or images, (n, n_components)."""
 
+    def may_overflow(self, X: Rows) -> bool:
+        """Return whether features of these rows may be too large for their type."""
+
     def fitted(self) -> dict[str, Any]:
         """Return what the estimator shows of it, by the names of its attributes."""
 
@@ -174,3 +177,15 @@ def _norm(A: Array) -> float:
     """Return the Frobenius norm, without overflow or underflow of the squares."""
     largest = float(np.abs(A).max(initial=0.0))
     return largest * float(np.linalg.norm(A / largest)) if largest > 0 else 0.0
+
+
+def refuse_overflow(X: Rows, Z: Array) -> None:
+    """Refuse rows or images whose features are not finite."""
+    finite = np.isfinite(Z).all(axis=1)
+    if not finite.all():
+        row = X[[int(np.argmin(finite))]]
+        raise ValueError(
+            f"X: expected rows or images whose features {Z.dtype} can hold, got one with "
+            f"entries up to {abs(row).max():.3g}: give smaller ones"
+            + (", or float64" if Z.dtype == np.float32 else "")
+        )

@@ -371,6 +371,10 @@ class LayerwiseMap:
         """Return what the estimator shows of it: nothing."""
         return {}
 
+    def may_overflow(self, X: Rows) -> bool:  # noqa: ARG002
+        """Return whether features of these rows may be too large for their type."""
+        return True
+
     def lost(self, norms: Doubles) -> Doubles:
         """Return the largest share that an activation's series lacks of its kernel at these norms.
 

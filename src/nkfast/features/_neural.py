@@ -24,13 +24,12 @@ from nkfast._arrays.validation import (
     check_width,
 )
 from nkfast._config import get_num_threads
-from nkfast._core import all_finite
 from nkfast.kernels import Kernel, kernel, prepare
 from nkfast.layers import takes_images
 from nkfast.networks import Sequential, check_points, own_network
 from nkfast.sketch._program import Compiled
 
-from ._base import Construction, FeatureMap, relative_error
+from ._base import Construction, FeatureMap, refuse_overflow, relative_error
 from ._compression import fit_to_kernel, principal_directions
 from ._layerwise import LayerwiseMap
 from ._monomials import n_monomials
@@ -287,13 +286,8 @@ class _NeuralFeatures(Compiled, FeatureMap):
     def _sketch(self, X: Rows) -> NDArray[Any]:
         """Return the sketched features of checked rows, `oversampling` times as many."""
         Z = self._construction.transform(X)
-        if not all_finite(Z.ravel(), get_num_threads()):
-            row = int(np.argmin(np.isfinite(Z).all(axis=1)))
-            raise ValueError(
-                f"X: expected rows or images whose features {Z.dtype} can hold, got one with "
-                f"entries up to {abs(X[row]).max():.3g}: give smaller ones"
-                + (", or float64" if Z.dtype == np.float32 else "")
-            )
+        if Z.size and self._construction.may_overflow(X):
+            refuse_overflow(X, Z)
         return Z
 
     def _compared(self, X: Rows) -> tuple[NDArray[Any], NDArray[Any]]:

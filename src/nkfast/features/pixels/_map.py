@@ -91,6 +91,10 @@ class PixelMap(Compiled):
         """Memory that a thread works in, about, for float32."""
         return 0 if self.plan.zero else self._program().bytes_per_thread
 
+    def may_overflow(self, X: FloatArray) -> bool:  # noqa: ARG002
+        """Return whether features of these rows may be too large for their type."""
+        return True
+
     def transform(self, X: FloatArray) -> Array:
         """Return the features of checked images, (n, n_components)."""
         if self.plan.zero:
