@@ -468,3 +468,32 @@ def test_digits():
         ChannelStandardizer(image_shape=shape), ZCA(0.1), features, RidgeClassifier(0.1)
     )
     assert model.fit(X[:1200], y[:1200]).score(X[1200:], y[1200:]) > 0.9
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(
+    "make",
+    [
+        nk.images.ChannelStandardizer,
+        nk.images.ZCA,
+        lambda: nk.images.ZCA(normalize_contrast=True),
+    ],
+)
+def test_pixels_of_any_size(make, dtype):
+    """Scaling all images changes nothing, or is refused."""
+    rng = np.random.RandomState(0)
+    X = (rng.standard_normal((12, 4, 4, 3)) + rng.standard_normal((12, 1, 1, 3))).astype(dtype)
+    whole = make().fit_transform(X)
+    most = (-1040, -800, -490, -60, 60, 490, 800, 1010) if dtype == np.float64 else (-120, 110)
+    contrast = getattr(make(), "normalize_contrast", False)
+    for e in most:
+        Y = np.ldexp(X, e)
+        if abs(e) > 490 and not contrast and dtype == np.float64:
+            with pytest.raises(ValueError, match=r"X: .*whose squares float64 can hold"):
+                make().fit(Y)
+            with pytest.raises(ValueError, match=r"X: .*whose squares float64 can hold"):
+                make().fit(X).partial_fit(Y)
+        else:
+            tolerance = 1e-3 if e == -1040 else 1e-5 if dtype == np.float32 else 1e-9
+            Z = make().fit_transform(Y)
+            np.testing.assert_allclose(Z, whole, atol=tolerance * np.abs(whole).max())

@@ -17,6 +17,8 @@ from .validation import (
     refuse_channels_first,
 )
 
+_SMALLEST, _LARGEST = 1e-150, 1e150  # of which float64 holds squares, and sums of them
+
 ImageShape: TypeAlias = tuple[int, int, int]
 
 
@@ -99,3 +101,15 @@ def check_image_points(
         if known is not None:
             estimator.image_shape_ = known
     return np.asarray(X)
+
+
+def refuse_extremes(X: FloatArray, axis: tuple[int, ...] | None = None) -> None:
+    """Refuse images whose squares float64 cannot hold: all of them, or along some axes."""
+    if X.dtype == np.float64 and X.size:
+        size = np.maximum(X.max(axis=axis), -X.min(axis=axis))
+        bad = (size > 0) & ((size < _SMALLEST) | (size > _LARGEST))
+        if np.any(bad):
+            raise ValueError(
+                f"X: expected images with entries up to a size in [{_SMALLEST:g}, {_LARGEST:g}], "
+                f"whose squares float64 can hold, got up to {np.ravel(size)[np.argmax(bad)]:.3g}"
+            )

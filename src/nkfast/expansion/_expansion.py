@@ -145,8 +145,8 @@ def expand(
     """
     power = net._homogeneity()
     middle, half = log_range(norms[norms > 0])
-    if power is not None:  # one norm tells all
-        half = 0.0
+    if power is not None:  # one norm tells all, and this one is neither small nor large
+        middle, half = float(np.log(n_features)) / 2, 0.0
     count = 1 if half == 0 else int(np.clip(np.ceil(12 + 10 * half), 16, 48))
     nodes = radial_nodes(middle, half, count)
     share = _density(norms[norms > 0], middle, half, count)

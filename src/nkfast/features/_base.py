@@ -39,6 +39,9 @@ class Construction(Protocol):
     def transform(self, X: Rows) -> Array:
         """Return the features of checked rows or images, (n, n_components)."""
 
+    def may_overflow(self, X: Rows) -> bool:
+        """Return whether features of these rows may be too large for their type."""
+
     def fitted(self) -> dict[str, Any]:
         """Return what the estimator shows of it, by the names of its attributes."""
 
@@ -200,7 +203,7 @@ def kernel_errors(Z: Array, K: Array, alpha: float) -> dict[str, float]:
     n = len(K)
     difference = _gram(Z) - K
     ridge = alpha * float(np.trace(K)) / n
-    centred = _ratio(_centred(difference), _centred(K), n * _EPS * float(np.linalg.norm(K)))
+    centred = _ratio(_centred(difference), _centred(K), n * _EPS * _norm(K))
     result = {
         "frobenius": _ratio(difference, K),
         "centred": centred,
@@ -239,7 +242,25 @@ def _centred(kernel: Array) -> Array:
 
 def _ratio(difference: Array, kernel: Array, rounding: float = 0.0) -> float:
     """Return the quotient of the Frobenius norms; norms up to `rounding` count as zero."""
-    error, size = float(np.linalg.norm(difference)), float(np.linalg.norm(kernel))
+    error, size = _norm(difference), _norm(kernel)
     if size <= rounding:
         return 0.0 if error <= rounding else np.inf
     return error / size
+
+
+def _norm(A: Array) -> float:
+    """Return the Frobenius norm, without overflow or underflow of the squares."""
+    largest = float(np.abs(A).max(initial=0.0))
+    return largest * float(np.linalg.norm(A / largest)) if largest > 0 else 0.0
+
+
+def refuse_overflow(X: Rows, Z: Array) -> None:
+    """Refuse rows or images whose features are not finite."""
+    finite = np.isfinite(Z).all(axis=1)
+    if not finite.all():
+        row = X[[int(np.argmin(finite))]]
+        raise ValueError(
+            f"X: expected rows or images whose features {Z.dtype} can hold, got one with "
+            f"entries up to {abs(row).max():.3g}: give smaller ones"
+            + (", or float64" if Z.dtype == np.float32 else "")
+        )

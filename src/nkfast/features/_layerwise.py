@@ -108,6 +108,18 @@ class Coefficients:
         found = self._series.extended(norms, self._exact, get_num_threads())
         return found.reshape(len(norms), *self.used.shape)
 
+    def lost(self, norms: Doubles, tangent: bool) -> Doubles:
+        """Return the largest share of E f(u)^2, or of E f'(u)^2, too, that they lack."""
+        net, n_features, _ = self._arguments
+        share = np.zeros(len(norms))
+        sums = np.sum(self(norms) ** 2, axis=3)
+        for j, (activation, stds) in enumerate(_Deviations(net, norms**2 / n_features).found):
+            both = activation._diagonal(stds**2)
+            for k, whole in enumerate(both[: 1 + tangent]):
+                some = np.where(whole > 0, whole, np.inf)
+                share = np.maximum(share, np.where(whole > 0, 1 - sums[:, j, k] / some, 0))
+        return share
+
 
 @dataclass
 class State:
@@ -344,6 +356,9 @@ class LayerwiseMap:
         self.n_components = n_components
         self.degree = degree
         self.tangent = kernel == "ntk"
+        self.power = net._homogeneity()
+        if self.power is not None:  # all rows are taken for those of this norm
+            norms = np.full(1, float(np.sqrt(n_features)))
         self.coefficients = Coefficients(net, norms, n_features, degree)
         draw = Draw(self.coefficients.used, n_components, self.tangent, rng)
         drawn = _Drawn(net, Shape(n_features, 0, raw=True), draw)
@@ -356,6 +371,17 @@ class LayerwiseMap:
         """Return what the estimator shows of it: nothing."""
         return {}
 
+    def may_overflow(self, X: Rows) -> bool:  # noqa: ARG002
+        """Return whether features of these rows may be too large for their type."""
+        return True
+
+    def lost(self, norms: Doubles) -> Doubles:
+        """Return the largest share that an activation's series lacks of its kernel at these norms.
+
+        The features do not tell: each layer takes its input for one of the exact norm.
+        """
+        return self.coefficients.lost(norms, self.tangent)
+
     def transform(self, X: Rows) -> NDArray[Any]:
         """Return the features of checked rows, (n, n_components)."""
         n, d = X.shape
@@ -364,9 +390,18 @@ class LayerwiseMap:
             return out
         for rows in blocks(n, self._widest if sp.issparse(X) else max(self._widest, d)):
             x = X[rows]
-            coefficients = self.coefficients(row_norms(x, get_num_threads()))
-            state = State(x * (1 / float(np.sqrt(d))), None)
+            norms = row_norms(x, get_num_threads())
+            if self.power is None:
+                x = x * (1 / float(np.sqrt(d)))
+            else:
+                x, sizes = scale_rows(x, inverse(norms)), norms / float(np.sqrt(d))
+                norms = np.where(norms > 0, float(np.sqrt(d)), 0.0)
+            coefficients = self.coefficients(norms)
+            state = State(x, None)
             for step in self.steps:
                 state = step(state, coefficients)
             out[rows, : self.last.size] = self.last([state.psi if self.tangent else state.phi])
+            if self.power is not None:
+                with np.errstate(over="ignore"):  # which is noticed
+                    out[rows] *= (sizes**self.power)[:, None]
         return out

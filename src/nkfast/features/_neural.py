@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from nkfast._arrays.blocks import blocks
 from nkfast._arrays.mapped import release, take
 from nkfast._arrays.memory import refuse_bytes
+from nkfast._arrays.rows import row_norms
 from nkfast._arrays.validation import (
     Array,
     Rows,
@@ -22,16 +23,18 @@ from nkfast._arrays.validation import (
     check_real,
     check_width,
 )
+from nkfast._config import get_num_threads
 from nkfast.kernels import Kernel, kernel, prepare
 from nkfast.layers import takes_images
 from nkfast.networks import Sequential, check_points, own_network, warn_of_unpicklable
 from nkfast.sketch._base import BLOCK, STEP
 from nkfast.sketch._program import Compiled
 
-from ._base import Construction, FeatureMap, feature_array, relative_error
+from ._base import Construction, FeatureMap, feature_array, refuse_overflow, relative_error
 from ._compression import fit_to_kernel, principal_directions, refuse_directions
 from ._layerwise import LayerwiseMap
 from ._monomials import n_monomials
+from ._reach import Reach
 from .collapsed import CollapsedMap, Sample
 from .pixels import DEGREE, MOST_DEGREE, ImageSample, PixelMap, default_width
 
@@ -42,6 +45,7 @@ _DIRECTION_ROWS = 4000  # rows whose features' principal directions are kept, or
 _FIRST_WIDTH = 64  # that n_components="auto" tries
 _HELD_OUT = 400  # rows on whose pairs it measures the error, or a quarter of the rows
 _HELD_OUT_IMAGES = 40  # whose exact kernels take milliseconds a pair
+_REACH_ROWS = 100  # on which it is measured what features lack of the diagonal
 _FEW = 20  # with fewer rows none are held out
 _FITTED = (
     *("error_", "compression_", "tail_", "expansion_", "allocation_", "factors_", "steps_"),
@@ -54,6 +58,7 @@ class _NeuralFeatures(Compiled, FeatureMap):
     _construction: Construction
     image_shape_: tuple[int, int, int]
     _compiled_single: NDArray[np.float32] | None = None  # compression_ for float32 rows
+    _reach: Reach | None = None
 
     def __init__(
         self,
@@ -140,7 +145,7 @@ class _NeuralFeatures(Compiled, FeatureMap):
         m = min(_FIRST_WIDTH, self.max_components)
         while True:
             self._fit_width(sample, m, rng)
-            self.error_ = relative_error(self._map(held), exact)
+            self.error_ = relative_error(self._features(held), exact)
             if self.error_ <= self.target_error:
                 return
             if m == self.max_components:
@@ -178,6 +183,11 @@ class _NeuralFeatures(Compiled, FeatureMap):
         self._width = width
         self._compiled_single = None
         self.compression_ = self._compress(sample, width, rng) if width > m else None
+        self._reach = None
+        if isinstance(sample, Sample) and sample.net._homogeneity() is None:
+            X, norms = take(sample.X, np.arange(min(sample.X.shape[0], _REACH_ROWS))), sample.norms
+            lost = getattr(self._construction, "lost", None)
+            self._reach = Reach(sample.net, self._kernel, d, norms, self._features(X), lost)
 
     def _draw(
         self,
@@ -217,7 +227,7 @@ class _NeuralFeatures(Compiled, FeatureMap):
         """Return the matrix from all sketched features to those that are kept."""
         n, m = sample.X.shape[0], self.n_components_
         rows = np.sort(rng.permutation(n)[: self._direction_rows(m)])
-        X = take(sample.X, rows).astype(np.float64, copy=False)
+        X = sample.rows(rows)
         directions = principal_directions(self._sketch, X, width, m)
         if isinstance(sample, ImageSample):  # their exact kernels take too long to fit to
             return directions
@@ -252,6 +262,17 @@ class _NeuralFeatures(Compiled, FeatureMap):
             the last bit: not on the batch, and not on the number of threads. With `oversampling`
             above 1 that holds up to rounding: the last step is a product of BLAS, whose order of
             summation varies with shapes.
+
+        Warns
+        -----
+        UserWarning
+            If rows are so much larger or smaller than those of `fit` that their features miss the
+            kernel's diagonal by 10 % more than those of the fitted ones do.
+
+        Raises
+        ------
+        ValueError
+            On rows or images whose features overflow.
         """
         return feature_array(self, X)
 
@@ -260,6 +281,12 @@ class _NeuralFeatures(Compiled, FeatureMap):
 
     def _map(self, X: Rows) -> NDArray[Any]:
         """Return the features of checked rows."""
+        Z = self._features(X)
+        if self._reach is not None:
+            self._reach.check(row_norms(X, get_num_threads()), Z)
+        return Z
+
+    def _features(self, X: Rows) -> NDArray[Any]:
         if self.compression_ is None:
             return self._sketch(X)
         directions = self.compression_
@@ -274,7 +301,10 @@ class _NeuralFeatures(Compiled, FeatureMap):
 
     def _sketch(self, X: Rows) -> NDArray[Any]:
         """Return the sketched features of checked rows, `oversampling` times as many."""
-        return self._construction.transform(X)
+        Z = self._construction.transform(X)
+        if Z.size and self._construction.may_overflow(X):
+            refuse_overflow(X, Z)
+        return Z
 
     def _own(self, X: Rows) -> Array:
         return np.asarray(getattr(self._net.diag(as_double(X)), self._kernel))

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.blocks import blocks
-from nkfast._arrays.images import check_image_points
+from nkfast._arrays.images import check_image_points, refuse_extremes
 from nkfast._arrays.validation import Array, FloatArray, check_real
 from nkfast._linalg.moments import RunningMoments
 from nkfast._sklearn import OneToOneFeatureMixin
@@ -128,6 +128,7 @@ class ChannelStandardizer(Rescaler):
         eps = check_real(self.eps, "eps", low=0)
         X = self._checked(X, reset=reset)
         n_channels = self.image_shape_[2]
+        refuse_extremes(X.reshape(-1, n_channels), (0,))
         if reset:
             self._sums = RunningMoments(n_channels, 1)
             self.n_samples_seen_ = 0

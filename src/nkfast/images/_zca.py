@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.blocks import blocks
+from nkfast._arrays.images import refuse_extremes
 from nkfast._arrays.memory import refuse_bytes
 from nkfast._arrays.validation import Array, Doubles, FloatArray, check_real
 from nkfast._linalg.moments import RunningMoments
@@ -135,6 +136,8 @@ class ZCA(Rescaler):
         """
         self._check_parameters()
         X = self._checked(X, reset=True)
+        if not self.normalize_contrast:
+            refuse_extremes(X)
         n, d = X.shape[0], self.n_features_in_
         if n < d:
             refuse_bytes(8 * _MATRICES * n * d, "X", f"{n} images of {d} entries")
@@ -168,6 +171,8 @@ class ZCA(Rescaler):
         self._check_parameters()
         first = not hasattr(self, "_fitted")
         X = self._checked(X, reset=first)
+        if not self.normalize_contrast:
+            refuse_extremes(X)
         if first:
             sums = self._new_sums()
         elif isinstance(self._fitted, Running):
@@ -200,6 +205,9 @@ class ZCA(Rescaler):
         """Return some images as flat rows in float64, their contrast normalised if wanted."""
         flat = X.reshape(len(X), self.n_features_in_).astype(np.float64)
         if self.normalize_contrast:
+            # In units of their own, in which squares neither vanish nor overflow.
+            largest = np.abs(flat).max(axis=1, keepdims=True)
+            flat = np.ldexp(flat, -np.frexp(largest)[1])
             means = flat.mean(axis=1, keepdims=True)
             flat -= means
             norms = np.linalg.norm(flat, axis=1, keepdims=True)

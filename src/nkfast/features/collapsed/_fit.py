@@ -15,6 +15,7 @@ from nkfast._arrays.validation import Array, Rows
 from nkfast._config import get_num_threads
 from nkfast.expansion import Expansion, expand
 from nkfast.kernels import Kernel
+from nkfast.layers import Diagonals
 from nkfast.networks import Sequential
 
 from ._allocation import Allocation, noise_levels
@@ -33,6 +34,7 @@ _ROWS_A_DIMENSION = 4  # rows at least
 _GAINS = (0.05, 0.15)  # of fits that are general, and of those closer to the rows they have seen
 _HARMONIC_ROWS = 4000  # on which the energies of harmonics are measured
 _FEW_DIMENSIONS = 16  # up to which harmonics that are better than powers are so than split ones
+_SIZES = 1e-140, 1e140  # of kernels whose squares are no trouble
 _GAIN = 0.1  # share of the expected error that twice the degree must save
 
 
@@ -63,7 +65,13 @@ class Sample:
         self.X = X
         self.kernel: Kernel = kernel
         self.degree = degree
-        self.norms = row_norms(X, get_num_threads())
+        norms = row_norms(X, get_num_threads())
+        # What is fitted does not depend on the unit of rows of homogeneous networks.
+        self._unit_exponent = 0
+        if net._homogeneity() is not None:
+            self._unit_exponent = int(np.frexp(norms.max(initial=0.0) / X.shape[1] ** 0.5)[1])
+        self.norms = np.ldexp(norms, -self._unit_exponent)
+        _refuse_extremes(net, kernel, self.norms, X.shape[1])
         order = rng.permutation(X.shape[0])
         self._rows = np.sort(order[:_ROWS])
         self._column_rows = np.sort(order[:_COLUMN_ROWS])
@@ -71,6 +79,14 @@ class Sample:
         held = order[: min(_ROWS, len(order) // 2)]
         self._energy_rows = order[::-1][: min(len(order) - len(held), _HARMONIC_ROWS)]
         self._held = np.isin(self._rows, held)
+
+    def rows(self, some: NDArray[np.int64]) -> Rows:
+        """Return some rows in float64 and in the unit of `norms`."""
+        rows = take(self.X, some).astype(np.float64)
+        if sp.issparse(rows):
+            rows.data = np.ldexp(rows.data, -self._unit_exponent)
+            return rows
+        return np.ldexp(rows, -self._unit_exponent)
 
     @cached_property
     def expansion(self) -> Expansion:
@@ -87,7 +103,7 @@ class Sample:
         some = self._column_rows
         norms, linear = self.norms[some], np.flatnonzero(self.expansion.degrees == 1)[:1]
         counts = self.expansion.weights(norms)[:, linear].sum(axis=1) ** 2
-        return Columns(take(self.X, some), norms, counts)
+        return Columns(self.rows(some), norms, counts)
 
     def hashes_columns(self, width: int) -> bool:
         """Return whether not all columns may be worth a feature, and degree 1 is there at all."""
@@ -96,9 +112,9 @@ class Sample:
 
     def _unit_rows(self, some: NDArray[np.int64]) -> tuple[Array, Array]:
         """Return some rows, made to norm 1 (or 0), and their norms."""
-        rows, norms = take(self.X, some), self.norms[some]
+        rows, norms = self.rows(some), self.norms[some]
         rows = rows.toarray() if sp.issparse(rows) else rows
-        return np.asarray(rows, np.float64) * inverse(norms)[:, None], norms
+        return rows * inverse(norms)[:, None], norms
 
     @cached_property
     def _unit(self) -> Array:
@@ -106,7 +122,7 @@ class Sample:
 
     @cached_property
     def _pairs(self) -> Pairs:
-        sample, a = take(self.X, self._rows).astype(np.float64), self.norms[self._rows]
+        sample, a = self.rows(self._rows), self.norms[self._rows]
         unit = np.divide(1, a, out=np.zeros_like(a), where=a > 0)
         unit = sp.diags_array(unit) @ sample if sp.issparse(sample) else unit[:, None] * sample
         rho = inner_products(unit, unit)
@@ -227,3 +243,16 @@ class Sample:
 def _score(pair: tuple[float, Fit]) -> float:
     cost, fit = pair
     return cost * (1 + fit.gain) * fit.error
+
+
+def _refuse_extremes(net: Sequential, kernel: Kernel, norms: Array, n_features: int) -> None:
+    """Refuse rows whose kernel, which is squared in the fit, is too small or too large for that."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        p = np.array([norms.max(initial=0.0) ** 2 / n_features])
+        end = net._propagate_diagonal(Diagonals(p, np.zeros_like(p)))
+        size = float((end.theta if kernel == "ntk" else end.k)[0])
+    if not (size == 0 or _SIZES[0] <= size <= _SIZES[1]) or (size == 0 and p[0] == 0 < norms.max()):
+        raise ValueError(
+            f"X: expected rows and weights whose kernel is in [{_SIZES[0]:g}, {_SIZES[1]:g}], so "
+            f"that float64 can hold squares, got {size:.3g} for a norm of {norms.max():.3g}"
+        )

@@ -18,6 +18,8 @@ from ._harmonics import harmonic_steps
 from ._polynomial import polynomial_steps
 from ._split_steps import split_steps
 
+_ROOM = 1e6  # for what a sketch makes larger
+
 
 class CollapsedMap(Compiled):
     """Features of a dense network's kernel by its expansion, fitted to a sample of rows.
@@ -77,6 +79,15 @@ class CollapsedMap(Compiled):
         """Return what the estimator shows of it."""
         names = ("expansion", "allocation", "factors", "split", "harmonics", "steps")
         return {f"{name}_": getattr(self, name) for name in names}
+
+    def may_overflow(self, X: Rows) -> bool:
+        """Return whether features of these rows, bounded by the weights, may be too large."""
+        norms = row_norms(X, get_num_threads())
+        with np.errstate(over="ignore"):
+            largest = np.abs(self.expansion.weights(norms[[int(np.argmax(norms))]])).max(
+                initial=0.0
+            )
+        return not largest < np.finfo(X.dtype).max / _ROOM
 
     def transform(self, X: Rows) -> Array:
         """Return the features of checked rows, (n, n_components)."""

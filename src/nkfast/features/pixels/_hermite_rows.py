@@ -62,7 +62,7 @@ class HermiteRow:
         halves = np.rint(2 * found) / 2
         far = np.abs(found - halves) > _NEAR
         far[:-2] = False
-        return np.where(far, found, halves)
+        return np.asarray(np.where(far, found, halves))
 
     def distance(self, other: HermiteRow) -> float:
         """Return the largest difference, relative to the norms."""
@@ -72,7 +72,7 @@ class HermiteRow:
     def raw(self, exponents: NDArray[np.int64]) -> Doubles:
         """Return the coefficients and the sums of later squares, in units of powers of two."""
         norms = np.exp(self.logs - exponents * LN2)
-        return self.shape * np.concatenate([np.repeat(norms, ORDER + 1), norms**2])
+        return np.asarray(self.shape * np.append(np.repeat(norms, ORDER + 1), norms**2))
 
 
 def hermite_rows(activation: Activation, stds: Doubles) -> list[HermiteRow]:
