@@ -20,6 +20,7 @@ from ._complex_steps import is_step
 from ._dual_map import DualMap
 from ._interpolation import LEAST, Profile, coordinate
 from ._numerical import Numerical, _range, _Ref
+from ._pieces import piecewise_terms
 from ._piecewise import Term, evaluate, piecewise_pair
 from ._piecewise_tables import piecewise_map
 from ._quadrature import Function, hermite_integrals
@@ -32,7 +33,6 @@ _NARROWEST = 1e-3
 _PER_UNIT = 512  # points of the table of the derivative
 _ORDERS = 4  # jumps of the derivatives 0..3 are taken out exactly
 _ACCURATE = 1e-7  # error of the series that is accepted
-_RECOGNISED = 1e-10  # share of a function that may be missed by a piecewise polynomial
 _SETTLED = 1e-8  # error at which no more terms are tried
 _NOISE = 1e-6  # jumps below are rounding errors of the interpolant
 _DEGREES = (64, 256, 1024, 4096)
@@ -139,7 +139,14 @@ class Elementwise(Numerical):
         return value + step * slope, slope + step * self._derivative(x.real, 2)
 
     @property
+    def _terms(self) -> list[Term] | None:
+        """The function as truncated powers, None if it is no piecewise polynomial."""
+        return _recognise(_Ref(self))
+
+    @property
     def _jumps(self) -> bool:  # type: ignore[override]
+        if self._terms is not None:
+            return any(term.side and term.power == 0 for term in self._terms)
         inner = self._interpolant(1.0 + max(map(abs, self._kinks), default=0.0))
         return any(inner.jump(kink, 0) for kink in self._kinks)
 
@@ -147,20 +154,24 @@ class Elementwise(Numerical):
         return _interpolate(_Ref(self), 2.0 ** max(math.ceil(math.log2(reach)), 4))
 
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
-        if not any(self._kinks) or not is_step(p, q, c):
+        if not is_step(p, q, c):
             return super()._pair(p, q, c)
         s, t = np.sqrt(p), np.sqrt(q)
+        if self._terms is not None:
+            return piecewise_pair(self._terms, s, t, c)
+        if not any(self._kinks):
+            return super()._pair(p, q, c)
         split = _split(_Ref(self), *_range(s.real, t.real))
-        if not split.exact and (np.broadcast(s, t, c).size <= _DIRECT or split.error > _ACCURATE):
+        if np.broadcast(s, t, c).size <= _DIRECT or split.error > _ACCURATE:
             return self._direct(s, t, c)
         return split.pair(s, t, c)
 
     def _diagonal(self, p: Array) -> tuple[Array, Array]:
+        s = np.sqrt(p)
+        if self._terms is not None:
+            return piecewise_pair(self._terms, s, s, p)
         if not any(self._kinks):
             return super()._diagonal(p)
-        s = np.sqrt(p)
-        if (split := _split(_Ref(self), *_range(s.real, s.real))).exact:
-            return piecewise_pair(split.terms, s, s, p)
         # Norms bend where a kink leaves the range of the Gaussian: no few nodes would do.
         distinct, index = np.unique(np.where(s.real > 1e-150, s, 1e-150), return_inverse=True)
         profile = Profile(self._function, self._derivative, self._kinks, 1.0, 1.0)
@@ -168,11 +179,14 @@ class Elementwise(Numerical):
         return k, slope
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap | None:
-        if not any(self._kinks):
-            return super()._dual_map(p, q, tol, span)
-        ends = np.sqrt(np.array(span))
-        split = _split(_Ref(self), *_range(ends, ends))
-        return piecewise_map(split.terms, p, q, tol) if split.exact else None
+        if self._terms is not None:
+            return piecewise_map(self._terms, p, q, tol)
+        return None if any(self._kinks) else super()._dual_map(p, q, tol, span)
+
+
+@lru_cache(maxsize=64)
+def _recognise(ref: _Ref) -> list[Term] | None:
+    return piecewise_terms(ref.activation.fn, ref.activation._kinks)  # type: ignore[attr-defined]
 
 
 @lru_cache(maxsize=64)
@@ -282,7 +296,6 @@ class _Split:
                     # (x - b)_+^i / i! adds the jump above b, (b - x)_+^i the opposite below.
                     coef = jump * (1 if side > 0 else -((-1) ** order)) / math.factorial(order)
                     self.terms.append(Term(order, side, kink, coef))
-        self._absorb_polynomial()
 
     @property
     def error(self) -> float:
@@ -312,21 +325,6 @@ class _Split:
                 break
         needed = int(np.argmax(share <= max(_SETTLED / 100, share[-1] * 1.0001)))
         return needed, float(share[3 * degree // 4])
-
-    def _absorb_polynomial(self) -> None:
-        """Recognise a piecewise polynomial: what is left is a polynomial of degree up to 3."""
-        # Fitted as far out as the Gaussians reach, in units of that reach.
-        reach = 12 * self.high + max(map(abs, self.activation._kinks))
-        t = np.concatenate([np.linspace(-1, 1, 41), np.linspace(-1, 1, 41) * min(3 / reach, 1)])
-        rest = self._rest(reach * t)
-        powers = np.vander(t, _ORDERS, increasing=True)
-        coef = np.linalg.lstsq(powers, rest)[0]
-        size = np.abs(evaluate(self.terms, reach * t)).max() + np.abs(rest).max() + 1e-300
-        self.exact = bool(np.abs(rest - powers @ coef).max() <= _RECOGNISED * size)
-        if self.exact:
-            for order, a in enumerate(coef):
-                if abs(a) > _RECOGNISED * size:
-                    self.terms.append(Term(order, 0, 0.0, float(a) / reach**order))
 
     def _coefficients(self, s: Array, degree: int) -> Array:
         """Return those of the rest, of what has the kinks, and of the jumps in that."""
@@ -374,8 +372,6 @@ class _Split:
 
     def pair(self, s: Array, t: Array, c: Array) -> tuple[Array, Array]:
         k, slope = piecewise_pair(self.terms, s, t, c)
-        if self.exact:
-            return k, slope
         (r, a, *jumps), (r2, a2, *jumps2) = self._tables(s), self._tables(t)
         for left, right in ((r, a2 + r2), (a, r2)):
             more = series_pair(left, right, s, t, c)
