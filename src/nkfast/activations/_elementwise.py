@@ -174,7 +174,7 @@ class Elementwise(Numerical):
             return super()._diagonal(p)
         # Norms bend where a kink leaves the range of the Gaussian: no few nodes would do.
         distinct, index = np.unique(np.where(s.real > 1e-150, s, 1e-150), return_inverse=True)
-        profile = Profile(self._function, self._derivative, self._kinks, 1.0, 1.0)
+        profile = Profile(self._both, self._kinks, 1.0, 1.0)
         k, slope = (v[index.reshape(p.shape)] for v in profile.squares(distinct))
         return k, slope
 
@@ -336,7 +336,7 @@ class _Split:
 
     def _interpolated(self, s: Array, degree: int) -> Array:
         """Return the coefficients at many deviations, from those at Chebyshev nodes in log s."""
-        profile = Profile(self._rest, self._rest, (), self.low, self.high)
+        profile = Profile(lambda x: (self._rest(x),) * 2, (), self.low, self.high)
         test = profile.points(np.array([-0.97, -0.3, 0.4, 0.93]))
         exact = self._coefficients(test, degree)
 

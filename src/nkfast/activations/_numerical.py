@@ -16,8 +16,8 @@ from nkfast._config import one_blas_thread
 from ._base import Activation, Span, _inverse, _snapped
 from ._complex_steps import is_step
 from ._dual_map import DualMap
-from ._interpolation import LEAST, Norms, NotResolved, Profile, Series, Table
-from ._quadrature import direct_products, hermite_integrals
+from ._interpolation import LEAST, Norms, Profile, Series, Table
+from ._quadrature import NotResolved, direct_products, hermite_integrals
 from ._series import pair_down_to_zero, series_pair
 
 _TOL = 1e-12  # of tables, relative to the kernel's scale
@@ -155,7 +155,7 @@ def _range(s: Array, t: Array) -> tuple[float, float]:
 @lru_cache(maxsize=256)
 def _norms(ref: _Ref, low: float, high: float) -> Norms:
     own = ref.activation
-    return Norms(Profile(own._function, own._derivative, own._kinks, low, high, own._jumps))
+    return Norms(Profile(own._both, own._kinks, low, high, own._jumps))
 
 
 @lru_cache(maxsize=256)
