@@ -253,8 +253,9 @@ def test_series(offset, stride, n_terms, largest):
     assert_array_equal(run(DualKind.SERIES, (offset, stride, n_terms, 0), left, right, c), k)
 
 
+@pytest.mark.parametrize("stretch", [0.0, 9.0, 1e6])
 @pytest.mark.parametrize(("rank", "n", "n_slope"), [(1, 1, 2), (5, 9, 14), (48, 256, 200)])
-def test_table(rank, n, n_slope):
+def test_table(rank, n, n_slope, stretch):
     rng = np.random.default_rng(rank)
     p, q = np.array([0.0, 0.5, 3.0]), rng.random(40) + 0.5
     B, B1 = rng.standard_normal((3, rank, n)), rng.standard_normal((3, rank, n_slope))
@@ -263,8 +264,15 @@ def test_table(rank, n, n_slope):
     c = rho * np.sqrt(p)[:, None] * np.sqrt(q)
     left = np.column_stack([deviations(p)[:, 1], B.reshape(3, -1), B1.reshape(3, -1)])
     right = np.column_stack([deviations(q)[:, 1], R])
-    k, slope = run(DualKind.TABLE, (rank, n, n_slope), left, right, c, np.full((3, 40), 2.0))
-    x = 2 * angle(p[:, None] + 0 * q, q + 0 * p[:, None], c)[3].astype(float) / np.pi - 1
+    params = (rank, n, n_slope, stretch)
+    k, slope = run(DualKind.TABLE, params, left, right, c, np.full((3, 40), 2.0))
+    theta = angle(p[:, None] + 0 * q, q + 0 * p[:, None], c)[3]
+    x = 2 * theta / np.pi - 1
+    if stretch:
+        rest = np.pi - theta
+        x = np.arcsinh(stretch * theta) - np.arcsinh(stretch * rest)
+        x = x / np.arcsinh(stretch * np.pi)
+    x = x.astype(float)
     for i in range(3):
         for found, table, factor in ((k, B[i], 1), (slope, B1[i], 2)):
             expected = factor * chebyshev.chebval(x[i], (table.T @ R.T), tensor=False)

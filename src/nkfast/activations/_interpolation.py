@@ -288,8 +288,7 @@ class Table:
 
         self.count = self._count_nodes(relative, tol)
         nodes = profile.points(chebpts1(self.count))
-        # About so many angles it takes: few to try where all are cheap.
-        least = 20 + 8 * np.log(profile.high) if large else 0
+        least = 24 + 9.5 * np.log(profile.high) if large else 0  # about so many angles it takes
         for n_angles in (count for count in _ANGLE_COUNTS if count > least):
             at = nodes if large else profile.points(_ENDS)
             found = relative(at, self.angles.nodes(n_angles))
@@ -306,7 +305,8 @@ class Table:
             keep = np.flatnonzero(np.abs(full).max(axis=(1, 2)) > tol / 10)
             full = full[: keep[-1] + 1 if len(keep) else 1]  # (M, J, J)
             # Few functions of s carry all J: full = U (U^T full U) U^T.
-            u, size, _ = np.linalg.svd(full.transpose(1, 0, 2).reshape(self.count, -1))
+            rows = full.transpose(0, 2, 1).reshape(-1, self.count)
+            u, size, _ = np.linalg.svd(np.linalg.qr(rows, mode="r").T)
             u = u[:, : max(int(np.sum(size > tol / 10 * size[0])), 1)]
             self.values.append(u.T @ full @ u)
             self.bases.append(to_series(u))
@@ -315,7 +315,7 @@ class Table:
         profile = self.norms.profile
         test = np.array([-0.97, -0.6, 0.13, 0.83])
         angles = np.array([0.0, min(0.02, 0.5 / profile.high), 0.5 / np.sqrt(profile.high), 2.6])
-        for count in _NODE_COUNTS:
+        for count in (n for n in _NODE_COUNTS if n > 6 * profile.half):
             value = relative(profile.points(np.concatenate([chebpts1(count), test])), angles)
             basis = chebvander(test, count - 1) @ series_matrix(count)
             inner, exact = value[..., :count, :count], value[..., count:, count:]
