@@ -155,7 +155,8 @@ class Elementwise(Numerical):
         return any(inner.jump(kink, 0) for kink in self._kinks)
 
     def _interpolant(self, reach: float) -> _Interpolant:
-        return _interpolate(_Ref(self), 2.0 ** max(math.ceil(math.log2(reach)), 4))
+        # One of few: 16, 1024, 65536...
+        return _interpolate(_Ref(self), 16 * 64.0 ** max(math.ceil(math.log2(reach / 16) / 6), 0))
 
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
         if not is_step(p, q, c):
@@ -247,7 +248,9 @@ class _Interpolant:
             half = (end - begin)[:, None] / 2
             coef = activation._function(begin[:, None] + half * (1 + x)) @ fit
             size = np.abs(coef).max(axis=1)
-            fine = np.abs(coef[:, -4:]).max(axis=1) <= 1e-14 * size + 1e-300
+            # Far out, x itself is rounded.
+            far = np.maximum(np.abs(begin), np.abs(end)) / (end - begin)
+            fine = np.abs(coef[:, -4:]).max(axis=1) <= (1e-14 + 2e-15 * far) * size + 1e-300
             fine |= end - begin < _NARROWEST
             if len(fine) > _MOST_PANELS:
                 raise _too_rough(reach)
