@@ -259,6 +259,7 @@ class _Interpolant:
             begin = np.concatenate([begin[~fine], middle])
             end = np.concatenate([middle, end[~fine]])
         begin, end, coef = (np.concatenate(part) for part in zip(*done, strict=True))
+        self.size = float(np.abs(coef[np.abs(begin) <= self.near]).max(initial=1e-290))
         order = np.argsort(begin)
         self.begin, self.end = begin[order], end[order]
         self.scale = 2 / (self.end - self.begin)
@@ -302,7 +303,7 @@ class _Interpolant:
             table = (unit, low, count / (high - low), _cubics(value))
             between = unit * np.sinh((y[:-1] + y[1:])[:: max(1, count // 3000)] / 2)
             error = np.abs(self._cubic(between, *table) - self._exact(between, order)).max()
-            size = np.abs(value).max() + 1e-300
+            size = np.abs(value).max() + 1e-3 * self.size
             if error <= least * size:
                 best, least = table, error / size
             if error <= _NOISE * size:

@@ -25,6 +25,8 @@ _LOOSE = 1e-7  # where float32 is asked for
 _STEP = 0.35  # ranges of log std are rounded outward to multiples, so that they can be kept
 _FEW = 128  # entries that are integrated one by one where that spares a table
 _MOST_TERMS = 4096  # of a series where nothing else helps
+_LARGEST = 1e7  # standard deviation
+_OSCILLATING = 70.0  # largest one at which a function without a limit is tried
 _CONTINUED = 1024  # most terms of a kernel of complex arguments
 
 
@@ -160,6 +162,11 @@ def _norms(ref: _Ref, low: float, high: float) -> Norms:
 
 @lru_cache(maxsize=256)
 def _series(ref: _Ref, low: float, high: float, tol: float) -> Series | None:
+    if high > _LARGEST:
+        raise ValueError(
+            f"{ref.activation!r}: expected variances up to {_LARGEST**2:.0e}, got {high**2:.3g}; "
+            "scale the inputs"
+        )
     if not ref.activation._jumps:
         with suppress(NotResolved), one_blas_thread():
             return Series(_norms(ref, low, high), tol)
@@ -174,9 +181,10 @@ def _represent(ref: _Ref, low: float, high: float, tol: float) -> Series | Table
     with one_blas_thread():
         with suppress(NotResolved):
             return Table(norms, tol)
-        with suppress(NotResolved):
-            return Series(norms, tol, _MOST_TERMS)
+        if high < _OSCILLATING:
+            with suppress(NotResolved):
+                return Series(norms, tol, _MOST_TERMS)
     raise ValueError(
         f"{ref.activation!r}: its kernels for variances up to {high**2:.3g} cannot be resolved; "
-        "expected a function that is smooth on the scale 0.01 between its breakpoints"
+        "expected a function that bends near zero and its breakpoints only; scale the inputs"
     )
