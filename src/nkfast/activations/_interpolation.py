@@ -248,9 +248,10 @@ class Angles:
     def __call__(self, angle: Array) -> Array:
         """Return the variable at angles, maybe complex."""
         if not self.stretch:
-            return 2 / np.pi * angle - 1
+            return np.asarray(2 / np.pi * angle - 1)
         k = self.stretch
-        return (np.arcsinh(k * angle) - np.arcsinh(k * (np.pi - angle))) / np.arcsinh(k * np.pi)
+        both = np.arcsinh(k * angle), np.arcsinh(k * (np.pi - angle))
+        return np.asarray((both[0] - both[1]) / np.arcsinh(k * np.pi))
 
     def nodes(self, count: int) -> Array:
         """Return the angles at Chebyshev points."""
@@ -262,7 +263,7 @@ class Angles:
             middle = (low + high) / 2
             below = self(middle) < x
             low, high = np.where(below, middle, low), np.where(below, high, middle)
-        return (low + high) / 2
+        return np.asarray((low + high) / 2)
 
 
 class Table:
@@ -306,7 +307,7 @@ class Table:
             full = full[: keep[-1] + 1 if len(keep) else 1]  # (M, J, J)
             # Few functions of s carry all J: full = U (U^T full U) U^T.
             rows = full.transpose(0, 2, 1).reshape(-1, self.count)
-            u, size, _ = np.linalg.svd(np.linalg.qr(rows, mode="r").T)
+            u, size, _ = np.linalg.svd(np.asarray(np.linalg.qr(rows, mode="r")).T)
             u = u[:, : max(int(np.sum(size > tol / 10 * size[0])), 1)]
             self.values.append(u.T @ full @ u)
             self.bases.append(to_series(u))

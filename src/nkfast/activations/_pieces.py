@@ -56,10 +56,10 @@ def _polynomial(f: Callable[[Array], Array], low: float, high: float, unit: floa
     """Return the coefficients of f between two kinks, of the least degree that will do."""
     if math.isinf(low) or math.isinf(high):
         start, step = (low, unit) if math.isinf(high) else (high, -unit)
-        begin, end, checked = _BEGIN, _END, (_CHECKED, _FAR)
+        begin, end, checked = _BEGIN, _END, [_CHECKED, _FAR]
     else:
         start, step = low, high - low
-        begin, end, checked = 0.05, 0.95, (np.linspace(0.01, 0.99, 30),)
+        begin, end, checked = 0.05, 0.95, [np.linspace(0.01, 0.99, 30)]
     for degree in range(_MOST_DEGREE + 1):
         x = start + step * np.linspace(begin, end, degree + 1)
         powers = np.vander(x, degree + 1, increasing=True)

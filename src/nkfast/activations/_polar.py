@@ -94,13 +94,14 @@ def _steep_products(functions: Functions, s: Array, angles: Array, level: int) -
     for i in range(count):
         toeplitz[i, i : i + len(r)] = wr
     between = _interpolation(np.log(s) / log_step - low, count)
-    i, j = np.indices((count, count))
-    rows, offsets = np.minimum(i, j), np.abs(i - j)
+    one, other = np.indices((count, count))
+    rows, offsets = np.minimum(one, other), np.abs(one - other)
 
     def at(angle: float) -> Array:
         """Return the products of all points of the grid."""
         out = []
-        for own in _Arcs(functions, scales, x, angle).products(wx, (-1, len(scales), len(x))):
+        shape = (-1, len(scales), len(x))
+        for own in _Arcs(functions, scales, x, angle).products(wx, shape):
             wide = np.pad(own, ((before, 0), (before, count)), "edge")
             # Diagonals become columns: K[i, i + d] = sum over j of wr[j] own[i + j, i + d + j].
             n, stride = len(wide), wide.strides[0]
@@ -112,7 +113,8 @@ def _steep_products(functions: Functions, s: Array, angles: Array, level: int) -
     norms = np.exp(np.log(ends_of) @ between.T)
     outer = ends_of[:, :, None] * ends_of[:, None, :]
     out = [between @ (at(angle) / outer) @ between.T for angle in angles]
-    return np.moveaxis(np.array(out), 0, 1) * (norms[:, :, None] * norms[:, None, :])[:, None]
+    relative = np.moveaxis(np.array(out), 0, 1)
+    return np.asarray(relative * (norms[:, :, None] * norms[:, None, :])[:, None])
 
 
 class _Arcs:
@@ -140,13 +142,13 @@ class _Arcs:
 
         def product(left: Array, right: Array, length: float) -> Array:
             mirrored = right.reshape(*right.shape[:2], -1, turn)[..., ::-1].reshape(right.shape)
-            return (left * (weight * (length / (2 * np.pi)))) @ mirrored.transpose(0, 2, 1)
+            weighted = left * (weight * (length / (2 * np.pi)))
+            return np.asarray(weighted @ mirrored.transpose(0, 2, 1))
 
         half, wide = np.pi / 2, np.pi - self.angle
-        total = 0
-        for begin in (self.angle - half, self.angle + half):
-            value = self._values(begin, wide, shape)
-            total = total + product(value, value, wide)
+        front = self._values(self.angle - half, wide, shape)
+        back = self._values(self.angle + half, wide, shape)
+        total = product(front, front, wide) + product(back, back, wide)
         if self.angle > 0:
             left = self._values(half, self.angle, shape)
             part = product(left, self._values(-half, self.angle, shape), self.angle)

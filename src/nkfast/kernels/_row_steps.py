@@ -78,7 +78,8 @@ class RowSteps:
 
     def variances(self, p: Array) -> tuple[list[Array], Array]:
         """Return the variances that enter each activation, and those behind the last layer."""
-        found, kept = [], []
+        found: list[Array] = []
+        kept: list[Array] = []
         for step in self.steps:
             if isinstance(step, Affine):
                 p = step.w2 * p + step.b2
