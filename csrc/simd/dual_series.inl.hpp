@@ -156,7 +156,8 @@ inline Lane stretched(const Angle<Lane>& g, Lane stretch, double scale) {
   const Lane x = stretch * g.angle;
   const Lane y = stretch * g.rest;
   // asinh x - asinh y
-  return scale * logarithm((x + root(fused(x, x, splat(1.0)))) / (y + root(fused(y, y, splat(1.0)))));
+  return scale *
+         logarithm((x + root(fused(x, x, splat(1.0)))) / (y + root(fused(y, y, splat(1.0)))));
 }
 
 void table_map(const DualRow& row) {
