@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise, product
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.polynomial import chebyshev
 
 from nkfast._arrays.validation import Array
 
-from ._quadrature import NotResolved
-
-if TYPE_CHECKING:
-    from ._elementwise import Elementwise
+from ._quadrature import Function, NotResolved
 
 _Table: TypeAlias = tuple[float, float, float, Array]  # see `Interpolant._cubic`
 
@@ -56,9 +54,9 @@ def _cubics(value: Array) -> Array:
 class Interpolant:
     """The piecewise Chebyshev interpolant of a function on [-reach, reach]."""
 
-    def __init__(self, activation: Elementwise, reach: float) -> None:
+    def __init__(self, f: Function, kinks: Sequence[float], reach: float) -> None:
         self.reach = reach
-        self.kinks = [k for k in activation._kinks if -reach < k < reach]
+        self.kinks = [k for k in kinks if -reach < k < reach]
         # The inverse, not the transpose, of the Vandermonde matrix: it is so much closer that
         # pieces which are polynomials are recognised as such.
         x = chebyshev.chebpts1(_NODES)
@@ -71,7 +69,7 @@ class Interpolant:
         done: list[tuple[Array, Array, Array]] = []
         while len(begin):
             half = (end - begin)[:, None] / 2
-            coef = activation._function(begin[:, None] + half * (1 + x)) @ fit
+            coef = f(begin[:, None] + half * (1 + x)) @ fit
             size = np.abs(coef).max(axis=1)
             # Far out, x itself is rounded.
             far = np.maximum(np.abs(begin), np.abs(end)) / (end - begin)
