@@ -97,7 +97,7 @@ Widths widths_of(DualKind kind, const Reals& params) {
   }
   case kTable: {
     const std::size_t rank = count(params, 0, 1e4);
-    return {3, 1 + rank * (count(params, 1, 1e6) + count(params, 2, 1e6)), 1 + rank};
+    return {4, 1 + rank * (count(params, 1, 1e6) + count(params, 2, 1e6)), 1 + rank};
   }
   case kPiecewise:
     return widths_of_piecewise(params);

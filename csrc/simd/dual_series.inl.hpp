@@ -151,11 +151,22 @@ inline void chebyshev(const DualRow& row, std::size_t j, std::size_t rank, const
   }
 }
 
+// The variable in [-1, 1] of angles in [0, pi], stretched near both ends.
+inline Lane stretched(const Angle<Lane>& g, Lane stretch, double scale) {
+  const Lane x = stretch * g.angle;
+  const Lane y = stretch * g.rest;
+  // asinh x - asinh y
+  return scale *
+         logarithm((x + root(fused(x, x, splat(1.0)))) / (y + root(fused(y, y, splat(1.0)))));
+}
+
 void table_map(const DualRow& row) {
   constexpr std::size_t W = kLanes<double>;
   const auto rank = static_cast<std::size_t>(row.params[0]);
   const auto n = static_cast<std::size_t>(row.params[1]);
   const auto n_slope = static_cast<std::size_t>(row.params[2]);
+  const double stretch = row.params[3];
+  const double scale = stretch > 0 ? 1 / __builtin_asinh(stretch * kPi) : 0;
   const Lane is = splat(row.left[0]);
   const double* b = row.left + 1;
   for (std::size_t j = 0; j < row.n; j += kChains * W) {
@@ -164,7 +175,9 @@ void table_map(const DualRow& row) {
     Lane x[kChains], value[kChains];
 #pragma GCC unroll 4
     for (std::size_t u = 0; u < kChains; ++u) {
-      x[u] = angle_of((c[u] * is) * is2[u]).asin * (-2 / kPi); // 2 angle / pi - 1
+      const Angle<Lane> g = angle_of((c[u] * is) * is2[u]);
+      // 2 angle / pi - 1
+      x[u] = stretch > 0 ? stretched(g, splat(stretch), scale) : g.asin * (-2 / kPi);
     }
     chebyshev(row, j, rank, b, n, x, value);
 #pragma GCC unroll 4

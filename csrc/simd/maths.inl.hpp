@@ -172,6 +172,21 @@ template <class R> inline R exponential(R x) {
   return (y * power_of_two(a)) * power_of_two(n - a);
 }
 
+// log(x) for normal x > 0: x = 2^n y with y in [sqrt(1/2), sqrt(2)), and log y = 2 artanh(z),
+// z = (y - 1) / (y + 1), by its series up to z^19; error 2e-16 of max(1, |log x|).
+inline Lane logarithm(Lane x) {
+  constexpr double c[] = {1.0 / 3,  1.0 / 5,  1.0 / 7,  1.0 / 9, 1.0 / 11,
+                          1.0 / 13, 1.0 / 15, 1.0 / 17, 1.0 / 19};
+  const LaneMask bits = (LaneMask)x - 0x3fe6a09e667f3bcdll; // of sqrt(1/2)
+  const LaneMask exponent = bits & (-0x10000000000000ll);
+  const Lane y = (Lane)((LaneMask)x - exponent);
+  // The exponent, small enough, as a float64 by way of the last bits of a large one.
+  const Lane n = (Lane)((exponent >> 52) + 0x4338000000000000ll) - 0x1.8p52;
+  const Lane z = (y - 1.0) / (y + 1.0);
+  const Lane z2 = z * z;
+  return fused(n, splat(0.6931471805599453), 2.0 * fused(z * z2, polynomial(z2, c), z));
+}
+
 template <class R> struct Angle {
   R rho; // snapped to +-1
   R sine;

@@ -253,8 +253,9 @@ def test_series(offset, stride, n_terms, largest):
     assert_array_equal(run(DualKind.SERIES, (offset, stride, n_terms, 0), left, right, c), k)
 
 
+@pytest.mark.parametrize("stretch", [0.0, 9.0, 1e6])
 @pytest.mark.parametrize(("rank", "n", "n_slope"), [(1, 1, 2), (5, 9, 14), (48, 256, 200)])
-def test_table(rank, n, n_slope):
+def test_table(rank, n, n_slope, stretch):
     rng = np.random.default_rng(rank)
     p, q = np.array([0.0, 0.5, 3.0]), rng.random(40) + 0.5
     B, B1 = rng.standard_normal((3, rank, n)), rng.standard_normal((3, rank, n_slope))
@@ -263,14 +264,24 @@ def test_table(rank, n, n_slope):
     c = rho * np.sqrt(p)[:, None] * np.sqrt(q)
     left = np.column_stack([deviations(p)[:, 1], B.reshape(3, -1), B1.reshape(3, -1)])
     right = np.column_stack([deviations(q)[:, 1], R])
-    k, slope = run(DualKind.TABLE, (rank, n, n_slope), left, right, c, np.full((3, 40), 2.0))
-    x = 2 * angle(p[:, None] + 0 * q, q + 0 * p[:, None], c)[3].astype(float) / np.pi - 1
+    params = (rank, n, n_slope, stretch)
+    k, slope = run(DualKind.TABLE, params, left, right, c, np.full((3, 40), 2.0))
+    theta = angle(p[:, None] + 0 * q, q + 0 * p[:, None], c)[3]
+    x = 2 * theta / np.pi - 1
+    gain = 1.0
+    if stretch:
+        # at the smallest angle that is not 0, here 1.4e-3
+        gain += np.pi / 2 * min(stretch, 700) / np.arcsinh(stretch * np.pi)
+        rest = np.pi - theta
+        x = np.arcsinh(stretch * theta) - np.arcsinh(stretch * rest)
+        x = x / np.arcsinh(stretch * np.pi)
+    x = x.astype(float)
     for i in range(3):
         for found, table, factor in ((k, B[i], 1), (slope, B1[i], 2)):
             expected = factor * chebyshev.chebval(x[i], (table.T @ R.T), tensor=False)
             bound = np.sum(abs(table).T @ abs(R).T, axis=0)
             # rho moves the angle by eps / sin, and T_m moves m^2 times as much at the ends
-            assert np.all(abs(found[i] - expected) <= 1e-11 * bound)
+            assert np.all(abs(found[i] - expected) <= 1e-11 * gain * bound)
 
 
 @pytest.mark.parametrize(("tol", "bound"), [(1e-14, 1e-11), (1e-8, 1e-7)])

@@ -4,8 +4,9 @@ An activation is a function and what a layer of it does to kernels: k, and its d
 kdot = dk/dc = E f'(u) f'(v) (Daniely, Frostig & Singer 2016; Price 1958). Closed forms are in
 `_closed` (Williams 1996 for erf, Han et al. 2022, table 1 for most), `_rectified` (Cho & Saul 2009)
 and `_polynomial`; functions without one are `_numerical`, by Mehler's series in Hermite
-coefficients (Han et al. 2022, section 3), with smooth ones in `_smooth`, piecewise polynomials in
-`_hard` and any function of the user's in `_elementwise`. `_dual_map` is what the core is told of
+coefficients (Han et al. 2022, section 3) or by tables of integrals (`_polar`, `_interpolation`),
+with smooth ones in `_smooth`, piecewise polynomials in `_hard` and any function of the user's in
+`_elementwise`. `_dual_map` is what the core is told of
 one. This room knows `_arrays`, and nothing of layers or networks.
 """
 

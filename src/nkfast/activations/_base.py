@@ -217,3 +217,25 @@ def _angle(p: Array, q: Array, c: Array) -> tuple[Array, Array]:
     dtype = np.result_type(p, q, c, np.float32)
     root = np.where(_at_rounding(np.minimum(below, above), s, dtype), 0, root)
     return root, np.arctan2(root, c)
+
+
+def _sine(p: Array, q: Array, c: Array, beta: float) -> tuple[Array, Array, Array, Array]:
+    """Return x = beta c r, 1 - x^2, r^2 = a b and a + b; a = 1 / (1 + beta p), b of q likewise.
+
+    1 - x^2 = a + b - a b + x_0^2 - x^2, x_0 being the largest |x|: no term cancels.
+    """
+    a, b = 1 / (1 + beta * p), 1 / (1 + beta * q)
+    s = np.sqrt(p) * np.sqrt(q)
+    r = np.sqrt(a) * np.sqrt(b)
+    below, above = s - c, s + c
+    if not np.iscomplexobj(c):
+        below, above = np.maximum(below, 0), np.maximum(above, 0)
+    gap = a + b - a * b + (beta * r * below) * (beta * r * above)
+    return beta * c * r, gap, a * b, a + b
+
+
+def _arcsine(x: Array, gap: Array) -> Array:
+    """Return arcsin x, 1 - x^2 being `gap`."""
+    if np.iscomplexobj(x) or np.iscomplexobj(gap):
+        return np.asarray(np.arcsin(x))
+    return np.asarray(np.arctan2(x, np.sqrt(gap)))

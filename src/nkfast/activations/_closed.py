@@ -11,7 +11,7 @@ from scipy.special import erf, gammaln, ndtr
 from nkfast._arrays.validation import Array, check_real
 from nkfast._core import DualKind
 
-from ._base import Activation, Span, _inverse, _scaled
+from ._base import Activation, Span, _arcsine, _inverse, _scaled, _sine
 from ._dual_map import DualMap
 
 
@@ -31,11 +31,9 @@ class _Erf(Activation):
 
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
         a, b, shift = self._constants()
-        rp, rq = 1 / np.sqrt(1 + 2 * b * b * p), 1 / np.sqrt(1 + 2 * b * b * q)
-        x = 2 * b * b * c * rp * rq
-        k = 2 * a * a / np.pi * np.arcsin(_within(x)) + shift**2
-        slope = 4 * a * a * b * b / np.pi * rp * rq / np.sqrt((1 - x) * (1 + x))
-        return k, slope
+        x, gap, square, _ = _sine(p, q, c, 2 * b * b)
+        k = 2 * a * a / np.pi * _arcsine(x, gap) + shift**2
+        return k, 4 * a * a * b * b / np.pi * np.sqrt(square) / np.sqrt(gap)
 
     def _diagonal(self, p: Array) -> tuple[Array, Array]:
         a, b, shift = self._constants()
@@ -115,14 +113,14 @@ class GELU(Activation):
         return np.asarray(x * ndtr(x))
 
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
-        r = 1 / np.sqrt(1 + p) / np.sqrt(1 + q)
-        x = c * r
-        gap = (1 - x) * (1 + x)  # E = gap / r^2
+        x, gap, square, total = _sine(p, q, c, 1.0)
         root = np.sqrt(gap)
-        angle = np.arcsin(_within(x))  # = atan2(c, sqrt(E))
-        k = c / 4 + (c * x * r * r / root + p * q * r * root + c * angle) / (2 * np.pi)
+        angle = _arcsine(x, gap)
+        r = np.sqrt(square)
+        product = p / np.sqrt(1 + p) * (q / np.sqrt(1 + q))
+        k = c / 4 + (x * x * r / root + product * root + c * angle) / (2 * np.pi)
         slope = 0.25 + angle / (2 * np.pi)
-        slope = slope + x / root * (r * r / gap + (1 - p * q) * r * r + 1) / (2 * np.pi)
+        slope = slope + x / root * (square / gap + total) / (2 * np.pi)
         return k, slope
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
@@ -303,11 +301,9 @@ class Gaussian(Activation):
         return np.asarray(self.a * np.exp(self.b * np.square(np.asarray(x))))
 
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
-        r = 1 / np.sqrt(1 - 2 * self.b * p) / np.sqrt(1 - 2 * self.b * q)
-        x = 2 * self.b * c * r
-        gap = (1 - x) * (1 + x)
-        k = self.a**2 * r / np.sqrt(gap)
-        return k, 4 * self.b**2 * c * k * r * r / gap
+        x, gap, square, _ = _sine(p, q, c, -2 * self.b)
+        k = self.a**2 * np.sqrt(square) / np.sqrt(gap)
+        return k, -2 * self.b * x * np.sqrt(square) * k / gap
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         left, right = (_column(1 / np.sqrt(1 - 2 * self.b * v)) for v in (p, q))
@@ -407,11 +403,6 @@ class Gabor(Activation):
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         return DualMap(DualKind.GABOR, (), _column(p), _column(q))
-
-
-def _within(x: Array) -> Array:
-    """Keep a sine within [-1, 1], where rounding may have pushed it out."""
-    return x if np.iscomplexobj(x) else np.clip(x, -1, 1)
 
 
 def _exponential(t: float, l: Array) -> Array:

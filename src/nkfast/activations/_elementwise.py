@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cached_property, lru_cache, partial
-from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -18,23 +17,17 @@ from nkfast._linalg.chebyshev import to_series
 from ._base import Span, _inverse
 from ._complex_steps import is_step
 from ._dual_map import DualMap
+from ._interpolant import ORDERS, Interpolant
 from ._interpolation import LEAST, Profile, coordinate
 from ._numerical import Numerical, _range, _Ref
+from ._pieces import piecewise_terms
 from ._piecewise import Term, evaluate, piecewise_pair
 from ._piecewise_tables import piecewise_map
 from ._quadrature import Function, hermite_integrals
 from ._series import series_pair
 
-_Table: TypeAlias = tuple[float, float, Array]  # its begin, points per unit, values there
-
-_NODES = 24  # of a panel of the interpolant
-_NARROWEST = 1e-3
-_PER_UNIT = 512  # points of the table of the derivative
-_ORDERS = 4  # jumps of the derivatives 0..3 are taken out exactly
 _ACCURATE = 1e-7  # error of the series that is accepted
-_RECOGNISED = 1e-10  # share of a function that may be missed by a piecewise polynomial
 _SETTLED = 1e-8  # error at which no more terms are tried
-_NOISE = 1e-6  # jumps below are rounding errors of the interpolant
 _DEGREES = (64, 256, 1024, 4096)
 _DIRECT = 2000  # so many pairs are integrated one by one
 _COUNTS = (24, 48, 96, 192, 384)
@@ -55,13 +48,16 @@ class Elementwise(Numerical):
 
     Notes
     -----
-    The kernels come from Gaussian integrals of fn and of the derivative of its piecewise Chebyshev
-    interpolant. Without breakpoints, or with one at 0 only, they are as fast as those of the named
-    activations. With others, the jumps of the first derivatives are taken out exactly, by moments
-    of the bivariate normal distribution, and what is left is a short series; that is fast too if
-    nothing is left (piecewise polynomials of degree up to 3), else it is done in NumPy. Where the
-    series would be long (steep functions, large variances) every pair costs a double integral of
-    some milliseconds.
+    Polynomials of degree up to 3 between the breakpoints are recognised, by values from 1e-9 to 1e9
+    times the scale of the breakpoints; their kernels are exact at all variances.
+
+    The kernels of others come from Gaussian integrals of fn and of the derivative of its piecewise
+    Chebyshev interpolant. Without breakpoints, or with one at 0 only, they are as fast as those of
+    the named activations, at variances up to 1e14 if fn bends near zero only. With others, the
+    jumps of the first derivatives are taken out exactly, by moments of the bivariate normal
+    distribution, and what is left is a short series, in NumPy. Where that would be long (steep
+    functions, large variances) every pair costs a double integral of some milliseconds, and
+    variances above 4e4 are refused.
 
     Where fn itself jumps, E f'(u) f'(v) has no finite limit for equal points; then kdot counts f'
     off the jumps only, as for `Sign`.
@@ -139,131 +135,65 @@ class Elementwise(Numerical):
         return value + step * slope, slope + step * self._derivative(x.real, 2)
 
     @property
+    def _terms(self) -> list[Term] | None:
+        """The function as truncated powers, None if it is no piecewise polynomial."""
+        return _recognise(_Ref(self))
+
+    @property
     def _jumps(self) -> bool:  # type: ignore[override]
+        if self._terms is not None:
+            return any(term.side and term.power == 0 for term in self._terms)
         inner = self._interpolant(1.0 + max(map(abs, self._kinks), default=0.0))
         return any(inner.jump(kink, 0) for kink in self._kinks)
 
-    def _interpolant(self, reach: float) -> _Interpolant:
-        return _interpolate(_Ref(self), 2.0 ** max(math.ceil(math.log2(reach)), 4))
+    def _interpolant(self, reach: float) -> Interpolant:
+        # One of few: 16, 1024, 65536...
+        return _interpolate(_Ref(self), 16 * 64.0 ** max(math.ceil(math.log2(reach / 16) / 6), 0))
 
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
-        if not any(self._kinks) or not is_step(p, q, c):
+        if not is_step(p, q, c):
             return super()._pair(p, q, c)
         s, t = np.sqrt(p), np.sqrt(q)
+        if self._terms is not None:
+            return piecewise_pair(self._terms, s, t, c)
+        if not any(self._kinks):
+            return super()._pair(p, q, c)
         split = _split(_Ref(self), *_range(s.real, t.real))
-        if not split.exact and (np.broadcast(s, t, c).size <= _DIRECT or split.error > _ACCURATE):
+        if np.broadcast(s, t, c).size <= _DIRECT or split.error > _ACCURATE:
             return self._direct(s, t, c)
         return split.pair(s, t, c)
 
     def _diagonal(self, p: Array) -> tuple[Array, Array]:
+        s = np.sqrt(p)
+        if self._terms is not None:
+            return piecewise_pair(self._terms, s, s, p)
         if not any(self._kinks):
             return super()._diagonal(p)
-        s = np.sqrt(p)
-        if (split := _split(_Ref(self), *_range(s.real, s.real))).exact:
-            return piecewise_pair(split.terms, s, s, p)
         # Norms bend where a kink leaves the range of the Gaussian: no few nodes would do.
         distinct, index = np.unique(np.where(s.real > 1e-150, s, 1e-150), return_inverse=True)
-        profile = Profile(self._function, self._derivative, self._kinks, 1.0, 1.0)
+        profile = Profile(self._both, self._kinks, 1.0, 1.0)
         k, slope = (v[index.reshape(p.shape)] for v in profile.squares(distinct))
         return k, slope
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap | None:
-        if not any(self._kinks):
-            return super()._dual_map(p, q, tol, span)
-        ends = np.sqrt(np.array(span))
-        split = _split(_Ref(self), *_range(ends, ends))
-        return piecewise_map(split.terms, p, q, tol) if split.exact else None
+        if self._terms is not None:
+            return piecewise_map(self._terms, p, q, tol)
+        return None if any(self._kinks) else super()._dual_map(p, q, tol, span)
 
 
 @lru_cache(maxsize=64)
-def _interpolate(ref: _Ref, reach: float) -> _Interpolant:
-    return _Interpolant(ref.activation, reach)  # type: ignore[arg-type]
+def _recognise(ref: _Ref) -> list[Term] | None:
+    return piecewise_terms(ref.activation.fn, ref.activation._kinks)  # type: ignore[attr-defined]
+
+
+@lru_cache(maxsize=64)
+def _interpolate(ref: _Ref, reach: float) -> Interpolant:
+    return Interpolant(ref.activation._function, ref.activation._kinks, reach)
 
 
 @lru_cache(maxsize=64)
 def _split(ref: _Ref, low: float, high: float) -> _Split:
     return _Split(ref.activation, low, high)  # type: ignore[arg-type]
-
-
-class _Interpolant:
-    """The piecewise Chebyshev interpolant of a function on [-reach, reach]."""
-
-    def __init__(self, activation: Elementwise, reach: float) -> None:
-        self.kinks = [k for k in activation._kinks if -reach < k < reach]
-        # The inverse, not the transpose, of the Vandermonde matrix: it is so much closer that
-        # pieces which are polynomials are recognised as such.
-        x = chebyshev.chebpts1(_NODES)
-        fit = np.linalg.inv(chebyshev.chebvander(x, _NODES - 1)).T
-        cuts = np.array([-reach, *self.kinks, reach])
-        parts = [np.linspace(a, b, int(np.ceil(b - a)) + 1) for a, b in pairwise(cuts)]
-        begin = np.concatenate([part[:-1] for part in parts])
-        end = np.concatenate([part[1:] for part in parts])
-        done: list[tuple[Array, Array, Array]] = []
-        while len(begin):
-            half = (end - begin)[:, None] / 2
-            coef = activation._function(begin[:, None] + half * (1 + x)) @ fit
-            size = np.abs(coef).max(axis=1)
-            fine = np.abs(coef[:, -4:]).max(axis=1) <= 1e-14 * size + 1e-300
-            fine |= end - begin < _NARROWEST
-            done.append((begin[fine], end[fine], coef[fine]))
-            middle = (begin + end)[~fine] / 2
-            begin = np.concatenate([begin[~fine], middle])
-            end = np.concatenate([middle, end[~fine]])
-        begin, end, coef = (np.concatenate(part) for part in zip(*done, strict=True))
-        order = np.argsort(begin)
-        self.begin, self.end = begin[order], end[order]
-        self.scale = 2 / (self.end - self.begin)
-        self.series = [coef[order].T]
-        for _ in range(1, _ORDERS):
-            self.series.append(chebyshev.chebder(self.series[-1]) * self.scale)
-        self.segments = list(pairwise(cuts))
-        self.tables: dict[int, list[_Table]] = {}
-
-    def _tabulate(self, order: int, begin: float, end: float) -> _Table:
-        """Return a table of a derivative between two kinks."""
-        count = max(int(np.ceil((end - begin) * _PER_UNIT)), 8)
-        x = np.linspace(begin, end, count + 1)
-        # The panel to the right of a point, but of the last point that to its left.
-        panel = np.searchsorted(self.begin, x, side="right") - 1
-        panel[-1] = panel[-2]
-        t = (x - self.begin[panel]) * self.scale[panel] - 1
-        value = chebyshev.chebval(t, self.series[order][:, panel], tensor=False)
-        return begin, count / (end - begin), np.asarray(value)
-
-    def derivative(self, x: Array, order: int) -> Array:
-        """Return f'(x) or f''(x) by cubic interpolation between points of fine tables."""
-        if order not in self.tables:
-            self.tables[order] = [self._tabulate(order, *ends) for ends in self.segments]
-        tables = self.tables[order]
-        if len(tables) == 1:
-            return self._cubic(x, *tables[0])
-        out = np.empty_like(x)
-        segment = np.searchsorted(self.kinks, x, side="right")
-        for i, table in enumerate(tables):
-            inside = segment == i
-            out[inside] = self._cubic(x[inside], *table)
-        return out
-
-    @staticmethod
-    def _cubic(x: Array, begin: float, per_unit: float, value: Array) -> Array:
-        t = (x - begin) * per_unit
-        i = np.clip(t.astype(np.int64), 1, len(value) - 3)
-        t = t - i
-        a, b, c, d = (value[i + k] for k in (-1, 0, 1, 2))
-        inner = b + t * (c - b)
-        return np.asarray(
-            inner - t * (1 - t) / 6 * ((2 - t) * (a - 2 * b + c) + (1 + t) * (b - 2 * c + d))
-        )
-
-    def jump(self, kink: float, order: int) -> float:
-        """Return the jump of a derivative, 0 where it is at rounding level."""
-        right = int(np.searchsorted(self.begin, kink, side="right")) - 1
-        series = self.series[order]
-        above = chebyshev.chebval(-1.0, series[:, right])
-        below = chebyshev.chebval(1.0, series[:, right - 1])
-        size = abs(above) + abs(below) + float(np.abs(self.series[0][:, [right - 1, right]]).max())
-        jump = float(above - below)
-        return jump if abs(jump) > _NOISE * size else 0.0
 
 
 class _Split:
@@ -276,13 +206,12 @@ class _Split:
         self.terms = []
         for kink in activation._kinks:
             side = 1 if kink >= 0 else -1
-            for order in range(_ORDERS):
+            for order in range(ORDERS):
                 jump = interpolant.jump(kink, order)
                 if jump:
                     # (x - b)_+^i / i! adds the jump above b, (b - x)_+^i the opposite below.
                     coef = jump * (1 if side > 0 else -((-1) ** order)) / math.factorial(order)
                     self.terms.append(Term(order, side, kink, coef))
-        self._absorb_polynomial()
 
     @property
     def error(self) -> float:
@@ -313,21 +242,6 @@ class _Split:
         needed = int(np.argmax(share <= max(_SETTLED / 100, share[-1] * 1.0001)))
         return needed, float(share[3 * degree // 4])
 
-    def _absorb_polynomial(self) -> None:
-        """Recognise a piecewise polynomial: what is left is a polynomial of degree up to 3."""
-        # Fitted as far out as the Gaussians reach, in units of that reach.
-        reach = 12 * self.high + max(map(abs, self.activation._kinks))
-        t = np.concatenate([np.linspace(-1, 1, 41), np.linspace(-1, 1, 41) * min(3 / reach, 1)])
-        rest = self._rest(reach * t)
-        powers = np.vander(t, _ORDERS, increasing=True)
-        coef = np.linalg.lstsq(powers, rest)[0]
-        size = np.abs(evaluate(self.terms, reach * t)).max() + np.abs(rest).max() + 1e-300
-        self.exact = bool(np.abs(rest - powers @ coef).max() <= _RECOGNISED * size)
-        if self.exact:
-            for order, a in enumerate(coef):
-                if abs(a) > _RECOGNISED * size:
-                    self.terms.append(Term(order, 0, 0.0, float(a) / reach**order))
-
     def _coefficients(self, s: Array, degree: int) -> Array:
         """Return those of the rest, of what has the kinks, and of the jumps in that."""
         kinks = self.activation._kinks
@@ -338,7 +252,7 @@ class _Split:
 
     def _interpolated(self, s: Array, degree: int) -> Array:
         """Return the coefficients at many deviations, from those at Chebyshev nodes in log s."""
-        profile = Profile(self._rest, self._rest, (), self.low, self.high)
+        profile = Profile(lambda x: (self._rest(x),) * 2, (), self.low, self.high)
         test = profile.points(np.array([-0.97, -0.3, 0.4, 0.93]))
         exact = self._coefficients(test, degree)
 
@@ -374,8 +288,6 @@ class _Split:
 
     def pair(self, s: Array, t: Array, c: Array) -> tuple[Array, Array]:
         k, slope = piecewise_pair(self.terms, s, t, c)
-        if self.exact:
-            return k, slope
         (r, a, *jumps), (r2, a2, *jumps2) = self._tables(s), self._tables(t)
         for left, right in ((r, a2 + r2), (a, r2)):
             more = series_pair(left, right, s, t, c)

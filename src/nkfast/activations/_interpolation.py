@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,19 +21,21 @@ from nkfast._linalg.chebyshev import series_matrix, to_series
 
 from ._base import _inverse, _snapped
 from ._dual_map import DualMap
-from ._quadrature import REACH, hermite_integrals, normal_rule, polar_products
+from ._polar import LEVELS, polar_products
+from ._quadrature import REACH, NotResolved, graded_rule, hermite_integrals, normal_rule
 from ._series import series_map, series_pair
 
 Function = Callable[[Array], Array]
 
 MAX_TERMS = 192  # of a series: beyond, a table is faster
-_NODE_COUNTS = (6, 9, 13, 18, 25, 34, 48, 66)
-_ANGLE_COUNTS = (16, 24, 36, 54, 80, 120, 180, 256)
+_NODE_COUNTS = (6, 9, 13, 18, 25, 34, 48, 66, 90, 120, 160, 220)
+_ANGLE_COUNTS = (16, 24, 36, 54, 68, 80, 100, 120, 150, 180, 220, 256)
 _ROWS = 1 << 11  # entries at a time in `Table.pair`
 _NARROW = 0.35  # angles nearer to 0 or pi are left to quadrature in two dimensions
 _DEGREE = 512  # of the series at others: cos(_NARROW)^512 is at rounding
 _ALIKE = 30.0  # factor within which norms of f and f' may differ for one basis
-_LEVELS = (1, 2, 3, 4)  # of fineness of that quadrature
+_LARGE = 8.0  # standard deviations from which on tables are in a stretched angle
+_LARGE_TOL = 1e-9  # of those tables
 
 
 _SOFT = 0.02  # below this s the coordinate is linear
@@ -45,20 +48,21 @@ def coordinate(s: Any) -> Any:
     return np.log(s + _SOFT)
 
 
-class NotResolved(Exception):  # noqa: N818
-    """The representation does not reach the tolerance."""
-
-
 @dataclass(frozen=True)
 class Profile:
     """A function with its derivative between kinks, on standard deviations in [low, high]."""
 
-    f: Function
-    derivative: Function
+    both: Callable[[Array], tuple[Array, Array]]
     kinks: tuple[float, ...]
     low: float
     high: float
     jumps: bool = False  # of f itself
+
+    def f(self, x: Array) -> Array:
+        return self.both(x)[0]
+
+    def derivative(self, x: Array) -> Array:
+        return self.both(x)[1]
 
     @property
     def middle(self) -> float:
@@ -77,11 +81,12 @@ class Profile:
         out = np.empty((2, len(s)), s.dtype)
         for i, std in enumerate(s):
             x = std.real
-            z, w = normal_rule(max(min(1.0, 0.7 / x), REACH / 400), [k / x for k in self.kinks])
+            rule = graded_rule if x > _LARGE else normal_rule
+            z, w = rule(min(0.5, max(0.7 / x, REACH / 400)), [k / x for k in self.kinks])
             # By parts: s d/ds E g(s z) = E g(s z) (z^2 - 1), whatever jumps in g.
             w = w * (1 + (std - x) / x * (z * z - 1))
-            out[0, i] = self.f(x * z) ** 2 @ w
-            out[1, i] = self.derivative(x * z) ** 2 @ w
+            for value, f in zip(out, self.both(x * z), strict=True):
+                value[i] = f**2 @ w
         return out[0], out[1]
 
     def norms(self, s: Array) -> tuple[Array, Array]:
@@ -136,7 +141,9 @@ class Series:
         degree, last = 64, 2 * max_terms
         while True:
             at = profile.points(_ENDS)
-            a = hermite_integrals(profile.f, at, min(degree, last), profile.kinks)
+            a = hermite_integrals(
+                profile.f, at, min(degree, last), profile.kinks, graded=profile.high > _LARGE
+            )
             tail = np.cumsum(((1 + np.arange(a.shape[1])) * a**2)[:, ::-1], axis=1)[:, ::-1]
             share = (tail / np.maximum(tail[:, :1], 1e-300)).max(axis=0)
             # Settled well before the end, or what lies beyond is not known to be small.
@@ -166,7 +173,9 @@ class Series:
 
     def _relative(self, s: Array) -> Array:
         profile = self.norms.profile
-        a = hermite_integrals(profile.f, s, self.degree - 1, profile.kinks)
+        a = hermite_integrals(
+            profile.f, s, self.degree - 1, profile.kinks, graded=profile.high > _LARGE
+        )
         return np.asarray(np.where(self.used, a, 0) / self.norms(s)[0][:, None])
 
     def coefficients(self, s: Array) -> Array:
@@ -190,14 +199,16 @@ class Series:
 class Products:
     """E f(s u) f(t v) and E f'(s u) f'(t v) at any angle, for kinks at zero only."""
 
+    level: int
+
     def __init__(self, profile: Profile, tol: float) -> None:
         self.profile = profile
         ends = profile.points(_ENDS)
-        scale = [np.outer(n, n) for n in profile.norms(ends)]
-        angles = np.array([0.0, _NARROW, 2.2])
-        found = [polar_products(g, ends, angles, 1) for g in self._functions()]
-        for level in _LEVELS:
-            finer = [polar_products(g, ends, angles, level + 1) for g in self._functions()]
+        scale = [np.outer(n, n)[None] for n in profile.norms(ends)]
+        angles = np.array([0.0, min(_NARROW, 1 / profile.high), _NARROW, 2.2])
+        found = polar_products(self.profile.both, ends, angles, LEVELS[0])
+        for self.level, finer_level in pairwise(LEVELS):
+            finer = polar_products(self.profile.both, ends, angles, finer_level)
             error = max(
                 float(np.abs((a - b) / np.where(n > 0, n, 1)).max())
                 for a, b, n in zip(found, finer, scale, strict=True)
@@ -207,63 +218,96 @@ class Products:
             found = finer
         else:
             raise NotResolved
-        self.level = level
 
-    def _functions(self) -> tuple[Function, Function]:
-        return self.profile.f, self.profile.derivative
-
-    def __call__(self, s: Array, angles: Array, which: int) -> Array:
-        """Return the products for all pairs of `s`; shape (A, S, S)."""
-        out = np.empty((len(angles), len(s), len(s)))
+    def __call__(self, s: Array, angles: Array) -> Array:
+        """Return the products for all pairs of `s`; shape (2, A, S, S)."""
+        profile = self.profile
+        out = np.empty((2, len(angles), len(s), len(s)))
         wide = (angles > _NARROW) & (angles < np.pi - _NARROW)
+        out[:, ~wide] = polar_products(self.profile.both, s, angles[~wide], self.level)
         # In the middle the series in rho is short enough, and far cheaper.
-        a = hermite_integrals(self.profile.f, s, _DEGREE, self.profile.kinks)
-        if which:
-            jumps = self.profile.jumps
-            source = self.profile.derivative if jumps else None
-            if source is not None:
-                a = hermite_integrals(source, s, _DEGREE, self.profile.kinks)
-            else:
-                a = a[:, 1:] * np.sqrt(np.arange(1, a.shape[1])) / s[:, None]
-        powers = np.cos(angles[wide])[:, None] ** np.arange(a.shape[1])
-        out[wide] = (a * powers[:, None, :]) @ a.T
-        out[~wide] = polar_products(self._functions()[which], s, angles[~wide], self.level)
+        a = hermite_integrals(profile.f, s, _DEGREE, profile.kinks, graded=profile.high > _LARGE)
+        if profile.jumps:
+            b = hermite_integrals(
+                profile.derivative, s, _DEGREE, profile.kinks, graded=profile.high > _LARGE
+            )
+        else:
+            b = a[:, 1:] * np.sqrt(np.arange(1, a.shape[1])) / s[:, None]
+        for which, series in enumerate((a, b)):
+            powers = np.cos(angles[wide])[:, None] ** np.arange(series.shape[1])
+            out[which, wide] = (series * powers[:, None, :]) @ series.T
         return out
 
 
+class Angles:
+    """A variable in [-1, 1] for angles in [0, pi], stretched near the ends on a scale."""
+
+    def __init__(self, stretch: float) -> None:
+        self.stretch = stretch  # 1 / scale, 0 for none
+
+    def __call__(self, angle: Array) -> Array:
+        """Return the variable at angles, maybe complex."""
+        if not self.stretch:
+            return np.asarray(2 / np.pi * angle - 1)
+        k = self.stretch
+        both = np.arcsinh(k * angle), np.arcsinh(k * (np.pi - angle))
+        return np.asarray((both[0] - both[1]) / np.arcsinh(k * np.pi))
+
+    def nodes(self, count: int) -> Array:
+        """Return the angles at Chebyshev points."""
+        x = chebpts1(count)
+        if not self.stretch:
+            return np.asarray(np.pi / 2 * (1 + x))
+        low, high = np.zeros(count), np.full(count, np.pi)
+        for _ in range(80):
+            middle = (low + high) / 2
+            below = self(middle) < x
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        return np.asarray((low + high) / 2)
+
+
 class Table:
-    """k as a Chebyshev series in the angle and in log s, log t, for kinks at zero only."""
+    """k as a Chebyshev series in the angle and in log s, log t, for kinks at zero only.
+
+    Where s and t are large, k changes near the angles 0 and pi on the scale 1 / s, as sign's bends
+    there; the angle then is stretched.
+    """
 
     def __init__(self, norms: Norms, tol: float) -> None:
         profile = norms.profile
         if any(profile.kinks):
             raise NotResolved
+        large = profile.high > _LARGE
         self.norms = norms
-        self.tol = tol
+        self.tol = tol = max(tol, _LARGE_TOL) if large else tol
+        self.angles = Angles(profile.high if large else 0.0)
         products = Products(profile, tol)
 
-        def relative(s: Array, angles: Array, which: int) -> Array:
-            scale = norms(s)[which]
-            return np.asarray(products(s, angles, which) / np.outer(scale, scale))
+        def relative(s: Array, angles: Array) -> Array:
+            scale = np.stack([np.outer(n, n) for n in norms(s)])
+            return np.asarray(products(s, angles) / scale[:, None])
 
         self.count = self._count_nodes(relative, tol)
         nodes = profile.points(chebpts1(self.count))
-        ends = profile.points(_ENDS)
+        least = 24 + 9.5 * np.log(profile.high) if large else 0  # about so many angles it takes
+        for n_angles in (count for count in _ANGLE_COUNTS if count > least):
+            at = nodes if large else profile.points(_ENDS)
+            found = relative(at, self.angles.nodes(n_angles))
+            series = [to_series(part) for part in found]
+            if max(np.abs(part[-max(n_angles // 8, 2) :]).max() for part in series) < tol:
+                break
+        else:
+            raise NotResolved
+        if not large:
+            series = [to_series(part) for part in relative(nodes, self.angles.nodes(n_angles))]
         self.values: list[Array] = []
         self.bases: list[Array] = []
-        for which in (0, 1):
-            for n_angles in _ANGLE_COUNTS:
-                at = np.pi / 2 * (1 + chebpts1(n_angles))
-                few = to_series(relative(ends, at, which))
-                if np.abs(few[-max(n_angles // 8, 2) :]).max() < tol:
-                    break
-            else:
-                raise NotResolved
-            full = to_series(relative(nodes, at, which))
+        for full in series:
             keep = np.flatnonzero(np.abs(full).max(axis=(1, 2)) > tol / 10)
             full = full[: keep[-1] + 1 if len(keep) else 1]  # (M, J, J)
             # Few functions of s carry all J: full = U (U^T full U) U^T.
-            u, size, _ = np.linalg.svd(full.transpose(1, 0, 2).reshape(self.count, -1))
+            rows = full.transpose(0, 2, 1).reshape(-1, self.count)
+            u, size, _ = np.linalg.svd(np.asarray(np.linalg.qr(rows, mode="r")).T)
             u = u[:, : max(int(np.sum(size > tol / 10 * size[0])), 1)]
             self.values.append(u.T @ full @ u)
             self.bases.append(to_series(u))
@@ -271,16 +315,12 @@ class Table:
     def _count_nodes(self, relative: Callable[..., Array], tol: float) -> int:
         profile = self.norms.profile
         test = np.array([-0.97, -0.6, 0.13, 0.83])
-        angles = np.array([0.02, 0.5, 2.6])
-        for count in _NODE_COUNTS:
-            both = profile.points(np.concatenate([chebpts1(count), test]))
+        angles = np.array([0.0, min(0.02, 0.5 / profile.high), 0.5 / np.sqrt(profile.high), 2.6])
+        for count in (n for n in _NODE_COUNTS if n > 6 * profile.half):
+            value = relative(profile.points(np.concatenate([chebpts1(count), test])), angles)
             basis = chebvander(test, count - 1) @ series_matrix(count)
-            error = 0.0
-            for which in (0, 1):
-                value = relative(both, angles, which)
-                inner, exact = value[:, :count, :count], value[:, count:, count:]
-                error = max(error, float(np.abs(basis @ inner @ basis.T - exact).max()))
-            if error < tol:
+            inner, exact = value[..., :count, :count], value[..., count:, count:]
+            if np.abs(basis @ inner @ basis.T - exact).max() < tol:
                 return count
         raise NotResolved
 
@@ -289,7 +329,7 @@ class Table:
         series = self.bases[which] if series is None else series
         return np.asarray(self.norms.sum_series(s, series) * self.norms(s)[which][:, None])
 
-    def _cosine(self, s: Array, t: Array, c: Array) -> Array:
+    def _angle(self, s: Array, t: Array, c: Array) -> Array:
         return np.asarray(np.arccos(_snapped(c * _inverse(s) * _inverse(t))))
 
     def pair(self, s: Array, t: Array, c: Array) -> tuple[Array, Array]:
@@ -299,7 +339,7 @@ class Table:
         for i in range(0, flat[0].size, _ROWS):
             part = slice(i, i + _ROWS)
             u, v, w = (x[part] for x in flat)
-            x = 2 / np.pi * self._cosine(u, v, w) - 1
+            x = self.angles(self._angle(u, v, w))
             for which, values in enumerate(self.values):
                 left, right = self._basis(u, which), self._basis(v, which)
                 half = np.tensordot(left, values, (1, 1))
@@ -339,6 +379,7 @@ class Table:
             rows = np.einsum("nj,mjk,kr->nrm", left, values, place, optimize=True)
             columns.append(np.ascontiguousarray(rows).reshape(len(s), -1))
         sizes = (float(right.shape[1]), *(float(len(values)) for values in self.values))
+        params = (*sizes, self.angles.stretch)
         return DualMap(
-            DualKind.TABLE, sizes, np.hstack(columns), np.column_stack([_inverse(t), right])
+            DualKind.TABLE, params, np.hstack(columns), np.column_stack([_inverse(t), right])
         )

@@ -16,15 +16,19 @@ from nkfast._config import one_blas_thread
 from ._base import Activation, Span, _inverse, _snapped
 from ._complex_steps import is_step
 from ._dual_map import DualMap
-from ._interpolation import LEAST, Norms, NotResolved, Profile, Series, Table
-from ._quadrature import direct_products, hermite_integrals
+from ._interpolation import LEAST, Norms, Profile, Series, Table
+from ._quadrature import NotResolved, direct_products, hermite_integrals
 from ._series import pair_down_to_zero, series_pair
 
 _TOL = 1e-12  # of tables, relative to the kernel's scale
 _LOOSE = 1e-7  # where float32 is asked for
 _STEP = 0.35  # ranges of log std are rounded outward to multiples, so that they can be kept
+_WIDE = 30.0  # standard deviation beyond which such integrals are slow...
+_WIDEST = 200.0  # ... and beyond which they are refused
 _FEW = 128  # entries that are integrated one by one where that spares a table
 _MOST_TERMS = 4096  # of a series where nothing else helps
+_LARGEST = 1e7  # standard deviation
+_OSCILLATING = 70.0  # largest one at which a function without a limit is tried
 _CONTINUED = 1024  # most terms of a kernel of complex arguments
 
 
@@ -58,7 +62,11 @@ class Numerical(Activation):
             return self._continued(p, q, c)
         s, t = np.sqrt(p), np.sqrt(q)
         few = np.broadcast(s, t, c).size <= _FEW and not any(map(np.iscomplexobj, (s, t, c)))
-        if few and _series(_Ref(self), *_range(s, t), _TOL) is None:
+        if (
+            few
+            and max(s.max(initial=0), t.max(initial=0)) <= _WIDE
+            and _series(_Ref(self), *_range(s, t), _TOL) is None
+        ):
             return self._direct(s, t, c)
         return pair_down_to_zero(self._representation(s.real, t.real, _TOL).pair, s, t, c)
 
@@ -69,6 +77,12 @@ class Numerical(Activation):
     def _direct(self, s: Array, t: Array, c: Array) -> tuple[Array, Array]:
         """Return the pair by an integral for each entry; takes complex steps if `_both` does."""
         s, t, c = np.broadcast_arrays(s, t, c)
+        largest = float(max(s.real.max(initial=0), t.real.max(initial=0)))
+        if largest > _WIDEST:
+            raise ValueError(
+                f"{self!r}: kernels of functions with breakpoints away from zero are known for "
+                f"variances up to {_WIDEST**2:.0e}, got {largest**2:.3g}; scale the inputs"
+            )
         rho = _snapped(c * _inverse(s) * _inverse(t))
         # An infinitesimal deviation stands for zero: there a kink at zero still has two sides.
         s, t = (np.where(v.real > 1e-150, v, 1e-150) for v in (s, t))
@@ -155,11 +169,16 @@ def _range(s: Array, t: Array) -> tuple[float, float]:
 @lru_cache(maxsize=256)
 def _norms(ref: _Ref, low: float, high: float) -> Norms:
     own = ref.activation
-    return Norms(Profile(own._function, own._derivative, own._kinks, low, high, own._jumps))
+    return Norms(Profile(own._both, own._kinks, low, high, own._jumps))
 
 
 @lru_cache(maxsize=256)
 def _series(ref: _Ref, low: float, high: float, tol: float) -> Series | None:
+    if high > _LARGEST:
+        raise ValueError(
+            f"{ref.activation!r}: expected variances up to {_LARGEST**2:.0e}, got {high**2:.3g}; "
+            "scale the inputs"
+        )
     if not ref.activation._jumps:
         with suppress(NotResolved), one_blas_thread():
             return Series(_norms(ref, low, high), tol)
@@ -174,9 +193,10 @@ def _represent(ref: _Ref, low: float, high: float, tol: float) -> Series | Table
     with one_blas_thread():
         with suppress(NotResolved):
             return Table(norms, tol)
-        with suppress(NotResolved):
-            return Series(norms, tol, _MOST_TERMS)
+        if high < _OSCILLATING:
+            with suppress(NotResolved):
+                return Series(norms, tol, _MOST_TERMS)
     raise ValueError(
         f"{ref.activation!r}: its kernels for variances up to {high**2:.3g} cannot be resolved; "
-        "expected a function that is smooth on the scale 0.01 between its breakpoints"
+        "expected a function that bends near zero and its breakpoints only; scale the inputs"
     )

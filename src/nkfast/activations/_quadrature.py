@@ -1,7 +1,7 @@
 """Gaussian integrals of any function that is smooth between known kinks.
 
-One-dimensional: composite Gauss-Legendre rules whose panels end at the kinks. Two-dimensional, for
-kinks at zero only: polar coordinates, in which the kinks of f(u) and f(v) are four rays.
+Composite Gauss-Legendre rules whose panels end at the kinks. Rules in polar coordinates, for kinks
+at zero only, are in `_polar`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,17 @@ from ._complex_steps import clipped, density
 
 Function = Callable[[Array], Array]
 
+
+class NotResolved(ValueError):  # noqa: N818
+    """Integrals or representations do not reach their tolerance."""
+
+
 REACH = 12.0  # the normal density beyond is below 1e-32
 _NODES = 16  # of a panel
 _FINEST = 1 / 64  # width of the narrowest panels
 _STEEP = 30.0  # standard deviation from which on panels are graded
-_NEAR = 16  # panels before they widen
+_NARROWEST = 1e-3  # panels that are not
+_HALVINGS = 34  # of the panels nearest to where they are graded
 _BATCH = 1 << 20  # numbers in a temporary
 
 
@@ -53,16 +59,17 @@ def normal_rule(width: float, kinks: Sequence[float]) -> tuple[Array, Array]:
 
 
 def graded_rule(width: float, kinks: Sequence[float]) -> tuple[Array, Array]:
-    """Return a rule for E g(z) with panels of `width` near zero and the kinks, wider elsewhere."""
+    """Return a rule for E g(z) whose panels double their widths away from zero and the kinks.
+
+    So it serves functions of s z for all large s at once, if they bend near s z = 0 and the kinks.
+    """
     centres = sorted({0.0, *(k for k in kinks if -REACH < k < REACH)})
-    away = [0.0]
-    while away[-1] < 2 * REACH:
-        away.append(away[-1] + min(max(width, away[-1] / _NEAR), 1.0))
-    steps = np.concatenate([-np.array(away), away])
+    away = width * 2.0 ** np.arange(-_HALVINGS, 1)
+    away = np.concatenate([[0.0], away, np.arange(2 * width, 2 * REACH + width, width)])
     bounds = [-REACH, *((a + b) / 2 for a, b in pairwise(centres)), REACH]
     edges = [np.array(bounds)]
     for centre, (low, high) in zip(centres, pairwise(bounds), strict=True):
-        near = centre + steps
+        near = centre + np.concatenate([-away, away])
         edges.append(near[(near > low) & (near < high)])
     z, w = panels(np.unique(np.concatenate(edges)))
     return z, w * density(z)
@@ -98,7 +105,8 @@ def hermite_integrals(
         Where f or a derivative of it jumps.
     graded : bool, default=False
         Whether f bends most near zero and the kinks, the less the farther away. Of a large s then
-        the panels widen from there on, instead of being narrow everywhere.
+        the panels widen from there on, instead of being narrow everywhere; so they are if that does
+        not do.
 
     Returns
     -------
@@ -108,15 +116,21 @@ def hermite_integrals(
     out[stds == 0, 0] = f(np.zeros(1))[0]
     left = np.flatnonzero(stds > 0)
     # Where all kinks are at zero the nodes, and so the polynomials, are the same for all s.
-    shared = not graded and all(k == 0 for k in kinks)
+    shared = all(k == 0 for k in kinks)
     for group in [left] if shared and len(left) else left[:, None]:
         s = stds[group]
-        width = min(1.0, 1.5 / float(s.max()), 8 / np.sqrt(degree + 1))
-        if graded and s[0] > _STEEP:
-            found, done = _converged(f, s, degree, kinks, width, width / 8, grade=True)
+        width = min(1.0, 8 / np.sqrt(degree + 1))
+        if graded and s.max() > _STEEP:
+            found, done = _converged(f, s, degree, kinks, width / 2, width / 8, grade=True)
             if done:
                 out[group] = found
                 continue
+        width = min(width, 1.5 / float(s.max()))
+        if width < _NARROWEST:
+            raise NotResolved(
+                f"Gaussian integrals of a function of numbers of size {s.max():.3g} cannot be "
+                "resolved: expected one that bends near zero and its breakpoints only"
+            )
         out[group] = _converged(f, s, degree, kinks, width, _FINEST)[0]
     return out
 
@@ -147,79 +161,12 @@ def _integrals(
 ) -> Array:
     corners = [k / s[0] for k in kinks]
     z, w = graded_rule(width, corners) if grade else normal_rule(width, corners)
-    return np.asarray(f(s[:, None] * z) @ hermite_functions(z, w, degree))
-
-
-def polar_products(f: Function, s: Array, angles: Array, level: int) -> Array:
-    """Return E f(s_i u) f(s_j v) for standard normal u, v with correlations cos(angles).
-
-    For functions that are smooth but at zero: in polar coordinates u = r cos(a),
-    v = r cos(a - angle) they are smooth on four arcs; each is integrated by the double exponential
-    rule (Takahasi & Mori 1974), which takes steep ends too.
-
-    Parameters
-    ----------
-    f : callable
-    s : ndarray of shape (S,)
-    angles : ndarray of shape (A,)
-        In [0, pi].
-    level : int
-        1, 2, ...: fineness of the rules.
-
-    Returns
-    -------
-    ndarray of shape (A, S, S)
-    """
-    r, wr = _radial_rule(level)
-    x, wx = _double_exponential(12 * (level + 1))
-    weight = (wr[:, None] * wx).ravel() / (2 * np.pi)
-    step = max(1, _BATCH // (2 * len(s)))
-    out = np.zeros((len(angles), len(s), len(s)))
-    for n, angle in enumerate(angles):
-        # Reflection a -> angle - a exchanges u and v: it maps the arcs [angle - pi/2, pi/2] and
-        # [angle + pi/2, 3 pi/2] onto themselves and the other two, of length `angle`, onto each
-        # other, so that f is needed once for each arc.
-        half = np.pi / 2
-        values = {}
-        for name, begin, length in (
-            ("front", angle - half, np.pi - angle),
-            ("back", angle + half, np.pi - angle),
-            ("left", half, angle),
-            ("right", -half, angle),
-        ):
-            u = (r[:, None] * np.cos(begin + length * x)).ravel()
-            values[name] = np.empty((len(s), len(u)))
-            for i in range(0, len(u), step):
-                part = slice(i, i + step)
-                values[name][:, part] = f(s[:, None] * u[part])
-        for name, mirrored in (("front", "front"), ("back", "back"), ("left", "right")):
-            length = angle if name == "left" else np.pi - angle
-            opposite = values[mirrored].reshape(len(s), len(r), len(x))[:, :, ::-1]
-            part = (values[name] * (weight * length)) @ opposite.reshape(len(s), -1).T
-            out[n] += part + part.T if name == "left" else part
+    out = np.zeros((len(s), degree + 1))
+    step = max(1, 4 * _BATCH // (degree + 1))
+    for i in range(0, len(z), step):
+        part = slice(i, i + step)
+        out += f(s[:, None] * z[part]) @ hermite_functions(z[part], w[part], degree)
     return out
-
-
-@cache
-def _radial_rule(level: int) -> tuple[Array, Array]:
-    edges = np.array([0, 1.2, 2.6, 4.2, 6.2, 9.5])
-    for _ in range(level - 1):  # graded to zero, where steep functions change
-        inner = edges[1] * np.array([0.15, 0.4])
-        middle = (edges[1:-1] + edges[2:]) / 2
-        edges = np.sort(np.concatenate([edges, inner, middle]))
-    r, w = panels(edges, 14)
-    return r, w * r * np.exp(-r * r / 2)
-
-
-@cache
-def _double_exponential(half: int) -> tuple[Array, Array]:
-    """Return the rule on (0, 1) with 2 half + 1 nodes."""
-    step = 3.0 / half
-    t = np.arange(-half, half + 1) * step
-    e = np.exp(np.pi * np.sinh(t))
-    x = e / (1 + e)
-    w = step * np.pi * np.cosh(t) * e / (1 + e) ** 2
-    return x, w / w.sum()
 
 
 def direct_products(

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import expit
 
 from nkfast._arrays.validation import Array, check_real
 
 from ._numerical import Numerical
 
 
-class Tanh(Numerical):
+class _Smooth(Numerical):
+    """One whose function and derivative have much in common."""
+
+    def _function(self, x: Array) -> Array:
+        return self._both(x)[0]
+
+    def _derivative(self, x: Array) -> Array:
+        return self._both(x)[1]
+
+
+def _logistic(x: Array) -> tuple[Array, Array]:
+    """Return 1 / (1 + exp(-x)) and 1 / (1 + exp(x))."""
+    z = np.exp(-np.abs(x))
+    large = 1 / (1 + z)
+    small = z * large
+    above = x > 0
+    return np.where(above, large, small), np.where(above, small, large)
+
+
+class Tanh(_Smooth):
     """The hyperbolic tangent.
 
     Examples
@@ -20,14 +38,12 @@ class Tanh(Numerical):
     0.186324
     """
 
-    def _function(self, x: Array) -> Array:
-        return np.tanh(x)
-
-    def _derivative(self, x: Array) -> Array:
-        return np.asarray(1 / np.cosh(np.clip(x, -350, 350)) ** 2)
+    def _both(self, x: Array) -> tuple[Array, Array]:
+        t = np.tanh(x)
+        return t, (1 - t) * (1 + t)
 
 
-class Sigmoid(Numerical):
+class Sigmoid(_Smooth):
     """The logistic function 1 / (1 + exp(-x)).
 
     Examples
@@ -37,14 +53,12 @@ class Sigmoid(Numerical):
     [0.5]
     """
 
-    def _function(self, x: Array) -> Array:
-        return np.asarray(expit(x))
-
-    def _derivative(self, x: Array) -> Array:
-        return np.asarray(expit(x) * expit(-x))
+    def _both(self, x: Array) -> tuple[Array, Array]:
+        rise, fall = _logistic(x)
+        return rise, rise * fall
 
 
-class Softplus(Numerical):
+class Softplus(_Smooth):
     """log(1 + exp(beta x)) / beta.
 
     Parameters
@@ -63,14 +77,12 @@ class Softplus(Numerical):
         check_real(beta, "beta", low=0, open_low=True)
         self.beta = beta
 
-    def _function(self, x: Array) -> Array:
-        return np.asarray(np.logaddexp(0, self.beta * x) / self.beta)
-
-    def _derivative(self, x: Array) -> Array:
-        return np.asarray(expit(self.beta * x))
+    def _both(self, x: Array) -> tuple[Array, Array]:
+        y = self.beta * x
+        return (np.maximum(y, 0) + np.log1p(np.exp(-np.abs(y)))) / self.beta, _logistic(y)[0]
 
 
-class SiLU(Numerical):
+class SiLU(_Smooth):
     """x / (1 + exp(-x)), also known as swish.
 
     References
@@ -84,14 +96,12 @@ class SiLU(Numerical):
     [0.7311]
     """
 
-    def _function(self, x: Array) -> Array:
-        return np.asarray(x * expit(x))
-
-    def _derivative(self, x: Array) -> Array:
-        return np.asarray(expit(x) * (1 + x * expit(-x)))
+    def _both(self, x: Array) -> tuple[Array, Array]:
+        rise, fall = _logistic(x)
+        return x * rise, rise * (1 + x * fall)
 
 
-class Mish(Numerical):
+class Mish(_Smooth):
     """x tanh(log(1 + exp(x))).
 
     References
@@ -105,15 +115,19 @@ class Mish(Numerical):
     [0.8651]
     """
 
-    def _function(self, x: Array) -> Array:
-        return np.asarray(x * np.tanh(np.logaddexp(0, x)))
+    def _both(self, x: Array) -> tuple[Array, Array]:
+        # tanh(log(1 + y)) = y (2 + y) / (1 + (1 + y)^2), by exp(-|x|) on both sides
+        z = np.exp(-np.abs(x))
+        up, down = 1 + 2 * z, z * (2 + z)
+        above = x > 0
+        low = np.where(above, 2 * z * z, 2.0)
+        high = np.where(above, up, down)
+        t = high / (high + low)
+        fall = low / (high + low)
+        return x * t, t + x * fall * (1 + t) * (np.where(above, 1.0, z) / (1 + z))
 
-    def _derivative(self, x: Array) -> Array:
-        t = np.tanh(np.logaddexp(0, x))
-        return np.asarray(t + x * (1 - t) * (1 + t) * expit(x))
 
-
-class _KinkAtZero(Numerical):
+class _KinkAtZero(_Smooth):
     _kinks = (0.0,)
 
 
@@ -143,13 +157,12 @@ class ELU(_KinkAtZero):
         """Return (scale of x > 0, size and length of the exponential)."""
         return 1.0, self.alpha, 1.0
 
-    def _function(self, x: Array) -> Array:
+    def _both(self, x: Array) -> tuple[Array, Array]:
         scale, size, length = self._constants()
-        return np.where(x > 0, scale * x, size * np.expm1(np.minimum(x, 0) / length))
-
-    def _derivative(self, x: Array) -> Array:
-        scale, size, length = self._constants()
-        return np.where(x > 0, scale, size / length * np.exp(np.minimum(x, 0) / length))
+        below = np.expm1(np.minimum(x, 0) / length)
+        above = x > 0
+        slope = np.where(above, scale, size / length * (below + 1))
+        return np.where(above, scale * x, size * below), slope
 
 
 class SELU(ELU):
@@ -211,8 +224,6 @@ class Softsign(_KinkAtZero):
     [-0.5, 0.75]
     """
 
-    def _function(self, x: Array) -> Array:
-        return np.asarray(x / (1 + np.abs(x)))
-
-    def _derivative(self, x: Array) -> Array:
-        return np.asarray(1 / np.square(1 + np.abs(x)))
+    def _both(self, x: Array) -> tuple[Array, Array]:
+        y = 1 / (1 + np.abs(x))
+        return x * y, y * y

@@ -35,9 +35,20 @@ def squared_norms(X: Any) -> Array:
     """Return ||x||^2 of every row in float64, for dense or CSR rows."""
     if sp.issparse(X):
         square = X.astype(np.float64)
-        square.data **= 2
-        return np.asarray(square.sum(axis=1)).ravel()
+        with np.errstate(over="ignore"):
+            square.data **= 2
+            return np.asarray(square.sum(axis=1)).ravel()
     return np.asarray(np.einsum("ij,ij->i", X, X, dtype=np.float64))
+
+
+def check_size(values: Array, what: str, dtype: Any) -> None:
+    """Refuse sizes that a dtype cannot hold, and NaN that came of such."""
+    largest = np.finfo(dtype).max
+    if not np.all(np.abs(values) <= largest):
+        raise ValueError(
+            f"{what}: expected numbers that {np.dtype(dtype).name} can hold, up to {largest:.2g}; "
+            "scale the inputs"
+        )
 
 
 class RowPoints:
@@ -69,7 +80,9 @@ class RowPoints:
         self.X = check_rows(X, name)
         self.steps = RowSteps(net)
         self.p = squared_norms(self.X) / self.X.shape[1]
-        self.variances = self.steps.variances(self.p)
+        check_size(self.p, f"squared norms of the rows of {name}", np.float64)
+        self.variances, end = self.steps.variances(self.p)
+        check_size(end, f"kernels of {name}", self.X.dtype)
         self.spans = [span(v, v) if v.size else (np.inf, -np.inf) for v in self.variances]
         self._tables: dict[tuple[int, str], tuple[Any, Array]] = {}  # and what they are made for
         self._whole: tuple[RowPoints, slice] | None = None

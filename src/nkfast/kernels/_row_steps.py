@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 from nkfast._arrays.validation import Array
 from nkfast._core import KernelBuilder
 from nkfast.activations import Activation
@@ -74,20 +76,24 @@ class RowSteps:
     def global_pool(self, layer: GlobalAvgPool) -> None:  # noqa: ARG002
         raise ValueError("expected a layer of rows")
 
-    def variances(self, p: Array) -> list[Array]:
-        """Return the variances that enter each activation, from those of the points."""
-        found, kept = [], []
+    def variances(self, p: Array) -> tuple[list[Array], Array]:
+        """Return the variances that enter each activation, and those behind the last layer."""
+        found: list[Array] = []
+        kept: list[Array] = []
         for step in self.steps:
             if isinstance(step, Affine):
                 p = step.w2 * p + step.b2
             elif isinstance(step, Activation):
+                if not np.all(np.isfinite(p)):
+                    return found, p
                 found.append(p)
-                p = step._diagonal(p)[0]
+                with np.errstate(over="ignore", invalid="ignore"):
+                    p = step._diagonal(p)[0]
             elif isinstance(step, Push):
                 kept.append(p)
             else:
                 p = p + kept.pop()
-        return found
+        return found, p
 
     def builder(self, maps: Iterable[DualMap]) -> KernelBuilder:
         """Return the core's program so far, with these maps for the activations."""

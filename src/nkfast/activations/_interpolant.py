@@ -1,0 +1,168 @@
+"""The derivatives of functions that are known by their values only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise, product
+from typing import TypeAlias
+
+import numpy as np
+from numpy.polynomial import chebyshev
+
+from nkfast._arrays.validation import Array
+
+from ._quadrature import Function, NotResolved
+
+_Table: TypeAlias = tuple[float, float, float, Array]  # see `Interpolant._cubic`
+
+_NODES = 24  # of a panel of the interpolant
+_NARROWEST = 1e-3
+_PER_UNIT = (512, 1024, 2048, 4096)  # points of the table of the derivative
+_COARSE = 1e-10  # error of its table that is accepted
+_MOST_POINTS = 1 << 21
+_MOST_PANELS = 1 << 15
+_NOISE = 1e-13  # of the derivative of the interpolant
+_LEAST_JUMP = 1e-6  # those below are rounding errors of the interpolant
+ORDERS = 4  # derivatives 0..3 are known
+
+
+def _too_rough(reach: float) -> NotResolved:
+    return NotResolved(
+        f"fn: expected a function that is smooth between its breakpoints and, up to {reach:.3g}, "
+        "that bends near these and zero only; scale the inputs, or declare where it has kinks"
+    )
+
+
+def _cubics(value: Array) -> Array:
+    """Return the coefficients of the cubics between equidistant points, each through four."""
+    i = np.clip(np.arange(len(value) - 1), 1, len(value) - 3)
+    a, b, c, d = (value[i + k] for k in (-1, 0, 1, 2))
+    out = np.stack([b, c - a / 3 - b / 2 - d / 6, (a + c) / 2 - b, (d - a) / 6 + (b - c) / 2], 1)
+    # At both ends the cubic of the neighbour, whose variable is one more or less.
+    for end, shift in ((0, -1.0), (-1, 1.0)):
+        e, f, g, h = out[end]
+        out[end] = (
+            e + shift * (f + shift * (g + shift * h)),
+            f + shift * (2 * g + 3 * shift * h),
+            g + 3 * shift * h,
+            h,
+        )
+    return out
+
+
+class Interpolant:
+    """The piecewise Chebyshev interpolant of a function on [-reach, reach]."""
+
+    def __init__(self, f: Function, kinks: Sequence[float], reach: float) -> None:
+        self.reach = reach
+        self.kinks = [k for k in kinks if -reach < k < reach]
+        # The inverse, not the transpose, of the Vandermonde matrix: it is so much closer that
+        # pieces which are polynomials are recognised as such.
+        x = chebyshev.chebpts1(_NODES)
+        fit = np.linalg.inv(chebyshev.chebvander(x, _NODES - 1)).T
+        cuts = np.array([-reach, *self.kinks, reach])
+        self.near = 8.0 + max(map(abs, self.kinks), default=0.0)
+        parts = [self._edges(a, b) for a, b in pairwise(cuts)]
+        begin = np.concatenate([part[:-1] for part in parts])
+        end = np.concatenate([part[1:] for part in parts])
+        done: list[tuple[Array, Array, Array]] = []
+        while len(begin):
+            half = (end - begin)[:, None] / 2
+            coef = f(begin[:, None] + half * (1 + x)) @ fit
+            size = np.abs(coef).max(axis=1)
+            # Far out, x itself is rounded.
+            far = np.maximum(np.abs(begin), np.abs(end)) / (end - begin)
+            fine = np.abs(coef[:, -4:]).max(axis=1) <= (1e-14 + 2e-15 * far) * size + 1e-300
+            fine |= end - begin < _NARROWEST
+            if len(fine) > _MOST_PANELS:
+                raise _too_rough(reach)
+            done.append((begin[fine], end[fine], coef[fine]))
+            middle = (begin + end)[~fine] / 2
+            begin = np.concatenate([begin[~fine], middle])
+            end = np.concatenate([middle, end[~fine]])
+        begin, end, coef = (np.concatenate(part) for part in zip(*done, strict=True))
+        self.size = float(np.abs(coef[np.abs(begin) <= self.near]).max(initial=1e-290))
+        order = np.argsort(begin)
+        self.begin, self.end = begin[order], end[order]
+        self.scale = 2 / (self.end - self.begin)
+        self.series = [coef[order].T]
+        for _ in range(1, ORDERS):
+            self.series.append(chebyshev.chebder(self.series[-1]) * self.scale)
+        self.segments = list(pairwise(cuts))
+        self.tables: dict[int, list[_Table]] = {}
+
+    def _edges(self, begin: float, end: float) -> Array:
+        """Return ends of panels, of width 1 near the kinks and of width |x| / 2 far out."""
+        stops = [begin, *(x for x in (-self.near, self.near) if begin < x < end), end]
+        parts = [np.array([begin])]
+        for a, b in pairwise(stops):
+            if min(abs(a), abs(b)) < self.near or a * b < 0:
+                parts.append(np.linspace(a, b, int(np.ceil(b - a)) + 1)[1:])
+            else:
+                ratio = abs(math.log2(b / a))
+                parts.append(a * (b / a) ** np.linspace(0, 1, int(np.ceil(2 * ratio)) + 1)[1:])
+        return np.concatenate(parts)
+
+    def _exact(self, x: Array, order: int) -> Array:
+        # The panel to the right of a point, but of the last point that to its left.
+        panel = np.searchsorted(self.begin, x, side="right") - 1
+        panel[-1] = panel[-2]
+        t = (x - self.begin[panel]) * self.scale[panel] - 1
+        return np.asarray(chebyshev.chebval(t, self.series[order][:, panel], tensor=False))
+
+    def _tabulate(self, order: int, begin: float, end: float) -> _Table:
+        """Return a table of a derivative between two kinks, coarser far out if that will do."""
+        best, least = None, _COARSE
+        for unit, points in product((self.near, 16 * self.near, self.reach), _PER_UNIT):
+            low, high = math.asinh(begin / unit), math.asinh(end / unit)
+            count = max(math.ceil((high - low) * unit * points), 8)
+            if count > _MOST_POINTS:
+                continue
+            y = np.linspace(low, high, count + 1)
+            x = unit * np.sinh(y)
+            x[0], x[-1] = begin, end
+            value = self._exact(x, order)
+            table = (unit, low, count / (high - low), _cubics(value))
+            between = unit * np.sinh((y[:-1] + y[1:])[:: max(1, count // 3000)] / 2)
+            error = np.abs(self._cubic(between, *table) - self._exact(between, order)).max()
+            size = np.abs(value).max() + 1e-3 * self.size
+            if error <= least * size:
+                best, least = table, error / size
+            if error <= _NOISE * size:
+                break
+        if best is None:
+            raise _too_rough(self.reach)
+        return best
+
+    def derivative(self, x: Array, order: int) -> Array:
+        """Return f'(x) or f''(x) by cubic interpolation between points of fine tables."""
+        if order not in self.tables:
+            self.tables[order] = [self._tabulate(order, *ends) for ends in self.segments]
+        tables = self.tables[order]
+        if len(tables) == 1:
+            return self._cubic(x, *tables[0])
+        out = np.empty_like(x)
+        segment = np.searchsorted(self.kinks, x, side="right")
+        for i, table in enumerate(tables):
+            inside = segment == i
+            out[inside] = self._cubic(x[inside], *table)
+        return out
+
+    @staticmethod
+    def _cubic(x: Array, unit: float, begin: float, per_unit: float, cubics: Array) -> Array:
+        t = (np.arcsinh(x / unit) - begin) * per_unit
+        i = np.clip(t.astype(np.intp), 0, len(cubics) - 1)
+        t -= i
+        c = cubics.take(i, axis=0)
+        return np.asarray(((c[..., 3] * t + c[..., 2]) * t + c[..., 1]) * t + c[..., 0])
+
+    def jump(self, kink: float, order: int) -> float:
+        """Return the jump of a derivative, 0 where it is at rounding level."""
+        right = int(np.searchsorted(self.begin, kink, side="right")) - 1
+        series = self.series[order]
+        above = chebyshev.chebval(-1.0, series[:, right])
+        below = chebyshev.chebval(1.0, series[:, right - 1])
+        size = abs(above) + abs(below) + float(np.abs(self.series[0][:, [right - 1, right]]).max())
+        jump = float(above - below)
+        return jump if abs(jump) > _LEAST_JUMP * size else 0.0
