@@ -14,7 +14,22 @@ namespace nkfast {
 
 namespace py = pybind11;
 
-template <class T> using Array = py::array_t<T, py::array::c_style>;
+// An aligned array in C order. pybind11's own would take an unaligned one for what it is not.
+template <class T>
+class Array : public py::array_t<T, py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_> {
+  using Base = py::array_t<T, py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_>;
+
+public:
+  using Base::Base;
+
+  static bool check_(py::handle h) {
+    return Base::check_(h) && (py::reinterpret_borrow<py::array>(h).flags() &
+                               py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
+  }
+  static Array ensure(py::handle h) {
+    return py::reinterpret_steal<Array>(Base::ensure(h).release());
+  }
+};
 
 // What could corrupt memory is checked here; what merely is wrong, in Python.
 inline void check_shape(const py::array& array, std::initializer_list<py::ssize_t> shape,
@@ -84,3 +99,17 @@ Rows<T> sparse_rows(const Array<T>& data, const Array<I>& indices, const Array<I
 }
 
 } // namespace nkfast
+
+template <class T> struct pybind11::detail::pyobject_caster<nkfast::Array<T>> {
+  using type = nkfast::Array<T>;
+
+  bool load(handle src, bool convert) {
+    if (!convert && !type::check_(src)) {
+      return false;
+    }
+    value = type::ensure(src);
+    return static_cast<bool>(value);
+  }
+  static handle cast(const handle& src, return_value_policy, handle) { return src.inc_ref(); }
+  PYBIND11_TYPE_CASTER(type, handle_type_name<array_t<T>>::name);
+};

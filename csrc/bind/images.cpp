@@ -56,7 +56,7 @@ void run_images(const ImageProgram& program, const Array<double>& x, const Array
                       static_cast<std::size_t>(n_tiles)};
   double* to_k = k.mutable_data();
   double* to_theta = theta ? theta->mutable_data() : nullptr;
-  py::gil_scoped_release released;
+  const Unlocked unlocked;
   program.run(images, pairing, to_k, to_theta, n_threads);
 }
 

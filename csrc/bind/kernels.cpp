@@ -31,8 +31,8 @@ T* place(py::array& out, py::ssize_t rows, py::ssize_t cols, const char* name, s
     throw std::invalid_argument(std::string(name) +
                                 ": expected aligned rows of contiguous entries, of one dtype");
   }
-  ld = out.strides(0) / size;
-  return static_cast<T*>(out.mutable_data()); // raises if read-only
+  ld = rows > 1 ? out.strides(0) / size : cols; // of a single row the stride may be anything
+  return static_cast<T*>(out.mutable_data());   // raises if read-only
 }
 
 template <class T>
@@ -70,7 +70,7 @@ std::size_t run_into(const KernelProgram& program, const Source& source, double 
   const auto nngp = target<T>(to.nngp, to.nngp_mirror, to.nngp_diagonal, rows, cols, to.symmetric);
   const auto ntk = target<T>(to.ntk, to.ntk_mirror, to.ntk_diagonal, rows, cols, to.symmetric);
   const Extent extent{static_cast<std::size_t>(rows), static_cast<std::size_t>(cols), to.symmetric};
-  py::gil_scoped_release released;
+  const Unlocked unlocked;
   return program.run(source, scale, extent, nngp, ntk, n_threads);
 }
 
@@ -93,8 +93,8 @@ template <class X> void bind_points(py::class_<KernelProgram>& program) {
       "run_points",
       [](const KernelProgram& self, const Array<X>& x, const Array<X>& z, double scale,
          const Destination& to, std::size_t n_threads) {
-        if (x.ndim() != 2 || z.ndim() != 2 || x.shape(1) != z.shape(1)) {
-          throw std::invalid_argument("X, Z: expected 2-D arrays of as many columns");
+        if (x.ndim() != 2 || z.ndim() != 2 || x.shape(1) != z.shape(1) || x.shape(1) == 0) {
+          throw std::invalid_argument("X, Z: expected 2-D arrays of as many columns, one or more");
         }
         const Points<X> points{x.data(), z.data(), static_cast<std::size_t>(x.shape(1))};
         return run_kernels(self, points, scale, x.shape(0), z.shape(0), to, n_threads);
@@ -132,7 +132,7 @@ void bind_kernels(py::module_& m) {
         }
         double* to_k = k.mutable_data();
         double* to_theta = theta ? theta->mutable_data() : nullptr;
-        py::gil_scoped_release released;
+        const Unlocked unlocked;
         map.apply_all(to_k, to_theta, n_threads);
       },
       "kind"_a, "params"_a, "left"_a.noconvert(), "right"_a.noconvert(), "k"_a.noconvert(),

@@ -23,7 +23,7 @@ namespace {
 template <class T> void row_norms(const Rows<T>& rows, Array<double>& out, std::size_t n_threads) {
   check_shape(out, {static_cast<py::ssize_t>(rows.n_rows)}, "out");
   double* to = out.mutable_data();
-  py::gil_scoped_release released;
+  const Unlocked unlocked;
   row_norms(rows, to, n_threads);
 }
 
@@ -43,7 +43,7 @@ void run(const SketchProgram& program, const Rows<T>& rows, const std::optional<
   const T* scale = scales ? scales->data() : nullptr;
   const double* weight = weights ? weights->data() : nullptr;
   T* to = out.mutable_data();
-  py::gil_scoped_release released;
+  const Unlocked unlocked;
   program.run(rows, scale, weight, to, n_threads);
 }
 
@@ -66,7 +66,7 @@ template <class Map, class T>
 void map_rows(const Map& map, const Rows<T>& rows, Array<T>& out, std::size_t n_threads) {
   check_rows(rows, map.n_features(), out, map.n_components());
   T* to = out.mutable_data();
-  py::gil_scoped_release released;
+  const Unlocked unlocked;
   map.rows(rows, to, n_threads);
 }
 
@@ -84,7 +84,7 @@ template <class Map, class T> void bind_map(py::class_<Map>& map) {
         const Rows<T> rows = dense_rows(z);
         check_rows(rows, self.n_components(), out, self.n_features());
         T* to = out.mutable_data();
-        py::gil_scoped_release released;
+        const Unlocked unlocked;
         self.adjoint(rows, to, n_threads);
       },
       "Z"_a.noconvert(), "out"_a.noconvert(), "n_threads"_a);
@@ -123,7 +123,7 @@ template <class T> void bind_fwht(py::module_& m) {
         const auto n = static_cast<std::size_t>(x.shape(1));
         const auto inner = static_cast<std::size_t>(x.shape(2));
         T* data = x.mutable_data();
-        py::gil_scoped_release released;
+        const py::gil_scoped_release unlocked; // to the end: nothing is left half done
         return hadamard_axis(data, outer, n, inner, static_cast<T>(scale), n_threads);
       },
       "x"_a.noconvert(), "scale"_a, "n_threads"_a);
@@ -135,7 +135,7 @@ template <class T> void bind_dense(py::module_& m, py::class_<SketchProgram>& pr
       [](const Array<T>& x, std::size_t n_threads) {
         const T* values = x.data();
         const auto n = static_cast<std::size_t>(x.size());
-        py::gil_scoped_release released;
+        const Unlocked unlocked;
         return all_finite(values, n, n_threads);
       },
       "x"_a.noconvert(), "n_threads"_a);
@@ -192,7 +192,7 @@ Array<double> weights_of_norms(const Array<double>& norms, const Array<double>& 
   double* to = out.mutable_data();
   const auto n_terms = static_cast<std::size_t>(coefficients.shape(1));
   {
-    py::gil_scoped_release released;
+    const Unlocked unlocked;
     radial_weights(from, static_cast<std::size_t>(n), c, static_cast<std::size_t>(n_weights),
                    n_terms, zero, middle, half, power, to, n_threads);
   }

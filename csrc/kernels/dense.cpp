@@ -97,11 +97,13 @@ std::size_t KernelProgram::run(const Source& source, double scale, const Extent&
     AlignedBuffer<double> tile(kRows * cols);
     AlignedBuffer<double> buffer(cols);
     double* theta = theta_writer.wanted() ? buffer.data() : nullptr;
+    Checkpoint checkpoint(kRows * cols);
     for (std::size_t at; (at = next.fetch_add(1)) < items.size();) {
       const Item& item = items[at];
       products.columns(item.c0, item.c1);
-      for (std::size_t r0 = item.r0; r0 < item.r1; r0 += kRows) {
-        const std::size_t r1 = std::min(r0 + kRows, item.r1);
+      for (std::size_t r0 = item.r0, r1; r0 < item.r1; r0 = r1) {
+        checkpoint();
+        r1 = rows_end(r0, item, extent);
         const bool square = extent.symmetric && r0 >= item.c0;
         const std::size_t c0 = square ? r0 : item.c0;
         products.fill(r0, r1, c0, item.c1, tile.data(), cols);

@@ -195,7 +195,9 @@ void DualMap::apply_all(double* k, double* theta, std::size_t n_threads) const {
     AlignedBuffer<double> buffer(2 * ld_);
     double* row_k = buffer.data();
     double* row_theta = theta == nullptr ? nullptr : row_k + ld_;
+    Checkpoint checkpoint(n_right_);
     for (std::size_t i = i0; i < i1 && n_right_ > 0; ++i) {
+      checkpoint();
       std::memcpy(row_k, k + i * n_right_, n_right_ * sizeof(double));
       if (theta != nullptr) {
         std::memcpy(row_theta, theta + i * n_right_, n_right_ * sizeof(double));

@@ -2,6 +2,7 @@
 // only.
 #pragma once
 
+#include "interrupt.hpp"
 #include "kernels/images.hpp"
 #include "simd/dispatch.hpp"
 
@@ -95,7 +96,9 @@ private:
       guard += step.what == ImageStep::What::kConv;
     }
     std::size_t emitted = 0;
+    Checkpoint checkpoint(block_);
     for (const Operation& operation : segment.plan.operations) {
+      checkpoint();
       const Place* from = segment.plan.places.data() + operation.first;
       switch (operation.what) {
       case Operation::What::kRead:

@@ -47,6 +47,13 @@ inline std::vector<Item> divide(const Extent& extent, std::size_t cols, std::siz
   return items;
 }
 
+// Where the rows of a tile that begin at r0 end. Of a symmetric kernel a tile begins at its first
+// column, so that it holds its part of the diagonal, however few columns tiles have.
+inline std::size_t rows_end(std::size_t r0, const Item& item, const Extent& extent) {
+  const std::size_t end = std::min(r0 + kRows, item.r1);
+  return extent.symmetric && r0 < item.c0 ? std::min(end, item.c0) : end;
+}
+
 // Products of a tile in P, from Points: columns are packed once per item, rows once per tile.
 template <class P, class X> class Products {
 public:

@@ -52,9 +52,11 @@ template <class T> bool all_finite(const T* x, std::size_t n, std::size_t n_thre
   parallel_for(n, n_threads, kLeast, [&finite, x](std::size_t begin, std::size_t end) {
     T sums[16] = {};
     std::size_t i = begin;
-    for (; i + 16 <= end; i += 16) {
-      for (std::size_t k = 0; k < 16; ++k) {
-        sums[k] += x[i + k] * T{0};
+    for (Checkpoint checkpoint(kLeast); i + 16 <= end; checkpoint()) {
+      for (const std::size_t stop = std::min(end, i + kLeast); i + 16 <= stop; i += 16) {
+        for (std::size_t k = 0; k < 16; ++k) {
+          sums[k] += x[i + k] * T{0};
+        }
       }
     }
     T sum = 0;
@@ -75,7 +77,9 @@ template <class T> void row_norms(const Rows<T>& rows, double* out, std::size_t 
   const std::size_t work = std::max<std::size_t>(rows.n_features, 1);
   parallel_for(rows.n_rows, n_threads, 2 * kLeastNanoseconds / work + 1,
                [&](std::size_t begin, std::size_t end) {
+                 Checkpoint checkpoint(work / 2);
                  for (std::size_t i = begin; i < end; ++i) {
+                   checkpoint();
                    out[i] = rows.sparse()
                                 ? norm(rows.data + rows.start(i), rows.start(i + 1) - rows.start(i))
                                 : norm(rows.data + i * rows.n_features, rows.n_features);
@@ -92,7 +96,9 @@ inline void radial_weights(const double* norms, std::size_t n, const double* coe
   const std::size_t work = std::max<std::size_t>(n_weights * n_terms, 1);
   parallel_for(n, n_threads, kLeastNanoseconds / work + 1, [&](std::size_t begin, std::size_t end) {
     std::vector<double> terms(std::max<std::size_t>(n_terms, 2));
+    Checkpoint checkpoint(work);
     for (std::size_t i = begin; i < end; ++i) {
+      checkpoint();
       double* row = out + i * n_weights;
       if (norms[i] == 0) {
         std::copy(at_zero, at_zero + n_weights, row);

@@ -23,7 +23,9 @@ void SketchProgram::run(const Rows<T>& rows, const T* scales, const double* weig
       2 * kLeastNanoseconds / ((parts_.work + parts_.n_features + 1) * lanes) + 1;
   parallel_for(n_blocks, n_threads, least, [&](std::size_t begin, std::size_t end) {
     SketchRunner<T> runner(parts_, rows, scales, weights, out);
+    Checkpoint checkpoint(parts_.work * lanes);
     for (std::size_t b = begin; b < end; ++b) {
+      checkpoint();
       runner.block(b * lanes, std::min(lanes, rows.n_rows - b * lanes));
     }
   });

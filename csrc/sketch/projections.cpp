@@ -69,7 +69,9 @@ template <class T> void HashMap::rows(const Rows<T>& rows, T* out, std::size_t n
   const std::size_t work = mean_nonzeros(rows) * s + n_components_;
   parallel_for(rows.n_rows, n_threads, rows_per_thread(work),
                [&](std::size_t begin, std::size_t end) {
+                 Checkpoint checkpoint(work);
                  for (std::size_t i = begin; i < end; ++i) {
+                   checkpoint();
                    T* y = out + i * n_components_;
                    const auto add = [&](std::size_t j, T value) {
                      for (std::size_t k = j * s; k < (j + 1) * s; ++k) {
@@ -107,7 +109,9 @@ template <class T> void HashMap::adjoint(const Rows<T>& rows, T* out, std::size_
   const T* values = values_.data<T>();
   parallel_for(rows.n_rows, n_threads, rows_per_thread(work),
                [&](std::size_t begin, std::size_t end) {
+                 Checkpoint checkpoint(work);
                  for (std::size_t i = begin; i < end; ++i) {
+                   checkpoint();
                    const T* z = rows.data + i * n_components_;
                    T* x = out + i * n;
                    for (std::size_t j = 0; j < n; ++j) {
@@ -153,7 +157,9 @@ void HadamardMap::rows(const Rows<T>& rows, T* out, std::size_t n_threads) const
       rows.n_rows, n_threads, rows_per_thread(dense_work), [&](std::size_t begin, std::size_t end) {
         auto transform = AlignedBuffer<T>::uninitialised(length_);
         T* x = transform.data();
+        Checkpoint checkpoint(dense_work);
         for (std::size_t i = begin; i < end; ++i) {
+          checkpoint();
           const std::size_t first = rows.sparse() ? rows.start(i) : 0;
           const std::size_t last = rows.sparse() ? rows.start(i + 1) : 0;
           const bool direct = rows.sparse() && (last - first) * n_components() < dense_work;
@@ -206,7 +212,9 @@ void HadamardMap::adjoint(const Rows<T>& rows, T* out, std::size_t n_threads) co
                [&](std::size_t begin, std::size_t end) {
                  auto transform = AlignedBuffer<T>::uninitialised(length_);
                  T* x = transform.data();
+                 Checkpoint checkpoint(work);
                  for (std::size_t i = begin; i < end; ++i) {
+                   checkpoint();
                    T* to = out + i * n_features_;
                    std::fill(to, to + n_features_, T{0});
                    const std::int32_t* sample = samples_.data();

@@ -82,6 +82,7 @@ def fit(
     options: dict[str, Any] = {}
     learner: Any = model
     learner.partial_fit  # noqa: B018  # refuses what cannot stream
+    model._refuse_excess(None, stream=True)
     if hasattr(model, "predict_proba"):
         options["classes"] = _labels(*columns[1:]) if classes is None else classes
     parts = [_delayed_blocks(column) for column in columns]

@@ -6,13 +6,12 @@ import inspect
 from typing import Any, Literal, Self, TypeAlias, cast, overload
 
 import numpy as np
-import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.gaussian_process.kernels import Hyperparameter
 
-from nkfast._arrays.validation import Array
-
-from ._arrays.validation import Doubles, check_choice, check_rows
+from ._arrays.memory import refuse_excess
+from ._arrays.rows import inner_products
+from ._arrays.validation import Array, Doubles, check_choice, check_rows
 from ._sklearn import Kernel
 from .kernels import NAMES, squared_norms
 from .layers import Diagonals, Moments
@@ -278,13 +277,13 @@ class NeuralKernel(Kernel):
         """Return the derivatives of the kernel in `theta`, (n, n, n_dims)."""
         n, d = X.shape
         nets = [stepped(self.net, group) for group in self._free()]
+        refuse_excess((n, n, len(nets)), np.dtype(np.float64), "X")
         gradient = np.empty((len(nets), n, n))
         p = squared_norms(X) / d + 0j  # complex from the start: no layer need look for it
         height = max(1, _BLOCK_ENTRIES // max(n, 1))
         for i in range(0, n if nets else 0, height):
             rows = slice(i, min(i + height, n))
-            k = X[rows] @ X[i:].T / d
-            k = (k.toarray() if sp.issparse(k) else k) + 0j
+            k = inner_products(X[rows], X[i:]) / d + 0j
             for net, out in zip(nets, gradient, strict=True):
                 end = net._propagate(Moments(k, np.zeros_like(k), p[rows, None], p[None, i:]))
                 out[rows, i:] = self._slope(end)

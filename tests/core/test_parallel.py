@@ -14,7 +14,7 @@ COMPILER = shutil.which("c++")
 def test_parallel_for(tmp_path):
     program = tmp_path / "test_parallel"
     source = ROOT / "tests" / "cpp" / "test_parallel.cpp"
-    flags = ["-std=c++20", "-O1", "-Wall", "-Wextra", "-pthread", f"-I{ROOT / 'csrc'}"]
+    flags = ["-std=c++20", "-O1", "-Wall", "-Wextra", "-pthread", "-ldl", f"-I{ROOT / 'csrc'}"]
     subprocess.run([COMPILER, *flags, str(source), "-o", str(program)], check=True)
     done = subprocess.run([str(program)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr

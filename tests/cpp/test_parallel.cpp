@@ -2,13 +2,33 @@
 #include "parallel.hpp"
 
 #include <atomic>
+#include <cerrno>
+#include <chrono>
 #include <cstdio>
+#include <dlfcn.h>
 #include <mutex>
 #include <set>
 #include <stdexcept>
 #include <string>
 #include <sys/wait.h>
 #include <unistd.h>
+
+namespace {
+
+int threads_left = 1 << 30; // that the system will start
+
+} // namespace
+
+// In place of the system's own, which it calls.
+extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* how, void* (*run)(void*),
+                              void* with) {
+  using Create = int (*)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
+  static const auto create = reinterpret_cast<Create>(dlsym(RTLD_NEXT, "pthread_create"));
+  return threads_left-- > 0 ? create(thread, how, run, with) : EAGAIN;
+}
+
+// As of the first process of a namespace, and of the first one of a namespace within.
+extern "C" pid_t getpid() { return 1; }
 
 namespace {
 
@@ -91,6 +111,75 @@ void works_in_a_forked_child() {
   check(status == 0, "works in a forked child");
 }
 
+// Where the system starts some threads only, or none, the blocks of the others are the caller's.
+void works_without_threads() {
+  for (const int left : {0, 1, 3}) {
+    for (const std::size_t n_threads :
+         {std::size_t{4}, std::size_t{400}}) { // pool, threads of its own
+      const pid_t child = fork();              // whose pool is empty
+      if (child == 0) {
+        alarm(20);
+        threads_left = left;
+        bool once = true;
+        for (int call = 0; call < 3; ++call) {
+          std::vector<std::atomic<int>> hits(1000);
+          nkfast::parallel_for(1000, n_threads, 1, [&](std::size_t begin, std::size_t end) {
+            for (std::size_t i = begin; i < end; ++i) {
+              ++hits[i];
+            }
+          });
+          for (const auto& hit : hits) {
+            once = once && hit == 1;
+          }
+        }
+        _exit(once ? 0 : 1);
+      }
+      int status = -1;
+      waitpid(child, &status, 0);
+      check(status == 0, "every item once, however few threads the system starts");
+    }
+  }
+}
+
+std::atomic<bool> wanted{false};
+
+void ends_when_interrupted() {
+  using namespace std::chrono;
+  for (const std::size_t n_threads : {1, 2, 4, 300}) {
+    for (const bool unlike : {false, true}) { // the caller's own block is through soon
+      wanted = false;
+      std::atomic<std::size_t> done{0};
+      std::string caught;
+      const auto start = steady_clock::now();
+      try {
+        nkfast::Interrupt interrupt([] {
+          if (wanted) {
+            throw std::runtime_error("Ctrl-C");
+          }
+        });
+        nkfast::parallel_for(n_threads, n_threads, 1, [&](std::size_t begin, std::size_t) {
+          wanted = true;
+          nkfast::Checkpoint checkpoint(1000000);
+          const std::size_t items = unlike && n_threads > 1 && begin == 0 ? 0 : 100000;
+          for (std::size_t i = 0; i < items; ++i) { // of a millisecond
+            checkpoint();
+            std::this_thread::sleep_for(milliseconds(1));
+            ++done;
+          }
+        });
+      } catch (const std::runtime_error& error) {
+        caught = error.what();
+      }
+      check(caught == "Ctrl-C", "what the poll throws reaches the caller");
+      check(steady_clock::now() - start < seconds(2), "soon");
+      const std::size_t before = done;
+      std::this_thread::sleep_for(milliseconds(5));
+      check(before == done, "all threads have ended");
+      check(nkfast::Interrupt::current() == nullptr, "no call, no interrupt");
+    }
+  }
+}
+
 } // namespace
 
 int main() {
@@ -98,5 +187,7 @@ int main() {
   uses_the_threads_it_may();
   passes_exceptions_on();
   works_in_a_forked_child();
+  works_without_threads();
+  ends_when_interrupted();
   return failures == 0 ? 0 : 1;
 }

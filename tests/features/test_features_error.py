@@ -16,7 +16,6 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import nkfast as nk
 from feature_cases import DEEP, DIGITS, NET, normal, relative_error
-from nkfast._arrays import validation
 
 
 @pytest.mark.filterwarnings("ignore:n_components='auto'")
@@ -118,7 +117,7 @@ def test_kernel_error_of_kernels_that_vanish():
     assert same["centred"] == 0
 
 
-def test_kernel_error_refuses(monkeypatch):
+def test_kernel_error_refuses(little_memory):
     X = normal(20, 5)
     phi = nk.NTKFeatures(NET, 50, random_state=0)
     with pytest.raises(NotFittedError):
@@ -133,7 +132,7 @@ def test_kernel_error_refuses(monkeypatch):
         phi.kernel_error(np.full((3, 5), np.nan))
     with pytest.raises(ValueError, match="expecting 5 features"):
         phi.kernel_error(X[:, :4])
-    monkeypatch.setattr(validation.os, "sysconf", lambda name: 100)  # a machine of 10 kB
+    little_memory(10_000)
     with pytest.raises(ValueError, match="X: expected what fits into memory, got kernels of 20"):
         phi.kernel_error(X)
 

@@ -12,7 +12,6 @@ from sklearn.exceptions import NotFittedError
 
 import nkfast as nk
 from feature_cases import DEEP, DIGITS, NET, normal, relative_error
-from nkfast._arrays import validation
 from nkfast.features import _neural
 from nkfast.features._compression import fit_to_kernel, principal_directions
 from nkfast.features.collapsed._fit import Sample
@@ -209,10 +208,11 @@ def test_bad_arguments_are_refused():
             nk.NTKFeatures(**arguments).fit(X)
 
 
-def test_directions_that_do_not_fit_into_memory_are_refused(monkeypatch):
-    monkeypatch.setattr(validation.os, "sysconf", lambda name: 100)
+def test_directions_that_do_not_fit_into_memory_are_refused(little_memory):
+    little_memory(40_000)
+    nk.NTKFeatures(NET, 40).fit(normal(50, 4))
     with pytest.raises(ValueError, match="oversampling: expected what fits into memory"):
-        principal_directions(lambda rows: rows, normal(50, 40), 40, 10)
+        nk.NTKFeatures(NET, 10, oversampling=4).fit(normal(50, 4))
 
 
 def test_an_interrupted_fit_leaves_no_map(monkeypatch):

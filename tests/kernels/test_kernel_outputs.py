@@ -150,9 +150,8 @@ def test_bad_pairs_are_refused():
             NET.ntk(X, block=block)
 
 
-def test_what_cannot_fit_into_memory_is_refused(monkeypatch):
-    pages = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2}
-    monkeypatch.setattr("nkfast._arrays.validation.os.sysconf", pages.__getitem__)
+def test_what_cannot_fit_into_memory_is_refused(little_memory):
+    little_memory(8192)
     X = np.ones((30, 2))
     message = r"X: expected what fits into memory, got 2 kernels of shape \(30, 30\)"
     with pytest.raises(ValueError, match=message):

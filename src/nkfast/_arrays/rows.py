@@ -12,7 +12,7 @@ from nkfast._core import row_norms as _row_norms
 from nkfast._core import row_norms_csr
 
 from .mapped import pieces
-from .validation import Rows, csr_arrays
+from .validation import Array, Rows, csr_arrays
 
 
 def row_norms(X: Any, n_threads: int) -> NDArray[np.float64]:
@@ -43,6 +43,23 @@ def scale_rows(X: Rows, factors: NDArray[np.float64]) -> Rows:
     scaled = X.copy()
     scaled.data *= np.repeat(factors, np.diff(X.indptr))
     return scaled
+
+
+def inner_products(X: Rows, Z: Rows) -> Array:
+    """Return X Z^T, dense. The memory of sparse rows is that of their entries, not columns."""
+    if sp.issparse(X) and sp.issparse(Z) and X.shape[1] > X.nnz + Z.nnz:
+        used = np.unique(X.indices)
+        X, Z = (of_columns(A, used) for A in (X, Z))
+    product = X @ Z.T
+    return np.ascontiguousarray(product.toarray() if sp.issparse(product) else product)
+
+
+def of_columns(A: Any, used: NDArray[Any]) -> Any:
+    """Return these columns, ascending, of a CSR matrix."""
+    at = np.searchsorted(used, A.indices)
+    known = np.append(used, -1)[at] == A.indices
+    starts = np.concatenate([[0], np.cumsum(known)])[A.indptr]
+    return sp.csr_array((A.data[known], at[known], starts), shape=(A.shape[0], len(used)))
 
 
 def side_by_side(parts: list[Rows]) -> Rows:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import numbers
-import os
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -137,12 +135,12 @@ def as_double(X: Rows) -> Rows:
 
 
 def csr_arrays(X: Any) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return a CSR matrix's values, column indices and row starts, contiguous, the latter alike."""
+    """Return a CSR matrix's values, column indices and row starts as the core takes them."""
     kind = np.int64 if np.int64 in (X.indptr.dtype, X.indices.dtype) else np.int32
     return (
-        np.ascontiguousarray(X.data),
-        np.ascontiguousarray(X.indices, kind),
-        np.ascontiguousarray(X.indptr, kind),
+        np.require(X.data, X.dtype.newbyteorder("="), ["C", "A"]),
+        np.require(X.indices, kind, ["C", "A"]),
+        np.require(X.indptr, kind, ["C", "A"]),
     )
 
 
@@ -246,20 +244,4 @@ def _check_length(values: Any, name: str, n: int) -> None:
         raise ValueError(
             f"{name}: inconsistent numbers of samples, expected {n} as X has rows, "
             f"got {len(values)}"
-        )
-
-
-def refuse_excess(shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> None:
-    """Refuse an array that this machine cannot hold, before it is allocated."""
-    refuse_bytes(math.prod(shape) * dtype.itemsize, name, f"a result of shape {shape}")
-
-
-def refuse_bytes(size: int, name: str, what: str) -> None:
-    try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not on this system
-        total = 2**47
-    if size > total:
-        raise ValueError(
-            f"{name}: expected what fits into memory, got {what}, {size / 2**30:.0f} GiB"
         )

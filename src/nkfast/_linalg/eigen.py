@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy.linalg import eigh
 
 from nkfast._arrays.validation import Array
 
+from .waiting import interruptible
+
 _EPS = float(np.finfo(np.float64).eps)
 _LARGE = 1500  # matrices of which a small part of the eigenvectors is found by iteration
 _ITERATIONS = 2
+
+
+def symmetric_eigen(matrix: Array, **options: Any) -> tuple[Array, Array]:
+    """Return what `scipy.linalg.eigh` does; Ctrl-C does not have to wait for it."""
+    found: tuple[Array, Array] = interruptible(
+        4.0 * len(matrix) ** 3, lambda: eigh(matrix, **options)
+    )
+    return found
 
 
 def leading(matrix: Array, m: int) -> tuple[Array, Array]:
@@ -40,8 +52,6 @@ def _largest(matrix: Array, m: int) -> tuple[Array, Array]:
     a third it takes longer than for all.
     """
     n = len(matrix)
-    if 3 * m <= n:
-        values, vectors = eigh(matrix, subset_by_index=[n - m, n - 1], overwrite_a=True)
-        return values, vectors
-    values, vectors = eigh(matrix, driver="evd", overwrite_a=True)
+    some: dict[str, Any] = {"subset_by_index": [n - m, n - 1]} if 3 * m <= n else {"driver": "evd"}
+    values, vectors = symmetric_eigen(matrix, overwrite_a=True, **some)
     return values[n - m :], vectors[:, n - m :]

@@ -15,6 +15,8 @@ from scipy.linalg.blas import dsyrk
 from nkfast._arrays.blocks import slices
 from nkfast._arrays.validation import Array
 
+from .waiting import interruptible
+
 _ORDER = 8192  # up to here BLAS and LAPACK do it at once
 _DEPTH = 384  # numbers of a row that a thread packs at most
 _PANEL = 1024  # columns
@@ -27,16 +29,20 @@ def rank_update(C: Array, Z: Array) -> Array:
     """
     n, p = Z.shape
     step = n if p <= _ORDER else max(1, _ORDER * _DEPTH // p)
-    for rows in slices(0, n, step):
-        C = dsyrk(1.0, Z[rows].T, beta=1.0, c=C, lower=1, overwrite_c=1)
-    return C
+
+    def update(C: Array) -> Array:
+        for rows in slices(0, n, step):
+            C = dsyrk(1.0, Z[rows].T, beta=1.0, c=C, lower=1, overwrite_c=1)
+        return C
+
+    return interruptible(n * p * p, lambda: update(C))
 
 
 def gram_matrix(Z: Array) -> Array:
     """Return Z Z^T, for `Z` of shape (n, p)."""
-    n = Z.shape[0]
+    n, p = Z.shape
     if n <= _ORDER:
-        return np.asarray(Z @ Z.T)
+        return np.asarray(interruptible(n * n * p, lambda: Z @ Z.T))
     out = np.empty((n, n), Z.dtype)
     for rows in slices(0, n, _PANEL):
         out[rows, rows] = Z[rows] @ Z[rows].T
@@ -51,6 +57,10 @@ def cholesky(A: Array) -> tuple[Array, int]:
     Of `A` the lower triangle is read, and overwritten; what is above it stays. Info is above zero
     if the matrix is not positive definite to rounding.
     """
+    return interruptible(len(A) ** 3 / 3, lambda: _cholesky(A))
+
+
+def _cholesky(A: Array) -> tuple[Array, int]:
     n = len(A)
     if n <= _ORDER:
         factor, failed = lapack.dpotrf(A, lower=1, overwrite_a=1, clean=0)

@@ -7,6 +7,8 @@ from scipy.linalg import lapack
 
 from nkfast._arrays.validation import Array
 
+from .waiting import interruptible
+
 
 class Tridiagonal:
     """A symmetric matrix (lower triangle read) as Q T Q^T with T tridiagonal, Q orthogonal."""
@@ -14,8 +16,9 @@ class Tridiagonal:
     def __init__(self, A: Array) -> None:
         m = len(A)
         work = int(lapack.dsytrd_lwork(m, lower=1)[0])
-        packed, self._d, self._e, self._tau, _ = lapack.dsytrd(
-            np.array(A, order="F"), lower=1, lwork=work, overwrite_a=1
+        packed, self._d, self._e, self._tau, _ = interruptible(
+            4 / 3 * m**3,
+            lambda: lapack.dsytrd(np.array(A, order="F"), lower=1, lwork=work, overwrite_a=1),
         )
         # Q leaves the first coordinate alone. Its reflectors lie below the first subdiagonal: in
         # memory, a Fortran array of m rows that begins one entry later. No copy of m^2 numbers.
@@ -26,7 +29,8 @@ class Tridiagonal:
         """Return the eigenvalues in increasing order."""
         if len(self._d) == 1:  # LAPACK's wrappers refuse an empty subdiagonal
             return np.asarray(self._d)
-        return np.asarray(lapack.dsterf(self._d, self._e)[0])
+        m = len(self._d)
+        return np.asarray(interruptible(20 * m * m, lambda: lapack.dsterf(self._d, self._e)[0]))
 
     def solve(self, alpha: float, G: Array) -> Array:
         """Return (T + alpha I)^{-1} G; alpha lifts T well above its rounding noise."""
@@ -50,5 +54,8 @@ class Tridiagonal:
         if len(out) > 1:
             rest = np.asfortranarray(out[1:])
             work = int(lapack.dormqr("L", trans, self._reflectors, self._tau, rest, -1)[1][0])
-            out[1:] = lapack.dormqr("L", trans, self._reflectors, self._tau, rest, work)[0]
+            out[1:] = interruptible(
+                2 * len(out) * out.size,
+                lambda: lapack.dormqr("L", trans, self._reflectors, self._tau, rest, work)[0],
+            )
         return out

@@ -2,8 +2,9 @@
 
 `_demo` measures what ``nkfast demo`` shows, `_report` puts it into words from the measured numbers
 only, `_plot` draws it; `_learn` holds ``fit``, ``predict`` and ``features``, which read files by
-`_tables` (`_npz` and `_svmlight` in pieces). A new command is one `_add_...` and one function here
-that returns an exit code. Nothing imports this room.
+`_tables`. Of these `_table` says what all have in common, `_named` reads CSV and Parquet,
+`_svmlight` and `_npz` the others in pieces; `_targets` tells words from numbers. A new command is
+one `_add_...` and one function here that returns an exit code. Nothing imports this room.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except (OSError, ValueError, MemoryError) as error:
-        print(f"nkfast: error: {str(error) or type(error).__name__}", file=sys.stderr)
+        words = " ".join(str(error).split()) or type(error).__name__
+        print(f"nkfast: error: {words}", file=sys.stderr)
         return FAILED
     return code
 

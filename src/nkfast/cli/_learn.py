@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import joblib
 import numpy as np
@@ -15,21 +16,26 @@ from sklearn.metrics import r2_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from nkfast._arrays.memory import refuse_bytes
 from nkfast._arrays.validation import Array
 from nkfast._progress import Tell, counting
 from nkfast.features import NNGPFeatures, NTKFeatures
 from nkfast.kernels import NAMES
 from nkfast.learn import NTKClassifier, NTKRegressor
+from nkfast.learn._ridge._sizes import refuse_sums
 from nkfast.networks import mlp, myrtle
 
-from ._tables import FORMATS, Table, open_table
+from ._table import Origin, Table
+from ._tables import FORMATS, open_table
+from ._targets import as_words_or_numbers, survey
 
 _TRUST = "A model file is a pickle: loading one runs code that it holds. Open only files you trust."
+_MOMENTS = 3  # numbers of a column that StandardScaler keeps
 _MYRTLES = {f"myrtle-{depth}": depth for depth in (5, 7, 10)}
 _DATA = f"rows: {', '.join(FORMATS)}; all are read in blocks; .npy and .npz may hold images"
 _TARGET = (
-    "name or number (from 0; -1 is the last) of the target's column; of .npz the name of an array "
-    "(y); of .npy and .npz also a .npy file; none for svmlight"
+    "name, or number (from 0; -1 is the last), of the target's column; of .npz the name of an "
+    "array (y); of .npy and .npz also a .npy file; none for svmlight"
 )
 
 
@@ -42,7 +48,7 @@ def add_commands(commands: Any, count: Callable[[str], int], seed: Callable[[str
     fit.add_argument(
         "--task",
         choices=("regression", "classification"),
-        help="by default classification if the targets are words",
+        help="by default classification if all targets are words, regression if all are numbers",
     )
     fit.add_argument("--standardize", action="store_true", help="scale columns to variance 1 first")
     fit.add_argument(
@@ -84,7 +90,12 @@ def _add_common(parser: argparse.ArgumentParser, count: Callable[[str], int]) ->
     parser.add_argument(
         "--block", type=count, default=8192, metavar="ROWS", help="rows held at a time (8192)"
     )
-    parser.add_argument("--quiet", action="store_true", help="show no progress")
+    parser.add_argument(
+        "--header",
+        choices=("yes", "no"),
+        help="whether the first line of a CSV has names (where that is not clear)",
+    )
+    parser.add_argument("--quiet", action="store_true", help="show no progress and no notes")
 
 
 def _add_network(
@@ -137,6 +148,10 @@ def _image_shape(options: argparse.Namespace, table: Table) -> Any:
     shape = table.image_shape if options.image_shape is None else tuple(options.image_shape)
     if shape is None:
         raise ValueError(f"--image-shape: expected the shape of the rows for {options.network}")
+    if table.image_shape not in (None, shape):
+        raise ValueError(
+            f"--image-shape: expected {table.image_shape} as {options.data} has, got {shape}"
+        )
     return shape
 
 
@@ -144,20 +159,26 @@ def _image_shape(options: argparse.Namespace, table: Table) -> Any:
 
 
 def _fit(options: argparse.Namespace) -> int:
-    _check_folder(options.output)
+    _check_output(options.output, options.data)
     table = _table(options)
-    kinds, classes = _targets(table, options)
-    task = options.task or ("classification" if kinds == "U" else "regression")
+    network, shape = _network(options), _image_shape(options, table)
+    most = options.components
+    if options.method == "nystroem":  # landmarks are rows of the first block
+        most = min(most, options.block, table.n_rows)
+    refuse_sums(most, "--components")
+    if options.standardize:
+        size = 8 * _MOMENTS * table.n_columns
+        refuse_bytes(size, "--standardize", f"moments of {table.n_columns} columns")
+    words, classes = survey(table, options.task, options.block)
+    task = options.task or ("classification" if words else "regression")
     kind = NTKClassifier if task == "classification" else NTKRegressor
-    if task == "regression" and kinds == "U":
-        raise ValueError("--task: expected classification for targets that are words")
     model = kind(
-        _network(options),
+        network,
         options.components,
         kernel=options.kernel,
         method=options.method,
         alpha=options.alpha,
-        image_shape=_image_shape(options, table),
+        image_shape=shape,
         random_state=options.seed,
     )
     scaler = StandardScaler() if options.standardize else None
@@ -168,40 +189,20 @@ def _fit(options: argparse.Namespace) -> int:
     more = {"classes": classes} if task == "classification" else {}
 
     def blocks(tell: Tell) -> Iterator[tuple[Any, Array]]:
-        for X, y in table.blocks(options.block):
+        for X, y in _blocks(table, options.block, words=words):
             if y is None:
-                raise AssertionError("checked by _targets")
-            yield X if scaler is None else scaler.transform(X), y.astype(str) if kinds == "U" else y
+                raise AssertionError("checked by survey")
+            yield X if scaler is None else scaler.transform(X), y
             tell(len(y))
 
     with _progress(options, "fit", table) as tell:
         model.fit_blocks(blocks(tell), **more)
     fitted = model if scaler is None else make_pipeline(scaler, model)
+    _remember(fitted, table)
     with _whole_file(options.output) as path:
         joblib.dump(fitted, path)
     print(f"{task} on {table.n_rows:,} rows, alpha = {model.alpha_:.4g}: {options.output}")
     return 0
-
-
-def _targets(table: Table, options: argparse.Namespace) -> tuple[str, Array]:
-    """Return "U" if targets are words, else "f", and the distinct ones where these are classes."""
-    known: Array | None = None
-    words = False
-    for _, y in table.blocks(options.block):
-        if y is None:
-            raise ValueError("--target: expected where the targets are, got none")
-        words = words or y.dtype.kind in "USO"
-        if not words and options.task != "classification":
-            continue
-        found = np.unique(y)
-        known = found if known is None else _union(known, found)
-    return ("U" if words else "f"), np.array([]) if known is None else known
-
-
-def _union(a: Array, b: Array) -> Array:
-    if a.dtype.kind != b.dtype.kind:  # numbers in one block, words in another
-        a, b = a.astype(str), b.astype(str)
-    return np.union1d(a, b)
 
 
 # --- predict ---
@@ -209,22 +210,23 @@ def _union(a: Array, b: Array) -> Array:
 
 def _predict(options: argparse.Namespace) -> int:
     if options.output is not None:
-        _check_folder(options.output)
+        _check_output(options.output, options.data, options.model)
         if options.output.suffix.lower() not in (".npy", ".csv"):
             raise ValueError(
                 f"--output: expected a file name ending in .npy or .csv, got {options.output}"
             )
-    model = _load(options.model)
+    model, origin = _load(options.model)
     last: Any = model[-1] if hasattr(model, "steps") else model
     if options.std and not hasattr(last, "sample_y"):
         raise ValueError("--std: expected a model of a regression, got one of a classification")
     if options.proba and not hasattr(last, "predict_proba"):
         raise ValueError("--proba: expected a model of a classification, got one of a regression")
-    table = _table(options)
+    table = _table(options, origin)
+    words = hasattr(last, "predict_proba") and last.classes_.dtype.kind in "US"
     found: list[Array] = []
     truth: list[Array] = []
     with _progress(options, "predict", table) as tell:
-        for X, y in table.blocks(options.block):
+        for X, y in _blocks(table, options.block, words=words):
             if options.std:
                 columns = model.predict(X, return_std=True)
                 found.append(np.column_stack(columns))
@@ -234,33 +236,44 @@ def _predict(options: argparse.Namespace) -> int:
                 truth.append(y)
             tell(X.shape[0])
     predicted = np.concatenate(found)
-    if options.output is not None and options.output.suffix.lower() == ".npy":
-        np.save(options.output, predicted)
+    if options.output is None:
+        _write_lines(predicted, sys.stdout)
     else:
-        _write_lines(predicted, options.output)
+        with _whole_file(options.output) as path:
+            if options.output.suffix.lower() == ".npy":
+                with path.open("wb") as file:  # a path would be given another ending
+                    np.save(file, predicted)
+            else:
+                with path.open("w", newline="", encoding="utf-8") as lines:
+                    _write_lines(predicted, lines)
     if truth and not options.proba:
         print(_score(last, predicted, np.concatenate(truth)), file=sys.stderr)
     return 0
 
 
-def _write_lines(predicted: Array, output: Path | None) -> None:
-    form = "%s" if predicted.dtype.kind in "US" else "%.9g"
-    if output is None:
-        np.savetxt(sys.stdout, predicted, form, delimiter=",")
+def _write_lines(predicted: Array, file: TextIO) -> None:
+    if predicted.dtype.kind in "US":
+        csv.writer(file, lineterminator="\n").writerows([label] for label in predicted.tolist())
     else:
-        np.savetxt(output, predicted, form, delimiter=",", encoding="utf-8")
+        np.savetxt(file, predicted, "%.9g", delimiter=",")
 
 
 def _score(learner: Any, predicted: Array, y: Array) -> str:
     if hasattr(learner, "predict_proba"):
-        if (predicted.dtype.kind in "US") != (y.dtype.kind in "US"):
-            predicted, y = predicted.astype(str), y.astype(str)
         return f"accuracy {np.mean(predicted == y):.4f}"
     mean = predicted[:, : y[:1].size].reshape(y.shape) if predicted.ndim == 2 else predicted
     return f"R^2 {r2_score(y, mean):.4f}, RMSE {np.sqrt(np.mean((y - mean) ** 2)):.6g}"
 
 
-def _load(path: Path) -> Any:
+def _remember(model: Any, table: Table) -> None:
+    """Keep what is known of the rows: column names as scikit-learn does, and what it does not."""
+    if table.names is not None:
+        _first_step(model).feature_names_in_ = np.array(table.names, dtype=object)
+    model.rows_ = {"image_shape": table.image_shape, "first": table.first}
+
+
+def _load(path: Path) -> tuple[Any, Origin]:
+    """Return a model, and what it knows of its rows."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
@@ -270,18 +283,29 @@ def _load(path: Path) -> Any:
     last = model[-1] if hasattr(model, "steps") else model
     if not isinstance(last, (NTKClassifier, NTKRegressor)):
         raise ValueError(f"{path}: expected a model of nkfast fit, got a {type(model).__name__}")
-    return model
+    first = _first_step(model)
+    names = vars(first).pop("feature_names_in_", None)  # blocks come in their order, without names
+    origin = Origin(
+        width=first.n_features_in_,
+        names=None if names is None else tuple(names.tolist()),
+        **getattr(model, "rows_", {}),
+    )
+    return model, origin
+
+
+def _first_step(model: Any) -> Any:
+    return model[0] if hasattr(model, "steps") else model
 
 
 # --- features ---
 
 
 def _features(options: argparse.Namespace) -> int:
-    _check_folder(options.output)
+    _check_output(options.output, options.data)
     if options.output.suffix.lower() != ".npy":
         raise ValueError(f"--output: expected a file name ending in .npy, got {options.output}")
     if options.save_map is not None:
-        _check_folder(options.save_map)
+        _check_output(options.save_map, options.data)
     table = _table(options)
     kind = NTKFeatures if options.kernel == "ntk" else NNGPFeatures
     phi = kind(
@@ -303,7 +327,10 @@ def _features(options: argparse.Namespace) -> int:
         if out is not None:
             out.flush()
     if options.save_map is not None:
-        joblib.dump(phi, options.save_map)
+        if table.names is not None:
+            phi.feature_names_in_ = np.array(table.names, dtype=object)
+        with _whole_file(options.save_map) as path:
+            joblib.dump(phi, path)
     print(f"{done:,} x {options.components} features: {options.output}")
     return 0
 
@@ -311,11 +338,23 @@ def _features(options: argparse.Namespace) -> int:
 # --- what they share ---
 
 
-def _table(options: argparse.Namespace) -> Table:
-    table = open_table(options.data, options.target)
+def _table(options: argparse.Namespace, origin: Origin | None = None) -> Table:
+    header = None if options.header is None else options.header == "yes"
+    table = open_table(options.data, options.target, origin, header=header)
     if table.n_rows == 0:
         raise ValueError(f"{options.data}: expected at least one row, got none")
+    if not options.quiet:
+        for note in table.notes:
+            print(f"nkfast: {options.data}: {note}", file=sys.stderr)
     return table
+
+
+def _blocks(table: Table, size: int, *, words: bool) -> Iterator[tuple[Any, Array | None]]:
+    """Yield blocks whose targets are all words or all numbers."""
+    start = 0
+    for X, y in table.blocks(size):
+        yield X, None if y is None else as_words_or_numbers(table, y, start, words=words)
+        start += X.shape[0]
 
 
 def _progress(
@@ -335,8 +374,10 @@ def _whole_file(output: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def _check_folder(path: Path) -> None:
+def _check_output(path: Path, *inputs: Path) -> None:
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(f"--output: no such folder: {path.absolute().parent}")
     if path.is_dir():
         raise IsADirectoryError(f"--output: expected a file, got a folder: {path}")
+    if path.exists() and any(other.exists() and path.samefile(other) for other in inputs):
+        raise ValueError(f"--output: expected a file of its own, got what is read: {path}")

@@ -26,17 +26,18 @@ class ArchivedArray:
     Attributes
     ----------
     shape : tuple of int
+    dtype : dtype
     """
 
     def __init__(self, path: Path, name: str) -> None:
         self._path, self._name = path, name
         with self._open() as file:
-            self.shape, self._fortran, self._dtype = _header(file)
+            self.shape, self._fortran, self.dtype = _header(file)
 
     def blocks(self, size: int) -> Iterator[Array]:
         """Yield at most `size` rows at a time."""
         n, *rest = self.shape
-        if self._fortran or self._dtype.hasobject:  # rows lie nowhere together
+        if self._fortran or self.dtype.hasobject:  # rows lie nowhere together
             with np.load(self._path) as arrays:
                 whole = arrays[self._name]
             for start in range(0, n, size):
@@ -46,7 +47,7 @@ class ArchivedArray:
             _header(file)
             for start in range(0, n, size):
                 shape = (min(size, n - start), *rest)
-                block = np.empty(shape, self._dtype)
+                block = np.empty(shape, self.dtype)
                 view = memoryview(block.reshape(-1).view(np.uint8).data)
                 if _read(file, view) < len(view):
                     raise ValueError(f"{self._path}: the array {self._name!r} ends too soon")

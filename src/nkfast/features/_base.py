@@ -8,13 +8,17 @@ import numpy as np
 from scipy.linalg import eigvalsh, solve_triangular
 from sklearn.utils.validation import check_is_fitted
 
-from nkfast._arrays.validation import Array, Rows, check_estimator_rows, check_real, refuse_bytes
+from nkfast._arrays.blocks import blocks
+from nkfast._arrays.mapped import take
+from nkfast._arrays.memory import refuse_bytes
+from nkfast._arrays.validation import Array, Rows, check_estimator_rows, check_real
 from nkfast._linalg.symmetric import cholesky, gram_matrix
 from nkfast._sklearn import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 _EPS = float(np.finfo(np.float64).eps)
 _LEAST_ALPHA = 1e-10  # below, the rounding of K is no longer small beside the ridge
 _MATRICES = 5  # of n x n in float64 that are held at once
+_TAIL_ROWS = 256  # whose missing diagonal is averaged
 
 
 class Construction(Protocol):
@@ -41,8 +45,11 @@ class Construction(Protocol):
 class FeatureMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """A transformer of dense or CSR rows that can compare Z Z^T with the exact kernel.
 
-    Subclasses have `_map`, the features of checked rows, and `_compared`, these and their kernel.
+    Subclasses have `_map`, the features of checked rows, `_compared`, these and their kernel, and
+    `_own`, k(x, x).
     """
+
+    tail_: float
 
     def _map(self, X: Rows) -> Array:
         raise NotImplementedError
@@ -50,6 +57,63 @@ class FeatureMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     def _compared(self, X: Rows) -> tuple[Array, Array]:
         """Return the features of checked rows, and their exact kernel in float64."""
         raise NotImplementedError
+
+    def _own(self, X: Rows) -> Array:
+        """Return the exact kernel of each checked row with itself, (n,), in float64."""
+        raise NotImplementedError
+
+    def _missing(self, X: Rows) -> Array:
+        """Return k(x, x) - |z(x)|^2 of checked rows."""
+        squares = np.empty(X.shape[0])
+        for rows in blocks(X.shape[0], self._n_features_out):
+            Z = self._map(X[rows]).astype(np.float64, copy=False)
+            squares[rows] = np.einsum("ij,ij->i", Z, Z)
+        return self._own(X) - squares
+
+    def _measure_tail(self, X: Rows) -> None:
+        """Set `tail_` by some of the fitted rows."""
+        n = X.shape[0]
+        some = np.unique(np.linspace(0, n - 1, min(n, _TAIL_ROWS)).astype(np.intp))
+        self.tail_ = max(float(self._missing(take(X, some)).mean()), 0.0)
+
+    def missing_diagonal(self, X: Any) -> Array:
+        """Return k(x, x) - |z(x)|^2 for each row x of `X`: what Z Z^T lacks on its diagonal.
+
+        Parameters
+        ----------
+        X : array_like or CSR matrix of shape (n, d)
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Float64, in units of the kernel. Below zero where features err upwards.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+
+        Notes
+        -----
+        It is the kernel's part in degrees that got no features. Two rows share it only where they
+        nearly coincide, so for a model it is noise: with features as with K itself, if what K has
+        on its diagonal and Z Z^T has not is added to the ridge. `tail_` is its mean over rows of
+        `fit`; learners add that on their own.
+
+        Examples
+        --------
+        >>> import nkfast as nk
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn.linear_model import Ridge
+        >>> X, y = load_digits(return_X_y=True)
+        >>> phi = nk.NTKFeatures(nk.mlp(depth=3), n_components=1024, random_state=0).fit(X / 16)
+        >>> lacking = phi.missing_diagonal(X / 16) / nk.mlp(depth=3).diag(X / 16).ntk
+        >>> bool(0 < lacking.min() and lacking.max() < 0.2)
+        True
+        >>> model = Ridge(alpha=0.01 + phi.tail_).fit(phi.transform(X / 16), y)  # as K + 0.01 I
+        """
+        check_is_fitted(self)
+        return self._missing(self._checked(X))
 
     def _checked(self, X: Any) -> Rows:
         """Return what `transform` was given as checked rows."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.linalg import cho_solve, eigh
+from scipy.linalg import cho_solve
 from sklearn.utils.extmath import svd_flip
 
 from nkfast._arrays.blocks import blocks
-from nkfast._arrays.validation import Array, Rows, refuse_bytes
-from nkfast._linalg.eigen import leading
+from nkfast._arrays.memory import refuse_bytes
+from nkfast._arrays.validation import Array, Rows
+from nkfast._linalg.eigen import leading, symmetric_eigen
 from nkfast._linalg.symmetric import cholesky, gram_matrix
 
 _PULL = 0.01  # towards the directions as they are, as a share of the mean squared norm of a row
@@ -40,9 +41,6 @@ def principal_directions(features: Callable[[Rows], Array], X: Rows, width: int,
         By falling eigenvalue.
     """
     n = X.shape[0]
-    side = min(n, width)
-    needed = 8 * (3 * side**2 + 3 * width * m)
-    refuse_bytes(needed, "oversampling", f"principal directions of {width} features")
     if width <= n:
         moment = np.zeros((width, width))
         for rows in blocks(n, width):
@@ -62,6 +60,12 @@ def principal_directions(features: Callable[[Rows], Array], X: Rows, width: int,
         # Householder's QR: orthonormal columns, also where an axis depends on the others.
         vectors = np.linalg.qr(np.hstack([vectors, more]))[0]
     return np.ascontiguousarray(svd_flip(vectors, None)[0])
+
+
+def refuse_directions(n: int, width: int, m: int) -> None:
+    """Refuse principal directions that do not fit into memory."""
+    needed = 8 * (3 * min(n, width) ** 2 + 3 * width * m)
+    refuse_bytes(needed, "oversampling", f"principal directions of {width} features")
 
 
 def fit_to_kernel(
@@ -105,5 +109,7 @@ def fit_to_kernel(
     if failed:
         raise np.linalg.LinAlgError("oversampling: the features of a sample are not finite")
     inner = cho_solve((factor, True), cho_solve((factor, True), excess).T)
-    values, vectors = eigh(np.eye(m) + (inner + inner.T) / 2, driver="evd", overwrite_a=True)
+    values, vectors = symmetric_eigen(
+        np.eye(m) + (inner + inner.T) / 2, driver="evd", overwrite_a=True
+    )
     return np.asarray((vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T)

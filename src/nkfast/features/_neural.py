@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.blocks import blocks
 from nkfast._arrays.mapped import release, take
+from nkfast._arrays.memory import refuse_bytes, refuse_excess
 from nkfast._arrays.validation import (
     Array,
     Rows,
@@ -25,10 +26,11 @@ from nkfast._arrays.validation import (
 from nkfast.kernels import Kernel, kernel, prepare
 from nkfast.layers import takes_images
 from nkfast.networks import Sequential, check_points, own_network
+from nkfast.sketch._base import BLOCK, STEP
 from nkfast.sketch._program import Compiled
 
 from ._base import Construction, FeatureMap, relative_error
-from ._compression import fit_to_kernel, principal_directions
+from ._compression import fit_to_kernel, principal_directions, refuse_directions
 from ._layerwise import LayerwiseMap
 from ._monomials import n_monomials
 from .collapsed import CollapsedMap, Sample
@@ -43,7 +45,7 @@ _HELD_OUT = 400  # rows on whose pairs it measures the error, or a quarter of th
 _HELD_OUT_IMAGES = 40  # whose exact kernels take milliseconds a pair
 _FEW = 20  # with fewer rows none are held out
 _FITTED = (
-    *("error_", "compression_", "expansion_", "allocation_", "factors_", "steps_"),
+    *("error_", "compression_", "tail_", "expansion_", "allocation_", "factors_", "steps_"),
     *("split_", "harmonics_"),
 )
 
@@ -102,6 +104,10 @@ class _NeuralFeatures(Compiled, FeatureMap):
         net = own_network(self.net)
         X = check_points(self, net, X, self.image_shape, reset=True)
         m = check_width(self.n_components)
+        if not takes_images(net):
+            d = X.shape[1]
+            what = f"tables of {d} columns, which Nystroem does without"
+            refuse_bytes(STEP * d, "X", what)
         check_choice(self.construction, "construction", ("collapsed", "layerwise"))
         check_choice(self.sketch, "sketch", ("tensorsrht", "tensorsketch"))
         check_count(self.oversampling, "oversampling", low=1)
@@ -115,6 +121,10 @@ class _NeuralFeatures(Compiled, FeatureMap):
         else:
             sample = self._sample(net, X, m, rng)
             self._fit_width(sample, m, rng)
+        if takes_images(net):
+            self.tail_ = 0.0  # the features of a pixel have the energy of all degrees
+        else:
+            self._measure_tail(X)
         release(X)
         return self
 
@@ -154,6 +164,10 @@ class _NeuralFeatures(Compiled, FeatureMap):
         """Fit and draw a map to `m` features."""
         d = sample.X.shape[1]
         width = self.oversampling * m
+        one = 8 if takes_images(sample.net) else BLOCK  # image by image, or rows in blocks
+        refuse_bytes(one * width, "n_components", f"{width} features")
+        if width > m:
+            refuse_directions(min(sample.X.shape[0], self._direction_rows(m)), width, m)
         degrees = self._degrees(d, width)
         self._net = sample.net
         self._construction = self._draw(sample, degrees, width, rng)
@@ -202,7 +216,7 @@ class _NeuralFeatures(Compiled, FeatureMap):
     ) -> Array:
         """Return the matrix from all sketched features to those that are kept."""
         n, m = sample.X.shape[0], self.n_components_
-        rows = np.sort(rng.permutation(n)[: max(_DIRECTION_ROWS, 2 * m)])
+        rows = np.sort(rng.permutation(n)[: self._direction_rows(m)])
         X = take(sample.X, rows).astype(np.float64, copy=False)
         directions = principal_directions(self._sketch, X, width, m)
         if isinstance(sample, ImageSample):  # their exact kernels take too long to fit to
@@ -217,6 +231,9 @@ class _NeuralFeatures(Compiled, FeatureMap):
 
         diagonal = getattr(points.diagonal(), self._kernel)
         return directions @ fit_to_kernel(Y, exact, diagonal, n)
+
+    def _direction_rows(self, m: int) -> int:
+        return max(_DIRECTION_ROWS, 2 * m)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "compression_")
@@ -237,7 +254,9 @@ class _NeuralFeatures(Compiled, FeatureMap):
             summation varies with shapes.
         """
         check_is_fitted(self)
-        return self._map(self._checked(X))
+        X = self._checked(X)
+        refuse_excess((X.shape[0], self._n_features_out), X.dtype, "X")
+        return self._map(X)
 
     def _checked(self, X: Any) -> Rows:
         return check_points(self, self._net, X, reset=False)
@@ -259,6 +278,9 @@ class _NeuralFeatures(Compiled, FeatureMap):
     def _sketch(self, X: Rows) -> NDArray[Any]:
         """Return the sketched features of checked rows, `oversampling` times as many."""
         return self._construction.transform(X)
+
+    def _own(self, X: Rows) -> Array:
+        return np.asarray(getattr(self._net.diag(as_double(X)), self._kernel))
 
     def _compared(self, X: Rows) -> tuple[NDArray[Any], NDArray[Any]]:
         return self._map(X), self._net.kernel(as_double(X), get=self._kernel)
@@ -341,6 +363,10 @@ _DOC = """Feature map of the {name} of a network: Z Z^T approximates the kernel.
         Number of features.
     error_ : float
         The relative error that ``n_components="auto"`` measured. Only then.
+    tail_ : float
+        What the diagonal of Z Z^T lacks of the kernel's, on average over 256 fitted rows, in units
+        of the kernel; see `missing_diagonal`. 0 with a network of images, whose features have the
+        energy of all degrees.
     compression_ : ndarray of shape (oversampling * n_components_, n_components_) or None
         From the sketched features to those that are kept, in float64; None if ``oversampling=1``.
     expansion_ : Expansion

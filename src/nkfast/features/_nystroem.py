@@ -7,14 +7,15 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
-from scipy.linalg import eigh
 from sklearn.utils import check_random_state
 from sklearn.utils.extmath import svd_flip
 from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.blocks import row_blocks
 from nkfast._arrays.mapped import take
+from nkfast._arrays.memory import refuse_bytes, refuse_excess
 from nkfast._arrays.validation import Array, Rows, as_double, check_choice, check_count
+from nkfast._linalg.eigen import symmetric_eigen
 from nkfast.kernels import NAMES, Points, kernel, prepare
 from nkfast.networks import Sequential, check_points, own_network
 from nkfast.sketch._program import Compiled
@@ -22,6 +23,7 @@ from nkfast.sketch._program import Compiled
 from ._base import FeatureMap
 
 SELECTIONS = ("uniform", "kmeans++")
+_MATRICES = 3  # of all landmarks: their kernel, and LAPACK's work
 _BLOCK_ENTRIES = 1 << 20  # kernel entries of a block of rows: 8 MB, and two or three such at a time
 _EPS = float(np.finfo(np.float64).eps)
 
@@ -70,6 +72,9 @@ class Nystroem(Compiled, FeatureMap):
     normalization_ : ndarray of shape (n_landmarks, rank)
         W, float64: eigenvectors of K(L, L) over the roots of their eigenvalues, those at rounding
         level left out.
+    tail_ : float
+        What the diagonal of Z Z^T lacks of the kernel's, on average over 256 fitted rows, in units
+        of the kernel; see `missing_diagonal`.
     net_ : Sequential
         The network in use.
     image_shape_ : tuple of int
@@ -151,6 +156,8 @@ class Nystroem(Compiled, FeatureMap):
         selection = check_choice(self.selection, "selection", SELECTIONS)
         rng = check_random_state(self.random_state)
         n = X.shape[0]
+        used = min(m, n)
+        refuse_bytes(8 * _MATRICES * used**2, "n_components", f"kernels of {used} landmarks")
         if m > n:
             warnings.warn(
                 f"n_components: expected at most the number of rows, {n}, got {m}; "
@@ -168,6 +175,7 @@ class Nystroem(Compiled, FeatureMap):
         self.normalization_ = _normalization(net.kernel(self._landmarks, get=get))
         self.n_components_ = self._n_features_out = m
         self._get = get
+        self._measure_tail(X)
         return self
 
     def transform(self, X: Any) -> Array:
@@ -183,7 +191,9 @@ class Nystroem(Compiled, FeatureMap):
             float32 for float32 input, else float64.
         """
         check_is_fitted(self)
-        return self._map(self._checked(X))
+        X = self._checked(X)
+        refuse_excess((X.shape[0], self._n_features_out), X.dtype, "X")
+        return self._map(X)
 
     def _checked(self, X: Any) -> Rows:
         return check_points(self, self.net_, X, reset=False)
@@ -209,6 +219,9 @@ class Nystroem(Compiled, FeatureMap):
             out[rows, :rank] = kernel @ self.normalization_
         return out
 
+    def _own(self, X: Rows) -> Array:
+        return np.asarray(getattr(self.net_.diag(as_double(X)), self._get))
+
     def _compared(self, X: Rows) -> tuple[Array, Array]:
         points = prepare(self.net_, as_double(X))
         K = self.net_.kernel(points, get=self._get)
@@ -220,7 +233,7 @@ def _normalization(kernel: Array) -> Array:
 
     Without the cut, landmarks that coincide would divide by the root of a rounding error.
     """
-    values, vectors = eigh(kernel, driver="evd", overwrite_a=True)
+    values, vectors = symmetric_eigen(kernel, driver="evd", overwrite_a=True)
     kept = np.flatnonzero(values > len(values) * _EPS * max(values[-1], 0.0))[::-1]
     return np.asarray(svd_flip(vectors[:, kept], None)[0] * (1 / np.sqrt(values[kept])))
 

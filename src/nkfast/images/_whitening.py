@@ -7,10 +7,10 @@ from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
-from scipy.linalg import eigh
 from sklearn.utils.extmath import svd_flip
 
 from nkfast._arrays.validation import Array
+from nkfast._linalg.eigen import symmetric_eigen
 from nkfast._linalg.moments import RunningMoments, weighted_mean
 from nkfast._linalg.symmetric import gram_matrix
 
@@ -33,7 +33,7 @@ class Covariance:
     def of_moments(cls, sums: RunningMoments) -> Self:
         """Decompose the (d, d) covariance."""
         n = round(sums.total)
-        values, vectors = eigh(sums.zz / n, lower=True, driver="evd", overwrite_a=True)
+        values, vectors = symmetric_eigen(sums.zz / n, lower=True, driver="evd", overwrite_a=True)
         kept = _above_rounding(values, max(n, len(values)))
         vectors = np.ascontiguousarray(svd_flip(vectors[:, kept], None)[0].T)
         return cls(n, sums.mean_z.copy(), values[kept], vectors)
@@ -47,7 +47,7 @@ class Covariance:
         n, d = X.shape
         mean = weighted_mean(X, None)
         X -= mean
-        values, vectors = eigh(gram_matrix(X) / n, driver="evd", overwrite_a=True)
+        values, vectors = symmetric_eigen(gram_matrix(X) / n, driver="evd", overwrite_a=True)
         kept = _above_rounding(values, d)
         values, vectors = values[kept], vectors[:, kept]
         components = svd_flip(X.T @ (vectors / np.sqrt(n * values)), None)[0].T

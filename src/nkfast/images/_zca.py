@@ -9,7 +9,8 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.blocks import blocks
-from nkfast._arrays.validation import Array, Doubles, FloatArray, check_real, refuse_bytes
+from nkfast._arrays.memory import refuse_bytes
+from nkfast._arrays.validation import Array, Doubles, FloatArray, check_real
 from nkfast._linalg.moments import RunningMoments
 
 from ._channels import Rescaler

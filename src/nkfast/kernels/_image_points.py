@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nkfast._arrays.memory import refuse_bytes
 from nkfast._arrays.validation import Array, check_images
 from nkfast._config import get_num_threads
 from nkfast._core import LaneKind, Pairing, Readout
@@ -53,6 +54,9 @@ class ImagePoints:
         self.net = net
         self.X = check_images(X, name)
         self.stages = Stages(net, self.X.shape[1:3])
+        activated = [s.shape for s in self.stages.stages if s.kind is Kind.ACTIVATION]
+        size = 8 * len(self.X) * sum(height * width for height, width in activated)
+        refuse_bytes(size, name, f"variances of all pixels of {len(self.X)} images")
         # Maps that are series stop where they are good enough for the dtype of the result.
         self.tol = tol or (1e-8 if self.X.dtype == np.float32 else 1e-14)
         self.variances: list[Array] = []  # (n, height, width) at each activation

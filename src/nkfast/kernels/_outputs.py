@@ -9,7 +9,8 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from nkfast._arrays.validation import FLOATS, Array, refuse_bytes
+from nkfast._arrays.memory import refuse_bytes
+from nkfast._arrays.validation import FLOATS, Array
 
 Kernel: TypeAlias = Literal["nngp", "ntk"]
 NAMES = ("nngp", "ntk")

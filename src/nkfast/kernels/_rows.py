@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 
+from nkfast._arrays.rows import inner_products
 from nkfast._arrays.validation import Array
 from nkfast._config import get_num_threads, one_blas_thread
 from nkfast._core import Destination
@@ -193,8 +194,7 @@ class RowPairs:
     def _products(self, rows: slice, cols: slice) -> Array:
         """Return the inner products, in float64 whatever the input: see `_fill_in_numpy`."""
         X, Z = (A.astype(np.float64, copy=False) for A in (self.X[rows], self.Z[cols]))
-        product = X @ Z.T
-        return np.ascontiguousarray(product.toarray() if sp.issparse(product) else product)
+        return inner_products(X, Z)
 
     def _fill_in_numpy(self, blocks: Blocks, rows: slice, cols: slice, how: str) -> None:
         # In float64 whatever the input: near rho = 1 float32 covariances would lose half of their

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.linalg import eigh
 from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.blocks import row_blocks
-from nkfast._arrays.validation import Array, Doubles, Rows, as_double, refuse_bytes
+from nkfast._arrays.memory import refuse_bytes, refuse_excess
+from nkfast._arrays.validation import Array, Doubles, Rows, as_double
+from nkfast._linalg.eigen import symmetric_eigen
 from nkfast._linalg.symmetric import gram_matrix
 from nkfast._sklearn import BaseEstimator
 from nkfast.features import NNGPFeatures, NTKFeatures, Nystroem
@@ -131,9 +132,10 @@ class Latent:
         rows. The exact kernel takes a root of the (n, n) covariance.
         """
         if self.columns.kernel:
-            s, Q = eigh(self.covariance(X), overwrite_a=True)
+            s, Q = symmetric_eigen(self.covariance(X), overwrite_a=True)
             drawn = np.sqrt(np.maximum(s, 0))[:, None] * rng.standard_normal((len(s), size))
             return np.asarray(Q @ drawn)
+        refuse_excess((X.shape[0], size), np.dtype(np.float64), "n_samples")
         posterior, mean_z = self.posterior, self.posterior.facts.mean_z
         weights = posterior.deviations(len(mean_z), size, rng)
         constant = np.sqrt(posterior.of_mean) * rng.standard_normal(size)

@@ -29,6 +29,7 @@ from nkfast.kernels import NAMES, kernel
 from nkfast.networks import Sequential, check_points, own_network
 
 from ._fitted import Solved
+from ._ridge._sizes import refuse_kernel, refuse_rows, refuse_sums
 from ._ridge._solve import CRITERIA, Alpha
 from ._ridge._state import Batch, SampledRows, State, Stream
 from ._rows import count, distinct, merged, warn_of_scales, weighty
@@ -106,6 +107,8 @@ class NTKLearner(Solved):
         X, Y, weight = weighty(X, Y, weight)
         warn_of_scales(X)
         Y, weight = merged(X, Y, weight, labels=self._has_labels)
+        n = X.shape[0] if weight is None else int(np.count_nonzero(weight))
+        self._refuse_excess(n)
         self._forget()
         self.net_, self._flat, self._n_targets = net, flat, Y.shape[1]
         self._kernel = self.kernel
@@ -113,7 +116,7 @@ class NTKLearner(Solved):
             self._fitted = self._fit_kernel(*weighty(X, Y, weight))
             return self
         self.features_ = self._fitted_features(net, X)
-        n = X.shape[0] if weight is None else int(np.count_nonzero(weight))
+        refuse_rows(n, self.features_.n_components_, "n_components")
         if n <= self.features_.n_components_:
             X, Y, weight = weighty(X, Y, weight)
             with counting(self.verbose, "fit", n) as tell:
@@ -124,14 +127,31 @@ class NTKLearner(Solved):
                 self._solved()  # now
         return self
 
+    def _refuse_excess(self, n: int | None, *, stream: bool = False) -> None:
+        """Refuse a fit of n rows, or of a stream that begins with them, if it exceeds the memory.
+
+        A width that is not known yet is looked at after the features' fit.
+        """
+        if self.method == "exact":
+            if n is not None and n > EXACT_LIMIT:
+                raise ValueError(
+                    f"X: method='exact' holds (n, n) matrices, so expected at most {EXACT_LIMIT} "
+                    f"rows, got {n}; method='sketch' takes any number"
+                )
+            refuse_kernel(n or 0, "X")
+            return
+        m = cast(Any, self if self.features is None else self.features).n_components
+        landmarks = self.method == "nystroem" and self.features is None
+        if not isinstance(m, (int, np.integer)) or (landmarks and n is None):
+            return
+        m = min(int(m), n or 0) if landmarks else int(m)
+        if stream or n is None:
+            refuse_sums(m, "n_components")
+        else:
+            refuse_rows(n, m, "n_components")
+
     def _fit_kernel(self, X: Rows, Y: Array, weight: Array | None) -> State:
         """Solve the dual problem of the exact kernel."""
-        n = X.shape[0]
-        if n > EXACT_LIMIT:
-            raise ValueError(
-                f"X: method='exact' holds (n, n) matrices, so expected at most {EXACT_LIMIT} "
-                f"rows, got {n}; method='sketch' takes any number"
-            )
         self.X_fit_ = X.copy()  # the caller may change his own
         self._compiled_points = None
         points, verbose = self._fitted_points, bool(self.verbose)
@@ -155,7 +175,8 @@ class NTKLearner(Solved):
 
     def _solve_batch(self, F: Array, X: Rows, Y: Array, weight: Array | None) -> Batch:
         kernel, centred = self._is_exact, self.fit_intercept
-        return Batch.solved(F, X, Y, weight, self.alpha, centred=centred, kernel=kernel)
+        tail = 0.0 if kernel else self._tail
+        return Batch.solved(F, X, Y, weight, self.alpha, centred=centred, kernel=kernel, tail=tail)
 
     def _blocks(
         self, X: Rows, Y: Array, weight: Array | None, tell: Tell = lambda _: None
@@ -188,6 +209,7 @@ class NTKLearner(Solved):
                 stream = self._running_sums()
                 self._accumulate(stream, X, Y, weight, tell)
             else:
+                self._refuse_excess(X.shape[0], stream=True)
                 warn_of_scales(X)
                 self.features_ = self._fitted_features(net, X)
                 self.net_, self._flat, self._n_targets = net, flat, Y.shape[1]
@@ -227,11 +249,18 @@ class NTKLearner(Solved):
         for name in ("features_", "X_fit_", "_fitted", "_compiled_points"):
             self.__dict__.pop(name, None)
 
+    @property
+    def _tail(self) -> float:
+        """What features lack of a row's kernel with itself; maps of others do not know."""
+        return float(getattr(self.features_, "tail_", 0.0))
+
     def _new_stream(self, *, centred: bool, seed: Any = 0) -> Stream:
         """Return sums of no rows; `seed` draws the rows that are kept."""
-        sums = RunningMoments(self.features_.n_components_, self._n_targets, centred=centred)
+        m = self.features_.n_components_
+        refuse_sums(m, "n_components")
+        sums = RunningMoments(m, self._n_targets, centred=centred)
         kept = SampledRows(np.random.default_rng(seed)) if self._samples_streams else None
-        return Stream(sums, self.alpha, kept)
+        return Stream(sums, self.alpha, kept, self._tail)
 
     def _running_sums(self) -> Stream:
         """Return the sums over all rows so far; `fit` made none if it solved the dual problem."""

@@ -39,13 +39,15 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):
         decides network, kernel, method and width in place of the parameters above, and `net` has to
         be None. If its `random_state` is None, it takes the one below.
     alpha : float, "gcv", "loo" or "evidence", default="gcv"
-        Penalty on the squared norm of the weights, >= 0: minimised is
-        ``||y - Z w - b||^2 + alpha ||w||^2``, as in scikit-learn's Ridge. Zero gives the solution
-        of least norm. Or what chooses it, one for all targets, from a path of 45 values scaled to
-        the spectrum: generalised cross-validation, with leave-one-out where few rows could
-        mislead it; the mean squared leave-one-out error, exact, for which `fit` needs all rows at
-        once and turns them into features twice; or the marginal likelihood, refined between the
-        values of the path.
+        The noise variance in units of the kernel, >= 0: solutions are those of K + alpha I.
+        Minimised is ``||y - Z w - b||^2 + alpha_ ||w||^2``, as in scikit-learn's Ridge, where
+        `alpha_` is `alpha` and the ``tail_`` of the features (times the mean sample weight): of
+        what Z Z^T lacks on the diagonal of K nothing can be learnt, so it is noise, too. Where both
+        are zero that is the solution of least norm. Or what chooses `alpha_`, one for all targets,
+        from a path of 45 values scaled to the spectrum: generalised cross-validation, with
+        leave-one-out where few rows could mislead it; the mean squared leave-one-out error, exact,
+        for which `fit` needs all rows at once and turns them into features twice; or the marginal
+        likelihood, refined between the values of the path.
     fit_intercept : bool, default=True
         Whether to add a constant, which is not penalised.
     image_shape : tuple of int, optional
@@ -61,7 +63,7 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):
     Attributes
     ----------
     alpha_ : float
-        The penalty in use.
+        The penalty in use: `alpha` and the tail of the features, or what was chosen.
     alphas_ : ndarray of shape (45,)
         Penalties tried, if `alpha` is one of the names; with their scores `gcv_`, `loo_` or
         `evidence_`. After "gcv" also `loo_`, or of a stream `evidence_`, if these decided.

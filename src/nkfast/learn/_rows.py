@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from nkfast._arrays.blocks import row_blocks
 from nkfast._arrays.mapped import take
+from nkfast._arrays.rows import of_columns
 from nkfast._arrays.validation import Array, Rows
 
 _BLOCK_ENTRIES = 1 << 20  # that are hashed or compared at a time
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: spreads bits
 _HALF = np.uint64(32)
+_MANY_COLUMNS = 1 << 24  # of sparse rows, for each of which no number is drawn
 
 _SAMPLE = 2048  # rows that tell the scales of columns
 _RATIO = 1e3  # of scales
@@ -72,6 +74,8 @@ def distinct(X: Rows) -> Rows:
     if first is not None:
         X = X[np.flatnonzero(first == np.arange(len(first)))]
     flat = X if sp.issparse(X) else X.reshape(len(X), -1)
+    if flat.shape[1] > _MANY_COLUMNS and sp.issparse(flat):
+        flat = of_columns(flat, np.unique(flat.indices))
     places = flat @ np.random.RandomState(0).standard_normal(flat.shape[1])
     return X[np.argsort(places, kind="stable")]
 

@@ -20,6 +20,7 @@ from nkfast.networks._tied import changed_network, tied
 
 from ._learner import Method
 from ._regression import NTKRegressor
+from ._ridge._sizes import refuse_kernel
 from ._rows import UNLIKE
 
 __all__ = ["Tuning", "tune_network"]
@@ -150,6 +151,8 @@ def tune_network(
     n_rows = check_count(n_rows, "n_rows", low=2)
     settings = list(ParameterGrid(_grid(start, grid)))
     X, y = _chosen_rows(X, y, n_rows, rng)
+    if method == "exact":
+        refuse_kernel(X.shape[0], "n_rows")
     template = NTKRegressor(
         None,
         n_components,
@@ -162,10 +165,12 @@ def tune_network(
     )
     best, candidates = _compared(template, start, settings, X, y, verbose=verbose)
     params, value = candidates[0]
+    # A learner with features adds that on its own.
+    tail = 0.0 if method == "exact" else best._tail
     result = Tuning(
         net=best.net_,
         params=params,
-        alpha=best.alpha_,
+        alpha=max(best.alpha_ - tail, 0.0),
         noise_variance=best.noise_variance_,
         log_marginal_likelihood=value,
         n_rows=X.shape[0],

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from nkfast._arrays.memory import refuse_bytes, refuse_excess
 from nkfast._arrays.validation import (
     Array,
     check_columns,
@@ -17,8 +18,6 @@ from nkfast._arrays.validation import (
     check_estimator_rows,
     check_rows,
     csr_arrays,
-    refuse_bytes,
-    refuse_excess,
 )
 from nkfast._config import get_num_threads
 from nkfast._core import SketchProgram

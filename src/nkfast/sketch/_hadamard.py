@@ -7,7 +7,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nkfast._arrays.validation import Array, check_count, refuse_excess
+from nkfast._arrays.memory import refuse_excess
+from nkfast._arrays.validation import Array, check_count
 from nkfast._config import get_num_threads
 from nkfast._core import fwht as _fwht
 

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from nkfast._arrays.mapped import take
-from nkfast._arrays.rows import inverse, row_norms
+from nkfast._arrays.rows import inner_products, inverse, row_norms
 from nkfast._arrays.validation import Array, Rows
 from nkfast._config import get_num_threads
 from nkfast.expansion import Expansion, expand
@@ -109,8 +109,7 @@ class Sample:
         sample, a = take(self.X, self._rows).astype(np.float64), self.norms[self._rows]
         unit = np.divide(1, a, out=np.zeros_like(a), where=a > 0)
         unit = sp.diags_array(unit) @ sample if sp.issparse(sample) else unit[:, None] * sample
-        rho = unit @ unit.T
-        rho = rho.toarray() if sp.issparse(rho) else rho
+        rho = inner_products(unit, unit)
         exact = np.asarray(self.net.kernel(sample, get=self.kernel), np.float64)
         i, j = np.triu_indices(len(a), 1)
         near = np.empty((self.degree + 1, len(a)))

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
-from scipy.linalg import eigh, lapack
+from scipy.linalg import lapack
 from scipy.optimize import brentq
 
 from nkfast._arrays.validation import Array
-from nkfast._linalg.moments import RunningMoments
+from nkfast._linalg.eigen import symmetric_eigen
+from nkfast._linalg.moments import Counts, RunningMoments
 from nkfast._linalg.symmetric import cholesky
 from nkfast._linalg.tridiagonal import Tridiagonal
 
@@ -77,6 +78,14 @@ class Ridge:
     intercept: Array
     centred: bool
     penalty: Penalty
+
+
+def with_tail(alpha: Alpha, tail: float, counts: Counts) -> Alpha:
+    """Return a given penalty with the noise that features lack on their diagonal.
+
+    The kernel of a row with itself is ||z||^2 + `tail`. A criterion chooses the sum of both.
+    """
+    return alpha if isinstance(alpha, str) else alpha + tail * counts.mean
 
 
 def solve_primal(sums: RunningMoments, alpha: Alpha) -> Ridge:
@@ -266,7 +275,7 @@ def _penalised(system: System, alpha: float) -> Array:
         factor, failed = cholesky_factor(A, alpha)
         if not failed:
             return np.asarray(lapack.dpotrs(factor, B, lower=1)[0])
-    s, Q = eigh(A, lower=True, check_finite=False)
+    s, Q = symmetric_eigen(A, lower=True, check_finite=False)
     kept = s > system.floor(s[-1])
     s, Q = s[kept], Q[:, kept]
     return np.asarray(Q @ ((Q.T @ B) / (s + alpha)[:, None]))

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import eigh
 
 from nkfast._arrays.validation import Array
+from nkfast._linalg.eigen import symmetric_eigen
 
 from ._solve import Penalty, Ridge, balanced, most_cautious, path, ridge_of
 from ._system import Facts, System
@@ -125,7 +125,7 @@ def decompose(system: System, rows: Array | None = None) -> Spectrum:
     `rows` (n, p) are the centred, weighted features of a dual system; without them it is one of a
     kernel.
     """
-    s, U = eigh(system.A, lower=True, check_finite=False)
+    s, U = symmetric_eigen(system.A, lower=True, check_finite=False)
     known = s > system.floor(s[-1])
     facts = system.facts
     if not facts.dual:

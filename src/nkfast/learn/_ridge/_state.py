@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
@@ -12,10 +13,11 @@ import scipy.sparse as sp
 
 from nkfast._arrays.validation import Array, Rows
 from nkfast._linalg.moments import RunningMoments
+from nkfast._linalg.waiting import begin
 
 from ._interrupts import whole_steps
 from ._posterior import CholeskyPosterior, Posterior, cheapest
-from ._solve import Alpha, Ridge, dual_system, solve_dual, solve_primal
+from ._solve import Alpha, Ridge, dual_system, solve_dual, solve_primal, with_tail
 from ._spectrum import Spectrum, decompose, own_coordinates
 from ._system import System, system_of_moments
 
@@ -111,18 +113,24 @@ class Stream(State):
         The penalty, or what chooses it.
     kept : SampledRows or None
         Some of the rows, where `left_out` needs them.
+    tail : float
+        What a row's features lack of its kernel with itself.
     """
 
     sums: RunningMoments
     alpha: Alpha
     kept: SampledRows | None = None
+    tail: float = 0.0
     _ridge: Ridge | None = field(default=None, init=False)
+    _step: Future[None] | None = field(default=None, init=False)  # that changes all of it now
 
     @property
     def ridge(self) -> Ridge:
         """The solution for the sums as they are now."""
+        self._settle()
         if self._ridge is None:
-            self._ridge = solve_primal(self.sums, self.alpha)
+            alpha = with_tail(self.alpha, self.tail, self.sums.counts)
+            self._ridge = solve_primal(self.sums, alpha)
         return self._ridge
 
     def stream(self, sum_up: SumUp) -> Stream:  # noqa: ARG002
@@ -130,27 +138,51 @@ class Stream(State):
         return self
 
     def add(self, X: Rows, Y: Array, weight: Array | None, Z: Array, alpha: Alpha) -> None:
-        """Add rows `X` with features `Z`; all of them or, if interrupted, none."""
-        with whole_steps():
+        """Add rows `X` with features `Z`: all of them, also if Ctrl-C ends the wait for that."""
+
+        def step() -> None:
             self.sums.add(Z, Y, weight)
             if self.kept is not None:
                 self.kept.add(X, Y, weight)
             self.alpha = alpha
             self._forget()
 
+        self._change(Z.size * Z.shape[1], step)
+
     def merge(self, other: Stream) -> None:
         """Add all that another stream has seen."""
-        with whole_steps():
+        other._settle()
+
+        def step() -> None:
             self.sums.merge(other.sums)
             if self.kept is not None and other.kept is not None:
                 self.kept.merge(other.kept)
             self._forget()
+
+        self._change(3 * self.sums.zz.size, step)
+
+    def _change(self, operations: float, step: Callable[[], None]) -> None:
+        self._settle()
+        with whole_steps():
+            self._step = begin(operations, step)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Wait for a step that Ctrl-C left to itself."""
+        if self._step is not None:
+            try:
+                self._step.result()
+            except Exception:
+                self._step = None
+                raise
+            self._step = None
 
     def solve_left_out(self, rows: Iterable[tuple[Array, Array, Array | None]]) -> None:
         """Solve with the penalty of the least leave-one-out error, if that has to decide.
 
         `rows` are all that were added, once more: their columns, targets and weights in blocks.
         """
+        self._settle()
         asked = None if self.alpha == "loo" else self.ridge.penalty
         if asked is not None and asked.judge is None:
             return
@@ -158,16 +190,23 @@ class Stream(State):
         blocks = ((spectrum.coordinates(F), Y, weight) for F, Y, weight in rows)
         self._ridge = spectrum.left_out_ridge(blocks, asked)
 
+    def __getstate__(self) -> dict[str, Any]:
+        self._settle()
+        return super().__getstate__()
+
     def _forget(self) -> None:
         self._ridge = self._spectrum = self._posterior = self.slope = None
 
     def _decomposed(self, columns: ToColumns) -> Spectrum:  # noqa: ARG002
+        self._settle()
         return decompose(system_of_moments(self.sums))
 
     def _factorised(self, columns: ToColumns, alpha: float) -> CholeskyPosterior:  # noqa: ARG002
+        self._settle()
         return CholeskyPosterior(system_of_moments(self.sums), alpha)
 
     def _sample(self) -> tuple[Rows, Array, Array | None]:
+        self._settle()
         if self.kept is None or self.kept.Y is None:
             raise ValueError("sample: expected a stream that keeps some of its rows, got another")
         return self.kept.X, self.kept.Y, self.kept.weight
@@ -212,9 +251,11 @@ class Batch(State):
         *,
         centred: bool,
         kernel: bool,
+        tail: float = 0.0,
     ) -> Batch:
         """Solve the dual problem of rows `X` with columns `F`, which are overwritten."""
         system, rows = dual_system(F, Y, weight, centred=centred, kernel=kernel)
+        alpha = with_tail(alpha, tail, system.facts.counts)
         ridge = None if alpha == "loo" else solve_dual(system, rows, alpha)
         spectrum = None
         if ridge is None or ridge.penalty.judge is not None:
