@@ -239,7 +239,7 @@ def test_nothing_is_done_before(little_memory, monkeypatch):
     monkeypatch.setattr(nk.NTKFeatures, "fit", worked)
     monkeypatch.setattr(nk.Nystroem, "fit", worked)
     little_memory(8 << 30)
-    rows, y = np.broadcast_to(X[:1], (50_000, 5)), np.zeros(50_000)
+    rows, y = RNG.standard_normal((50_000, 5)), np.zeros(50_000)
     for model in (
         nk.NTKRegressor(n_components=40_000),
         nk.NTKRegressor(n_components=40_000, method="nystroem"),
