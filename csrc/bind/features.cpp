@@ -72,21 +72,25 @@ void bind_powers(py::module_& m) {
 
 void bind_activation(py::module_& m) {
   py::class_<HermiteGrid>(m, "HermiteGrid", "Hermite coefficients at standard deviations.")
-      .def(py::init([](double first, double step, std::size_t n, std::size_t order, double growth,
-                       const RealArray& rows, const RealArray& at_zero, const RealArray& reference,
-                       double share) {
+      .def(py::init([](double first, double step, std::size_t n, std::size_t order,
+                       std::optional<double> power, const RealArray& rows, const RealArray& low,
+                       const RealArray& high, const RealArray& at_zero, double deviation,
+                       const RealArray& reference, double share) {
              return HermiteGrid{.first = first,
                                 .step = step,
                                 .n = n,
                                 .order = order,
-                                .growth = growth,
+                                .power = power,
                                 .rows = reals(rows),
+                                .low = reals(low),
+                                .high = reals(high),
                                 .at_zero = reals(at_zero),
+                                .deviation = deviation,
                                 .reference = reals(reference),
                                 .share = share};
            }),
-           py::kw_only(), "first"_a, "step"_a, "n"_a, "order"_a, "growth"_a, "rows"_a, "at_zero"_a,
-           "reference"_a, "share"_a);
+           py::kw_only(), "first"_a, "step"_a, "n"_a, "order"_a, "power"_a.none(true), "rows"_a,
+           "low"_a, "high"_a, "at_zero"_a, "deviation"_a, "reference"_a, "share"_a);
 
   py::class_<SharedTangent>(m, "SharedTangent", "Tangent features from the NNGP kernel's.")
       .def(py::init<std::size_t, std::vector<Hash>>(), py::kw_only(), "n"_a, "sums"_a);
@@ -100,7 +104,7 @@ void bind_activation(py::module_& m) {
 
   py::class_<PixelActivation>(m, "PixelActivation", "Features of the kernels behind an activation.")
       .def(py::init<std::size_t, HermiteGrid, std::vector<PixelPower>, std::size_t,
-                    std::vector<Hash>, bool,
+                    std::vector<Hash>, double,
                     std::variant<std::monostate, SharedTangent, OwnTangent>>(),
            py::kw_only(), "degree"_a, "table"_a, "powers"_a, "n"_a, "sums"_a, "merged"_a,
            "tangent"_a);
@@ -119,8 +123,10 @@ void bind_stages(py::module_& m) {
            py::kw_only(), "length"_a, "hashed"_a, "take"_a);
 
   py::class_<PixelOutput>(m, "PixelOutput", "The features of an image.")
-      .def(py::init<std::size_t, bool, std::size_t, std::optional<HadamardSample>>(), py::kw_only(),
-           "field"_a, "scalar"_a, "n"_a, "sample"_a.none(true));
+      .def(py::init<std::size_t, bool, std::size_t, std::optional<HadamardSample>, int, int,
+                    std::optional<double>>(),
+           py::kw_only(), "field"_a, "scalar"_a, "n"_a, "sample"_a.none(true), "input_exponent"_a,
+           "exponent"_a, "power"_a.none(true));
 }
 
 void bind_builder(py::module_& m) {

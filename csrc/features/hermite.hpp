@@ -28,7 +28,7 @@ public:
   explicit HermiteWeights(const PixelActivation& activation)
       : table_(activation.table), degree_(activation.degree),
         shared_(activation.shared() != nullptr), merged_(activation.merged),
-        binomials_((table_.order + 1) * (degree_ + 1)), row_(2 * table_.order + 4) {
+        binomials_((table_.order + 1) * (degree_ + 1)), row_(table_.numbers() + 2) {
     for (std::size_t l = 0; l <= table_.order; ++l) {
       double value = 1;
       for (std::size_t j = 0; j <= std::min(l, degree_); ++j) {
@@ -64,7 +64,7 @@ private:
   void series(double s, double (*squares)[kMaxOrder + 1], double (*signs)[kMaxOrder + 1],
               double* tails) {
     const std::size_t q = table_.order;
-    const double variance = s * s;
+    const double variance = s * s, merged = merged_ * merged_;
     look_up(s);
     const double* a = row_.data();
     const double* b = a + q + 1;
@@ -79,10 +79,10 @@ private:
     }
     if (shared_) {
       for (std::size_t l = 0; l <= q; ++l) {
-        squares[1][l] = merged_ * squares[0][l] + (l > 0 ? variance * b[l - 1] * b[l - 1] : 0);
-        signs[1][l] = signs[0][l] * (static_cast<double>(l) + merged_);
+        squares[1][l] = merged * squares[0][l] + (l > 0 ? variance * b[l - 1] * b[l - 1] : 0);
+        signs[1][l] = signs[0][l] * (static_cast<double>(l) + (merged > 0 ? 1 : 0));
       }
-      tails[1] = variance * (tails[1] + b[q] * b[q]) + merged_ * tails[0];
+      tails[1] = variance * (tails[1] + b[q] * b[q]) + merged * tails[0];
     }
   }
 
@@ -104,7 +104,7 @@ private:
   // What the vectors of typical pixels span, orthonormal or zero.
   void find_axes() {
     constexpr double kStep = 0.05;
-    const double s = std::exp(table_.first + table_.step * static_cast<double>(table_.n - 1) / 2);
+    const double s = table_.deviation;
     const double shares[] = {table_.share, table_.share, table_.share * (1 - kStep)};
     const double deviations[] = {s, s * (1 + kStep), s};
     for (std::size_t k = 0; k <= kRests; ++k) {
@@ -174,52 +174,90 @@ private:
     }
   }
 
-  // Cubic interpolation in log s, linear in s below the table and a power of s above.
+  // The row of a deviation.
   void look_up(double s) {
-    const std::size_t q = table_.order, width = row_.size();
-    const double* rows = table_.rows.data();
+    const std::size_t q = table_.order, n = table_.numbers();
     if (s <= 0) {
       std::copy(table_.at_zero.begin(), table_.at_zero.end(), row_.begin());
-      return;
-    }
-    const double last = static_cast<double>(table_.n - 1);
-    const double t = (std::log(s) - table_.first) / table_.step;
-    if (t < 0) {
-      const double share = std::exp(t * table_.step);
-      for (std::size_t k = 0; k < width; ++k) {
-        const bool linear = k <= q || k == 2 * q + 2;
-        row_[k] = linear ? table_.at_zero[k] + share * (rows[k] - table_.at_zero[k]) : rows[k];
+    } else if (table_.power) {
+      const double slope = power_of(s, *table_.power - 1), value = slope * s;
+      std::copy(table_.rows.begin(), table_.rows.end(), row_.begin());
+      scale(value, slope);
+    } else {
+      const double t = (std::log(s) - table_.first) / table_.step;
+      const auto last = static_cast<double>(table_.n - 1);
+      if (t >= 0 && t <= last) {
+        interpolate(t);
+      } else {
+        extend(t < 0 ? 0 : table_.n - 1, t < 0 ? table_.low : table_.high, t < 0 ? t : t - last);
       }
-      return;
+      row_[2 * q + 2] = std::max(row_[2 * q + 2], 0.0);
+      row_[2 * q + 3] = std::max(row_[2 * q + 3], 0.0);
+      scale(std::exp(row_[n]), std::exp(row_[n + 1]));
     }
-    const double inside = std::min(t, last);
-    const auto start =
-        static_cast<std::size_t>(std::clamp(std::floor(inside) - 1, 0.0, std::max(last - 3, 0.0)));
-    const double x = inside - static_cast<double>(start);
+  }
+
+  // Of whole powers exact, so that powers of two in s are so in them.
+  static double power_of(double s, double power) {
+    if (power == std::rint(power) && std::abs(power) <= 64) {
+      double found = 1;
+      for (double k = 0; k < std::abs(power); ++k) {
+        found *= s;
+      }
+      return power < 0 ? 1 / found : found;
+    }
+    return std::pow(s, power);
+  }
+
+  // The function and its derivative times one factor each.
+  void scale(double value, double slope) {
+    const std::size_t q = table_.order;
+    for (std::size_t k = 0; k <= q; ++k) {
+      row_[k] *= value;
+      row_[q + 1 + k] *= slope;
+    }
+    row_[2 * q + 2] *= value * value;
+    row_[2 * q + 3] *= slope * slope;
+  }
+
+  // Cubic, in log s: t rows from the first.
+  void interpolate(double t) {
+    const std::size_t width = table_.width();
+    const auto most = static_cast<double>(table_.n - 4);
+    const auto start = static_cast<std::size_t>(std::clamp(std::floor(t) - 1, 0.0, most));
+    const double x = t - static_cast<double>(start);
     const double w0 = (x - 1) * (x - 2) * (x - 3) / -6, w1 = x * (x - 2) * (x - 3) / 2;
     const double w2 = x * (x - 1) * (x - 3) / -2, w3 = x * (x - 1) * (x - 2) / 6;
-    const double* r = rows + start * width;
+    const double* r = table_.rows.data() + start * width;
     for (std::size_t k = 0; k < width; ++k) {
       row_[k] = w0 * r[k] + w1 * r[k + width] + w2 * r[k + 2 * width] + w3 * r[k + 3 * width];
     }
-    if (t > last) {
-      const double factor = std::exp((t - last) * table_.step * table_.growth);
-      const double slope = factor * std::exp((last - t) * table_.step);
-      for (std::size_t k = 0; k <= q; ++k) {
-        row_[k] *= factor;
-        row_[q + 1 + k] *= slope;
+  }
+
+  // By powers, t rows from one at an end; NaN where there is no such power, or no deviation. What
+  // the coefficients leave of a norm is later ones.
+  void extend(std::size_t from, const Reals& powers, double t) {
+    const std::size_t n = table_.numbers(), m = table_.order + 1;
+    const double* r = table_.rows.data() + from * table_.width();
+    const double away = t * table_.step;
+    for (std::size_t i = 0; i < 2; ++i) {
+      double left = 1;
+      for (std::size_t k = i * m; k < (i + 1) * m; ++k) {
+        const double found = r[k] * std::exp(away * powers[k]);
+        row_[k] = std::abs(found) > 1 ? std::copysign(1.0, found) : found;
+        left -= row_[k] * row_[k];
       }
-      row_[2 * q + 2] *= factor * factor;
-      row_[2 * q + 3] *= slope * slope;
+      row_[2 * m + i] = left;
     }
-    row_[2 * q + 2] = std::max(row_[2 * q + 2], 0.0);
-    row_[2 * q + 3] = std::max(row_[2 * q + 3], 0.0);
+    for (std::size_t k = n; k < n + 2; ++k) {
+      row_[k] = r[k] + away * powers[k];
+    }
   }
 
   const HermiteGrid& table_;
   std::size_t degree_;
   bool shared_;
-  double merged_;
+  double merged_; // the unit of the function over that of the tangent kernel, 0 if it is not in it
   Reals binomials_;
   Reals row_;
   std::array<Axes, 2> axes_{};

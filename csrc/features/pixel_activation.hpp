@@ -86,25 +86,26 @@ private:
     block_.multiply(own.product, y, n, z, own.n_slope, block_.buffers[Block::kProduct]);
     std::fill(to, to + own.n * block_.lanes, T{0});
     norm_to(own, energies, whole);
-    double rest[kMostLanes] = {};
+    double rest[kMostLanes] = {}, nngp[kMostLanes] = {};
     for (std::size_t r = 0; r < block_.lanes; ++r) {
       const double d = block_.c[1][r], c = slope[r], y2 = block_.energy[1][r], z2 = energies[r];
       by_scalar[r] = static_cast<T>(c);
       by_slope[r] = static_cast<T>(d);
       block_.energy[1][r] = y2 * z2 + y2 * c * c + z2 * d * d;
       block_.c[1][r] = d * c;
-      if (f.merged) {
-        const double along = own.direction_tangent * d * c + own.direction_nngp * block_.c[0][r];
-        rest[r] = own.direction_tangent * block_.c[0][r] - own.direction_nngp * d * c;
-        block_.c[1][r] = along;
-        block_.energy[1][r] += block_.energy[0][r] + rest[r] * rest[r];
+      if (f.merged > 0) {
+        const double other = f.merged * block_.c[0][r];
+        nngp[r] = f.merged * f.merged * block_.energy[0][r];
+        rest[r] = own.direction_tangent * other - own.direction_nngp * d * c;
+        block_.c[1][r] = own.direction_tangent * d * c + own.direction_nngp * other;
+        block_.energy[1][r] += nngp[r] + rest[r] * rest[r];
       }
     }
     add(own.from_product, block_.buffers[Block::kProduct], own.product.n, whole, to);
     add(own.from_tangent, y, n, by_scalar, to);
     add(own.from_slope, z, own.n_slope, by_slope, to);
-    if (f.merged) {
-      block_.norm_factors(block_.source[0], f.n, block_.energy[0], old);
+    if (f.merged > 0) {
+      block_.norm_factors(block_.source[0], f.n, nngp, old);
       add(own.from_nngp, block_.source[0], f.n, old, to);
       T* cell = to + static_cast<std::size_t>(own.from_nngp.to[f.n]) * block_.lanes;
       for (std::size_t r = 0; r < block_.lanes; ++r) {

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <limits>
 #include <vector>
 
 namespace nkfast {
@@ -34,13 +35,16 @@ template <class T> struct PixelBlock {
     }
   }
 
-  // Vectors over the square root of their energy, |v| being what it is.
+  // What makes the energies of vectors those wanted; NaN if they overflow, and so will the result.
   void norm_factors(const T* block, std::size_t n, const double* wanted, T* factor) {
     alignas(64) T sums[kMostLanes];
     loops.square_sums(block, n, sums);
     for (std::size_t r = 0; r < lanes; ++r) {
-      factor[r] =
-          sums[r] > 0 ? static_cast<T>(std::sqrt(wanted[r] / static_cast<double>(sums[r]))) : T{0};
+      const auto sum = static_cast<double>(sums[r]);
+      factor[r] = sum > 0 ? static_cast<T>(std::sqrt(wanted[r] / sum)) : T{0};
+      if (!std::isfinite(sum)) {
+        factor[r] = std::numeric_limits<T>::quiet_NaN();
+      }
     }
   }
 

@@ -53,14 +53,16 @@ void check_product(const TensorProduct& p, std::size_t n_a, std::size_t n_b) {
 }
 
 void check_activation(const PixelActivation& f, std::size_t n, std::size_t n_tangent) {
-  const std::size_t q = f.table.order, width = 2 * q + 4;
+  const HermiteGrid& table = f.table;
+  const std::size_t q = table.order, rows = table.power ? 1 : 4;
   if (f.degree == 0 || f.degree > q || q > HermiteWeights::kMaxOrder ||
       f.degree > HermiteWeights::kMaxDegree || f.powers.size() + 1 != f.degree) {
     fail("activation: expected degrees below 17 and their powers");
   }
-  if (f.table.n < 4 || f.table.rows.size() != f.table.n * width ||
-      f.table.at_zero.size() != width || f.table.reference.size() != width) {
-    fail("activation: expected a table of four rows or more");
+  if (table.n < rows || table.rows.size() != table.n * table.width() ||
+      table.low.size() != table.numbers() + 2 || table.high.size() != table.numbers() + 2 ||
+      table.at_zero.size() != table.numbers() || table.reference.size() != table.numbers()) {
+    fail("activation: expected a table of one row, or of four or more");
   }
   std::vector<std::size_t> sizes{n};
   for (const PixelPower& power : f.powers) {
@@ -140,10 +142,13 @@ void PixelBuilder::add_stage(PixelStage stage) {
     fail("stage: expected one channel or two");
   }
   const std::size_t step = parts_.steps.size();
-  for (const PixelChannel& channel : stage.channels) {
-    for (const PixelPart& part : channel.parts) {
+  for (PixelChannel& channel : stage.channels) {
+    for (PixelPart& part : channel.parts) {
       use(part.field, step);
       check_hash(part.hashed, parts_.fields[part.field].n + 1, channel.n, "part, hash");
+      Reals signs = part.hashed.signs.reals(); // with the scale of what is hashed by them
+      std::for_each(signs.begin(), signs.end() - 1, [&](double& sign) { sign *= part.scale; });
+      part.hashed.signs = Values(std::move(signs));
     }
     check_hash(channel.hashed, 1, channel.n, "channel, hash");
   }

@@ -9,9 +9,11 @@
 #include "features/pixel_views.hpp"
 #include "parallel.hpp"
 #include "simd/dispatch.hpp"
+#include "sketch/norms.hpp"
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <optional>
 #include <vector>
 
@@ -92,16 +94,31 @@ private:
   std::size_t size(std::size_t field) const { return program_.fields[field].n; }
 
   void load(const T* x) {
+    const PixelOutput& o = program_.output;
     const PixelGrid& grid = program_.fields[0].grid;
     const std::size_t n = size(0);
-    const T scale = static_cast<T>(1 / std::sqrt(static_cast<double>(std::max<std::size_t>(n, 1))));
+    const auto count = static_cast<double>(grid.height * grid.width * n);
+    int unit = o.input_exponent;
+    exponent_ = o.exponent;
+    left_over_ = 1;
+    if (o.power) {
+      const double size = norm(x, grid.height * grid.width * n) / std::sqrt(count);
+      constexpr int kLast = std::numeric_limits<double>::max_exponent;
+      unit = size > 0 ? (std::isfinite(size) ? std::ilogb(size) + 1 : kLast) : 0;
+      const double whole = std::rint(*o.power * unit);
+      exponent_ += static_cast<int>(std::clamp(whole, -1e6, 1e6));
+      left_over_ = std::exp2(*o.power * unit - whole);
+    }
+    // In two factors, that neither of them overflows.
+    const double first = std::ldexp(1 / std::sqrt(static_cast<double>(n)), -unit / 2);
+    const double second = std::ldexp(1.0, -(unit - unit / 2));
     T* to = plane(0);
     std::fill(to, to + (n + 2) * grid.stride, T{0});
     for (std::size_t i = 0; i < grid.height; ++i) {
       for (std::size_t j = 0; j < grid.width; ++j) {
         T sum = 0;
         for (std::size_t k = 0; k < n; ++k) {
-          const T value = *x++ * scale;
+          const T value = static_cast<T>(static_cast<double>(*x++) * first * second);
           to[k * grid.stride + grid.at(i, j)] = value;
           sum += value * value;
         }
@@ -185,14 +202,12 @@ private:
         energy[r] += part.scale * part.scale * static_cast<double>(from[(n + 1) * width + r]);
       }
     }
-    // All parts have the same scale.
-    const double scale = channel.parts.empty() ? 1 : channel.parts[0].scale;
     for (std::size_t r = 0; r < block_.lanes; ++r) {
       const auto leave = [&](double value, double direction, const Hash& hash, std::size_t i) {
         const double rest = value - direction * c[r];
         energy[r] += rest * rest;
         const std::size_t to = static_cast<std::size_t>(hash.to[i]) * block_.lanes + r;
-        block[to] += static_cast<T>(rest / scale) * hash.signs.template data<T>()[i];
+        block[to] += static_cast<T>(rest) * hash.signs.template data<T>()[i];
       };
       for (std::size_t k = 0; k < channel.parts.size(); ++k) {
         const PixelPart& part = channel.parts[k];
@@ -259,6 +274,7 @@ private:
       for (std::size_t j = 0; j < n; ++j) {
         out[column + j] = from[j * grid.stride];
       }
+      scale(out);
       return;
     }
     const HadamardSample& sample = *o.sample;
@@ -280,6 +296,20 @@ private:
     for (const std::int32_t i : sample.take) {
       out[column++] = block[i] * factor;
     }
+    scale(out);
+  }
+
+  // Features in their unit.
+  void scale(T* out) const {
+    if (exponent_ == 0 && left_over_ == 1) {
+      return;
+    }
+    const int some = std::clamp(exponent_, -2000, 2000); // far beyond what a double holds
+    const double first = std::ldexp(left_over_, some / 2),
+                 second = std::ldexp(1.0, some - some / 2);
+    for (std::size_t j = 0; j < program_.output.n; ++j) {
+      out[j] = static_cast<T>(static_cast<double>(out[j]) * first * second);
+    }
   }
 
   const PixelParts& program_;
@@ -290,6 +320,8 @@ private:
   std::vector<PixelVisits<T>> visits_;
   std::vector<double> scalars_;
   Ints taps_;
+  int exponent_ = 0;     // of the unit of the features,
+  double left_over_ = 1; // which is that many times that power of two
 };
 
 } // namespace nkfast

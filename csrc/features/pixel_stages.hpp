@@ -11,8 +11,9 @@
 //   2. An *activation* (optional) turns (c, v) into features of the new kernel, by powers of v.
 //   3. The channels are stored.
 //
-// Norms are known at every step and the sketched vectors are given them. What the stages are is
-// said in Python (nkfast/_pixel_plan.py), which also draws the random numbers.
+// Norms are known at every step and the sketched vectors are given them. Every field has its own
+// unit, in which typical numbers are about 1. What the stages are is said in Python
+// (nkfast/features/pixels/_plan.py), which also draws the random numbers.
 #pragma once
 
 #include "numbers.hpp"
@@ -56,7 +57,7 @@ struct PixelLook {
 struct PixelPart {
   std::size_t field = 0;
   PixelLook look{};
-  double scale = 1;
+  double scale = 1;     // takes the field's unit to the channel's, too
   double direction = 0; // component of this part's scalar in the channel's
   Hash hashed{};        // its last entry is that of the rest of the scalar
 };
@@ -93,15 +94,22 @@ struct PixelPower {
   }
 };
 
-// Hermite coefficients of an activation at standard deviations on a grid in their logarithm. A row
-// holds a_0..a_Q of the function, b_0..b_Q of its derivative, and the sums of all their squares.
+// Hermite coefficients of an activation: a_0..a_Q of the function, b_0..b_Q of its derivative, and
+// the sums of the squares of all later a and b. Those of a homogeneous one of degree `power` are
+// given at deviation 1. Those of others are given on a grid in the logarithm of the deviation, in
+// rows of 2 Q + 6: relative to the norms of function and derivative, of which the logarithms
+// follow; below and above the grid all are powers of the deviation.
 struct HermiteGrid {
   double first = 0, step = 1; // log of the first deviation, and between them
   std::size_t n = 0, order = 0;
-  double growth = 0; // d log |f| / d log s past the end
-  Reals rows{}, at_zero{};
-  Reals reference{}; // the coefficients at a typical pixel, and
-  double share = 0;  // the share of the scalar there
+  std::optional<double> power{};
+  Reals rows{}, low{}, high{}, at_zero{};
+  double deviation = 1; // of a typical pixel,
+  Reals reference{};    // the coefficients there, and
+  double share = 0;     // the share of the scalar
+
+  std::size_t numbers() const { return 2 * order + 4; } // coefficients and sums
+  std::size_t width() const { return power ? numbers() : numbers() + 2; }
 };
 
 constexpr std::size_t kRests = 2; // further components of the scalar, see hermite.hpp
@@ -127,7 +135,9 @@ struct PixelActivation {
   std::vector<PixelPower> powers{}; // of degrees 2..
   std::size_t n = 0;
   std::vector<Hash> sums{}; // of degrees 1.., and of the rests
-  bool merged = false;      // the tangent kernel's features after it are those of the sum of both
+  // The tangent kernel's features after it are those of the sum of both kernels if this, the unit
+  // of the NNGP kernel's over theirs, is above 0.
+  double merged = 0;
   std::variant<std::monostate, SharedTangent, OwnTangent> tangent{}; // monostate: not wanted
 
   const SharedTangent* shared() const { return std::get_if<SharedTangent>(&tangent); }
@@ -154,11 +164,16 @@ struct HadamardSample {
 
 // The features of an image of one pixel: the scalar, if it is kept apart, and then the vector or a
 // sample of it; a scalar that is not kept apart is in the sample.
+//
+// Images are read in units of 2^input_exponent and features are in units of 2^exponent. Features
+// that are homogeneous of degree `power` are computed of images of norm about 1 a pixel instead.
 struct PixelOutput {
   std::size_t field = 0;
   bool scalar = true;
   std::size_t n = 0;
   std::optional<HadamardSample> sample{};
+  int input_exponent = 0, exponent = 0;
+  std::optional<double> power{};
 };
 
 } // namespace nkfast

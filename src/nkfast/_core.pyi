@@ -189,9 +189,12 @@ class HermiteGrid:
         step: float,
         n: int,
         order: int,
-        growth: float,
+        power: float | None,
         rows: _Array,
+        low: _Array,
+        high: _Array,
         at_zero: _Array,
+        deviation: float,
         reference: _Array,
         share: float,
     ) -> None: ...
@@ -224,7 +227,7 @@ class PixelActivation:
         powers: Sequence[PixelPower],
         n: int,
         sums: Sequence[Hash],
-        merged: bool,
+        merged: float,
         tangent: SharedTangent | OwnTangent | None,
     ) -> None: ...
 
@@ -242,7 +245,15 @@ class HadamardSample:
 
 class PixelOutput:
     def __init__(
-        self, *, field: int, scalar: bool, n: int, sample: HadamardSample | None
+        self,
+        *,
+        field: int,
+        scalar: bool,
+        n: int,
+        sample: HadamardSample | None,
+        input_exponent: int,
+        exponent: int,
+        power: float | None,
     ) -> None: ...
 
 class PixelBuilder:

@@ -43,7 +43,9 @@ def pixel_stages():
     return builder
 
 
-OUTPUT = _core.PixelOutput(field=0, scalar=True, n=4, sample=None)
+OUTPUT = _core.PixelOutput(
+    field=0, scalar=True, n=4, sample=None, input_exponent=0, exponent=0, power=None
+)
 BUILDERS = {
     "sketch": (lambda: transform(4, 4), (), lambda b: b.one(3)),
     "kernel": (layers, (), lambda b: b.affine(1.0, 0.0)),

@@ -312,7 +312,7 @@ def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="expecting 4 features"):
         features.transform(X[:, :3])
     with pytest.raises(ValueError, match="0 sample"):
-        features.transform(X[:0])
+        features.fit(X[:0])
     with pytest.raises(NotFittedError):
         nk.NTKFeatures().transform(X)
     unsound = sp.csr_array(X)

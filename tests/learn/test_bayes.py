@@ -159,7 +159,7 @@ def test_likelihood_is_its_definition(form, fit_intercept, weighted):
             found = model.log_marginal_likelihood(alpha, noise)
             assert_allclose(found, expected, rtol=1e-8)
     best = minimize_scalar(
-        lambda x: -log_likelihood(model, X, y, 0.3, np.exp(x), weight), bracket=(-3, 1)
+        lambda x: -log_likelihood(model, X, y, model.alpha_, np.exp(x), weight), bracket=(-3, 1)
     )
     assert_allclose(model.noise_variance_, np.exp(best.x), rtol=1e-5)
     assert_allclose(model.log_marginal_likelihood(), -best.fun, rtol=1e-9)

@@ -31,7 +31,7 @@ def test_class_weight_is_scikit_learns(class_weight, weighted, n_components):
     Z = model.features_.transform(X)
     if weighted and class_weight == "balanced":  # scikit-learn's counts rows here, not weights
         class_weight = {c: weight.sum() / (3 * weight[y == c].sum()) for c in "abc"}
-    ridge = RidgeClassifier(0.5, class_weight=class_weight, solver="svd").fit(Z, y, weight)
+    ridge = RidgeClassifier(model.alpha_, class_weight=class_weight, solver="svd").fit(Z, y, weight)
     assert_allclose(model.decision_function(X), ridge.decision_function(Z), atol=1e-7)
 
 
@@ -40,7 +40,7 @@ def test_class_weight_in_streams():
     model = nk.NTKClassifier(None, 16, alpha=0.5, class_weight={"a": 3.0}, random_state=0)
     model.partial_fit(X[:70], y[:70], classes=["a", "b", "c"]).partial_fit(X[70:], y[70:])
     Z = model.features_.transform(X)
-    ridge = RidgeClassifier(0.5, class_weight={"a": 3.0}, solver="svd").fit(Z, y)
+    ridge = RidgeClassifier(model.alpha_, class_weight={"a": 3.0}, solver="svd").fit(Z, y)
     assert_allclose(model.decision_function(X), ridge.decision_function(Z), atol=1e-7)
     model.set_params(class_weight="balanced")
     with pytest.raises(ValueError, match="class_weight: expected a dict or None for a stream"):
@@ -92,7 +92,9 @@ def test_probabilities_are_fitted_to_leave_one_out_scores(n_classes, n_component
     Z = model.features_.transform(X)
     codes = (y[:, None] == model.classes_) * 2.0 - 1
     signs = codes[:, 1:] if n_classes == 2 else codes
-    left_out = cross_val_predict(Ridge(alpha=0.3, solver="svd"), Z, signs, cv=LeaveOneOut())
+    left_out = cross_val_predict(
+        Ridge(alpha=model.alpha_, solver="svd"), Z, signs, cv=LeaveOneOut()
+    )
     left_out = left_out.reshape(60, -1)
     assert_allclose(model.slope_, _calibration.best_slope(left_out, signs, None), rtol=1e-5)
     losses = [

@@ -1,5 +1,7 @@
 """Blocks without rows, or without weight: skipped in fits, and empty answers elsewhere."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -113,7 +115,7 @@ def filtered(learner):
     weight = np.random.default_rng(0).uniform(0.5, 2, 120)
     weight[:20] = weight[50:70] = 0
     cuts = [0, 0, 20, 50, 50, 70, 100, 120, 120]
-    blocks = [(X[a:b], y[a:b], weight[a:b]) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    blocks = [(X[a:b], y[a:b], weight[a:b]) for a, b in pairwise(cuts)]
     return blocks, [b for b in blocks if len(b[1]) and b[2].any()]
 
 

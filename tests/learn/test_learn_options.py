@@ -71,7 +71,7 @@ def test_nystroem_streams_with_landmarks_of_the_first_block():
     landmarks = {row.tobytes() for row in model.features_.components_}
     assert landmarks <= {row.tobytes() for row in X[:50]}
     Z = model.features_.transform(X)
-    assert_allclose(model.coef_, Ridge(alpha=0.1, solver="svd").fit(Z, y).coef_, rtol=1e-6)
+    assert_allclose(model.coef_, Ridge(alpha=model.alpha_, solver="svd").fit(Z, y).coef_, rtol=1e-6)
     few = nk.NTKRegressor(None, 32, method="nystroem", random_state=0)
     assert few.partial_fit(X[:10], y[:10]).features_.n_components_ == 10
 
@@ -295,10 +295,10 @@ def test_an_interrupt_between_sums_comes_after_the_block(monkeypatch):
         model.partial_fit(X[100:], y[100:])
     monkeypatch.undo()
     Z = model.features_.transform(X)
-    found = Ridge(alpha=0.1, solver="svd").fit(Z[:200], y[:200])
+    found = Ridge(alpha=model.alpha_, solver="svd").fit(Z[:200], y[:200])
     assert_allclose(model.coef_, found.coef_, rtol=1e-6)
     model.partial_fit(X[200:], y[200:])
-    assert_allclose(model.coef_, Ridge(alpha=0.1, solver="svd").fit(Z, y).coef_, rtol=1e-6)
+    assert_allclose(model.coef_, Ridge(alpha=model.alpha_, solver="svd").fit(Z, y).coef_, rtol=1e-6)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

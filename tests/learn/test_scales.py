@@ -23,9 +23,7 @@ def test_unlike_columns_are_named_once(learner, method, factor):
     model = learner(None, 8, method=method, random_state=0, alpha=1.0)
     with pytest.warns(UserWarning, match=r"column (?s:.)*StandardScaler") as caught:
         model.fit(unlike(X, factor), y)
-    assert ["column 3 " in str(w.message) or "column 3," in str(w.message) for w in caught] == [
-        True
-    ]
+    assert ["column 3" in str(w.message) for w in caught] == [True]
     model.fit(StandardScaler().fit_transform(X), y)
     model.fit(unlike(X, 300.0), y)
 
@@ -47,9 +45,10 @@ def columns():
     rng = np.random.default_rng(0)
     n = 4000
     rare = np.zeros(n)
-    rare[7] = 1
+    rare[0] = 1
     return {
         "rare indicator": rare,
+        "centred rare indicator": rare - rare.mean(),
         "constant": np.full(n, 1e-9),
         "nothing": np.zeros(n),
         "signs": np.sign(rng.standard_normal(n)),
@@ -71,7 +70,7 @@ def test_no_warning_of(name):
 @pytest.mark.parametrize("column", [np.full(60, 1e4), np.arange(60) + 1e4])
 def test_a_large_constant_drowns_others(column):
     X = np.column_stack([np.random.default_rng(1).standard_normal((60, 2)), column])
-    with pytest.warns(UserWarning, match="column 2 "):
+    with pytest.warns(UserWarning, match="in column 2, "):
         nk.NTKRegressor(method="exact", alpha=1.0).fit(X, X[:, 0])
 
 

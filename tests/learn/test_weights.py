@@ -81,10 +81,11 @@ def test_repeated_rows_are_one_row_of_their_weight(learner, form, alpha, kind):
     options = {"class_weight": "balanced"} if learner is nk.NTKClassifier else {}
     one = make(learner, form, alpha, **options).fit(X, y, times * weight)
     other = make(learner, form, alpha, **options).fit(X[rows], y[rows], weight[rows])
-    if kind != "float32":
-        return assert_same(one, other, X[:9])
-    assert_allclose(one.alpha_, other.alpha_, rtol=1e-3)
-    assert_allclose(one.predict(X), other.predict(X), rtol=1e-3, atol=1e-3)
+    if kind == "float32":
+        assert_allclose(one.alpha_, other.alpha_, rtol=1e-3)
+        assert_allclose(one.predict(X), other.predict(X), rtol=1e-3, atol=1e-3)
+    else:
+        assert_same(one, other, X[:9])
 
 
 @pytest.mark.parametrize("values", ["labels", "ratings"])

@@ -270,9 +270,10 @@ def test_adjoint_refuses():
         SRHT().adjoint(np.ones((2, 8)))
 
 
-def test_rows_none_is_refused():
+def test_fit_on_no_rows_is_refused():
     with pytest.raises(ValueError, match="0 sample"):
-        CountSketch(8).fit(np.ones((1, 3))).transform(np.ones((0, 3)))
+        CountSketch(8).fit(np.ones((0, 3)))
+    assert CountSketch(8).fit(np.ones((1, 3))).transform(np.ones((0, 3))).shape == (0, 8)
 
 
 @pytest.mark.parametrize("sketch", ALL, ids=str)

@@ -80,7 +80,9 @@ class BayesianRegressor(NTKLearner):
 
         The model is y = z^T w + b + e with w ~ N(0, s2 I), e ~ N(0, noise_variance_), b free (a
         flat prior), and s2 = noise_variance_ / alpha_. Features z have the (approximate) kernel
-        as their inner products, so this is the Gaussian process of that kernel.
+        as their inner products, so this is the Gaussian process of that kernel. With sample
+        weights, e of a row of weight w has the variance noise_variance_ mean(weights) / w, and s2
+        is noise_variance_ mean(weights) / alpha_.
 
         Parameters
         ----------
@@ -90,7 +92,7 @@ class BayesianRegressor(NTKLearner):
         return_cov : bool, default=False
             Whether to return the covariance of all rows, too; not with `return_std`.
         include_noise : bool, default=True
-            Whether they are those of new observations (of weight 1), or of their mean.
+            Whether they are those of new observations (of the mean weight), or of their mean.
 
         Returns
         -------

@@ -26,7 +26,8 @@ class NTKClassifier(ClassifierMixin, NTKLearner):
     """Classification by kernel ridge regression with the neural tangent kernel.
 
     Each class has a target of +1 in the class and -1 outside (one against the rest; one target
-    for two classes), and the largest prediction decides.
+    for two classes), and the largest prediction decides. Rows that agree in columns are merged into
+    one by `fit`, whatever their labels.
 
     Parameters
     ----------

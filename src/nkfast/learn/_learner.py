@@ -175,7 +175,7 @@ class NTKLearner(Solved):
 
     def _solve_batch(self, F: Array, X: Rows, Y: Array, weight: Array | None) -> Batch:
         kernel, centred = self._is_exact, self.fit_intercept
-        tail = 0.0 if kernel else self.features_.tail_
+        tail = 0.0 if kernel else self._tail
         return Batch.solved(F, X, Y, weight, self.alpha, centred=centred, kernel=kernel, tail=tail)
 
     def _blocks(
@@ -249,13 +249,18 @@ class NTKLearner(Solved):
         for name in ("features_", "X_fit_", "_fitted", "_compiled_points"):
             self.__dict__.pop(name, None)
 
+    @property
+    def _tail(self) -> float:
+        """What features lack of a row's kernel with itself; maps of others do not know."""
+        return float(getattr(self.features_, "tail_", 0.0))
+
     def _new_stream(self, *, centred: bool, seed: Any = 0) -> Stream:
         """Return sums of no rows; `seed` draws the rows that are kept."""
         m = self.features_.n_components_
         refuse_sums(m, "n_components")
         sums = RunningMoments(m, self._n_targets, centred=centred)
         kept = SampledRows(np.random.default_rng(seed)) if self._samples_streams else None
-        return Stream(sums, self.alpha, kept, self.features_.tail_)
+        return Stream(sums, self.alpha, kept, self._tail)
 
     def _running_sums(self) -> Stream:
         """Return the sums over all rows so far; `fit` made none if it solved the dual problem."""

@@ -44,9 +44,10 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):
         `alpha_` is `alpha` and the ``tail_`` of the features (times the mean sample weight): of
         what Z Z^T lacks on the diagonal of K nothing can be learnt, so it is noise, too. Where both
         are zero that is the solution of least norm. Or what chooses `alpha_`, one for all targets,
-        from a path of 45 values scaled to the spectrum: generalised cross-validation; the mean
-        squared leave-one-out error, exact, for which `fit` needs all rows at once and turns them
-        into features twice; or the marginal likelihood, refined between the values of the path.
+        from a path of 45 values scaled to the spectrum: generalised cross-validation, with
+        leave-one-out where few rows could mislead it; the mean squared leave-one-out error, exact,
+        for which `fit` needs all rows at once and turns them into features twice; or the marginal
+        likelihood, refined between the values of the path.
     fit_intercept : bool, default=True
         Whether to add a constant, which is not penalised.
     image_shape : tuple of int, optional
@@ -65,17 +66,18 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):
         The penalty in use: `alpha` and the tail of the features, or what was chosen.
     alphas_ : ndarray of shape (45,)
         Penalties tried, if `alpha` is one of the names; with their scores `gcv_`, `loo_` or
-        `evidence_`.
+        `evidence_`. After "gcv" also `loo_`, or of a stream `evidence_`, if these decided.
     coef_ : ndarray of shape (n_components,) or (n_targets, n_components)
         Weights of the features, unless ``method="exact"``.
     intercept_ : float or ndarray of shape (n_targets,)
         The constant.
     noise_variance_ : float or ndarray of shape (n_targets,)
-        The variance of the noise that makes the targets most probable, found when first asked for.
+        The variance of the noise that makes the targets most probable, found when first asked for:
+        that of a row of the mean weight.
     features_ : NTKFeatures, NNGPFeatures or Nystroem
         The fitted feature map, unless ``method="exact"``.
     dual_coef_, X_fit_ : ndarray of shape (n,) or (n, n_targets), array of shape (n, d)
-        Weights and rows of the kernels, if ``method="exact"``.
+        Weights and rows of the kernels, if ``method="exact"``; of repeated rows the first.
     net_ : Sequential
         The network in use, a copy.
     image_shape_ : tuple of int
@@ -92,12 +94,22 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):
     Notes
     -----
     Sums and solutions are in float64; predictions have the dtype (float32 or float64) of the rows
-    they are for. A row of sample weight w counts as w rows. For "gcv" whole weights are numbers of
-    observations; other weights are taken as inverse variances, each row being one observation.
+    they are for.
 
-    Rows that repeat others can mislead "gcv" into fitting everything. A minimum that leaves less
-    than a tenth of the degrees of freedom, and is far below all others, is not believed; the
-    leave-one-out errors of a few penalties decide then, or in a stream the next best minimum.
+    Sample weights are inverse variances of the targets, up to a common factor: that factor changes
+    nothing but `alpha_`, in proportion. A row of weight 0 is as good as absent. `fit` merges
+    repeated rows into one, of the sum of their weights and their mean target, so that a row of
+    weight 3 is that row three times. Which rows are repeated? Those that agree in columns and
+    targets; and if targets take few values (at most half as many as there are such rows), also
+    those that agree in columns alone. In a stream each row counts as an observation of its own.
+
+    The score of "gcv" can be made by few rows, such as near copies of each other, where others are
+    fitted nearly exactly. So a minimum that leaves less than half of the degrees of freedom is not
+    believed. The exact leave-one-out error of the 45 penalties decides then, at the price of an
+    eigen-decomposition, and where rows outnumber the features of a second pass over them; in a
+    stream, whose rows are gone, the marginal likelihood.
+
+    Columns whose scales differ by a factor of 1000 or more are warned of, once in a fit.
 
     Uncertainty (`return_std`, `sample_y`, `log_marginal_likelihood`) needs a Cholesky factor of the
     (n_components, n_components) or (n, n) matrix, `predict_flow` and the likelihood at other

@@ -20,7 +20,7 @@ _HALF = np.uint64(32)
 _MANY_COLUMNS = 1 << 24  # of sparse rows, for each of which no number is drawn
 
 _SAMPLE = 2048  # rows that tell the scales of columns
-_SPREAD = 1e3  # of these scales
+_UNLIKE = 1e3  # ratio of scales
 
 
 def weighty(X: Rows, Y: Array, weight: Array | None) -> tuple[Rows, Array, Array | None]:
@@ -139,27 +139,26 @@ def _spread(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def warn_of_scales(X: Rows) -> None:
-    """Warn of columns that hardly count, since others are a thousand times as large.
+    """Warn of columns that vary a thousand times less than others are large.
 
-    The scale of a column is the mean size of its entries other than zero, so that a rare indicator
-    counts as 1; a constant column has no say that it could lose. Images and sparse rows, mostly
-    words, are not looked at.
+    What varies is a column's standard deviation; how large it is, its root mean square, for a
+    constant drowns others, too. Among so few rows no indicator, however rare, varies too little
+    beside standardised numbers. Images and sparse rows, mostly words, are not looked at.
     """
     if sp.issparse(X) or X.ndim != 2:
         return
-    n = X.shape[0]
-    some = take(X, np.unique(np.linspace(0, n - 1, _SAMPLE).astype(np.intp)))
-    with np.errstate(over="ignore"):
-        sizes = np.abs(some).sum(axis=0, dtype=np.float64)
-        sizes /= np.maximum(np.count_nonzero(some, axis=0), 1)
-    varying = np.any(some != some[0], axis=0)
-    if not varying.any():
-        return
-    large, small = int(np.argmax(sizes)), int(np.argmin(np.where(varying, sizes, np.inf)))
-    if sizes[large] >= _SPREAD * sizes[small]:
+    n, d = X.shape
+    most = min(_SAMPLE, max(_SAMPLE // 8, _BLOCK_ENTRIES // d))
+    some = take(X, np.unique(np.linspace(0, n - 1, most).astype(np.intp)))
+    peak = np.abs(some).max(axis=0).astype(np.float64)
+    ratios = np.divide(some, peak, out=np.zeros(some.shape), where=peak > 0)  # squares are safe
+    sizes = peak * np.sqrt(np.mean(ratios**2, axis=0))
+    spreads = np.where(np.any(some != some[0], axis=0), peak * ratios.std(axis=0), np.inf)
+    large, small = int(np.argmax(sizes)), int(np.argmin(spreads))
+    if sizes[large] >= _UNLIKE * spreads[small]:
         warnings.warn(
-            f"X: expected columns of like scale, got entries near {sizes[large]:.3g} in column "
-            f"{large} and near {sizes[small]:.3g} in column {small}, which hardly counts beside "
-            "it; put sklearn.preprocessing.StandardScaler before the learner",
+            f"X: expected columns of like scale, got values near {sizes[large]:.3g} in column "
+            f"{large}, and column {small}, which varies by {spreads[small]:.3g} only and hardly "
+            "counts beside it; put sklearn.preprocessing.StandardScaler before the learner",
             stacklevel=2,
         )

@@ -164,7 +164,7 @@ def tune_network(
     best, candidates = _compared(template, start, settings, X, y, verbose=verbose)
     params, value = candidates[0]
     # A learner with features adds that on its own.
-    tail = 0.0 if method == "exact" else best.features_.tail_
+    tail = 0.0 if method == "exact" else best._tail
     result = Tuning(
         net=best.net_,
         params=params,

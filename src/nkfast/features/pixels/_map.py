@@ -20,6 +20,8 @@ from ._plan import PixelPlan
 
 Shape = tuple[int, int, int]
 
+_FAR = 16  # exponent of images, beside those of the fit, from which on float64 is taken
+
 DEGREE = 4  # highest power at an activation; what lies above counts there
 _LEAST_WIDTH, _MOST_WIDTH = 128, 2048  # of a pixel, if not given
 
@@ -71,9 +73,8 @@ class PixelMap(Compiled):
         self.n_components = n_components
         self.width = width
         self.degree = degree
-        variance = float(np.mean(np.square(X, dtype=np.float64)))
         self.plan = PixelPlan(
-            net, self.shape, variance, kernel == "ntk", width, degree, n_components, rng
+            net, self.shape, _size(X), kernel == "ntk", width, degree, n_components, rng
         )
         what = f"a thread's images of {width} features a pixel"
         refuse_bytes(self.bytes_per_thread, "pixel_components", what)
@@ -96,11 +97,47 @@ class PixelMap(Compiled):
         refuse_bytes(program.bytes_per_thread * threads, "pixel_components", what)
         out = np.empty((len(X), self.n_components), X.dtype)
         for rows in blocks(len(X), 1 << 12):  # some of them, so that Ctrl-C is heard
-            x = np.ascontiguousarray(X[rows]).reshape(rows.stop - rows.start, -1)
-            program.run(x, out[rows], get_num_threads())
+            self._run(np.ascontiguousarray(X[rows]).reshape(rows.stop - rows.start, -1), out[rows])
+            finite = np.isfinite(out[rows]).all(axis=1)
+            if not finite.all():
+                raise ValueError(
+                    f"X: expected images whose features {X.dtype} can hold, got image "
+                    f"{rows.start + int(np.argmin(finite))} with entries up to "
+                    f"{np.abs(X[rows][np.argmin(finite)]).max():.3g}: give smaller ones"
+                    + (", or float64" if X.dtype == np.float32 else "")
+                )
         return out
+
+    def _run(self, X: FloatArray, out: Array) -> None:
+        """Write the features of flat images; in float64 of those for which float32 is too narrow.
+
+        Homogeneous networks read every image in a unit of its own. Others see what they were fitted
+        to in float32's middle, and have powers of far larger and smaller numbers to store.
+        """
+        program, n_threads = self._program(), get_num_threads()
+        far = np.zeros(len(X), bool)
+        if X.dtype == np.float32 and self.plan.power is None:
+            sizes = np.frexp(np.abs(X).max(axis=1))
+            far = (sizes[0] > 0) & (np.abs(sizes[1] - self.plan.exponent) > _FAR)
+        if far.any():
+            wide = np.empty((int(far.sum()), out.shape[1]))
+            program.run(X[far].astype(np.float64), wide, n_threads)
+            near = np.empty((int((~far).sum()), out.shape[1]), out.dtype)
+            program.run(X[~far], near, n_threads)
+            with np.errstate(over="ignore"):  # which is noticed
+                out[far], out[~far] = wide, near
+        else:
+            program.run(X, out, n_threads)
 
     def _program(self) -> PixelProgram:
         if self._compiled is None:
             self._compiled = self.plan.compile()
         return self._compiled
+
+
+def _size(X: FloatArray) -> float:
+    """Return the root mean square of the entries, whatever their size."""
+    largest = float(np.abs(X).max())
+    if largest == 0:
+        return 0.0
+    return largest * float(np.sqrt(np.mean(np.square(X / largest, dtype=np.float64))))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import comb
+from math import comb, frexp, hypot, ldexp, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ from ._records import (
 )
 
 MOST_DEGREE = 16
+NOTHING = -(1 << 30)  # below all exponents
+_LEAST = -60  # exponent of what is typically zero, but need not always be
 MOST_SIDE = 512  # features that are laid side by side: of exact parts, of an exact power
 
 
@@ -32,13 +34,15 @@ class Vectors:
     """Features (c, v) of one kernel: their field, or the channel that will make them.
 
     `blocks` are the sizes of the parts of v, the first the one with most energy; `exact` says that
-    nothing is sketched yet. `c` and `energy` are typical values of the scalar and of |v|^2.
+    nothing is sketched yet. `c` and `energy` are typical values of the scalar and of |v|^2 in units
+    of 2^exponent and 4^exponent, near 1, so that images and weights may be of any size.
     """
 
     blocks: tuple[int, ...]
     exact: bool
     c: float
     energy: float
+    exponent: int = 0
     field: int = -1
     channel: PixelChannel | None = None
 
@@ -60,7 +64,14 @@ def mix(
     `width`: its features, if the parts do not fit side by side.
     """
     parts = [(v, tap) for v in sources for tap in taps]
-    scalars = np.array([v.c * scale for v, _ in parts] + [constant])
+    sizes = [binary_exponent(constant)]
+    for v in sources:
+        size = max(binary_exponent(sqrt(len(taps)) * hypot(v.c, sqrt(v.energy))), _LEAST)
+        sizes.append(v.exponent + binary_exponent(scale) + size)
+    exponent = max(sizes) if max(sizes) > NOTHING // 2 else 0
+    scales = [ldexp(scale, v.exponent - exponent) for v, _ in parts]
+    constant = ldexp(constant, -exponent)
+    scalars = np.array([v.c * s for (v, _), s in zip(parts, scales, strict=True)] + [constant])
     norm = float(np.linalg.norm(scalars))
     directions = scalars / norm if norm > 0 else np.zeros(len(scalars))
     rests = 0 if np.count_nonzero(scalars) < 2 else 1  # entries for the rest of a scalar
@@ -72,7 +83,7 @@ def mix(
     n = total if exact else width
     listed = []
     start = 0
-    for (v, tap), direction in zip(parts, directions, strict=False):
+    for (v, tap), factor, direction in zip(parts, scales, directions, strict=False):
         if exact:
             to = start + np.arange(v.n + 1) if rests else np.append(start + np.arange(v.n), 0)
             start += v.n + rests
@@ -82,12 +93,28 @@ def mix(
             to = np.concatenate([start + np.arange(first), rest])
             start += first
         hashed = Hash(to.astype(np.int32), random_signs(rng, v.n + 1))
-        listed.append(PixelPart(v.field, tap, scale, float(direction), hashed))
+        listed.append(PixelPart(v.field, tap, factor, float(direction), hashed))
     last = n - 1 if exact else int(rng.randint(side, n))
     hashed = Hash(np.array([last], np.int32), random_signs(rng, 1))
     channel = PixelChannel(n, listed, constant, float(directions[-1]), hashed)
-    energy = scale**2 * sum(v.energy for v, _ in parts)
-    return Vectors((n,), exact, norm, energy, channel=channel)
+    energy = sum(v.energy * s**2 for (v, _), s in zip(parts, scales, strict=True))
+    return Vectors((n,), exact, norm, energy, exponent, channel=channel)
+
+
+def with_units(parts: list[Vectors]) -> Vectors:
+    """Return the features of a sum of kernels, in their own unit; blocks are those of the first."""
+    exponent = max(
+        v.exponent + max(binary_exponent(hypot(v.c, sqrt(v.energy))), _LEAST) for v in parts
+    )
+    shifts = [v.exponent - exponent for v in parts]
+    c = hypot(*(ldexp(v.c, shift) for v, shift in zip(parts, shifts, strict=True)))
+    energy = sum(ldexp(v.energy, 2 * shift) for v, shift in zip(parts, shifts, strict=True))
+    return Vectors(parts[0].blocks, False, c, energy, exponent)
+
+
+def binary_exponent(x: float) -> int:
+    """Return e with 2^(e - 1) <= x < 2^e, or `NOTHING` for 0."""
+    return frexp(x)[1] if x > 0 else NOTHING
 
 
 def powers(

@@ -14,16 +14,20 @@ noise grows with what they are applied to, only see what tells pixels apart.
   that.
 - Pools are means.
 
+All numbers are in units of powers of two, one for each field, in which typical ones are near 1: so
+neither images nor weights are too small or too large for the core's float32. Where the network is
+homogeneous, each image is read in a unit of its own.
+
 As in Han et al., NeurIPS 2022, section 4.2, but for the scalars, the monomials and the known norms.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import hypot, ldexp, sqrt
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nkfast._core import PixelBuilder, PixelProgram
 from nkfast.activations import Activation
@@ -43,7 +47,17 @@ from nkfast.layers import (
 from nkfast.sketch._program import balanced_sample, next_power_of_two, random_signs
 
 from ._hermite_table import HermiteTable
-from ._parts import MOST_SIDE, Vectors, mix, powers, product, taps_of, typical
+from ._parts import (
+    MOST_SIDE,
+    Vectors,
+    binary_exponent,
+    mix,
+    powers,
+    product,
+    taps_of,
+    typical,
+    with_units,
+)
 from ._records import (
     HadamardSample,
     Hash,
@@ -92,8 +106,8 @@ class PixelPlan:
         The network; the plan is a `Visitor` of its layers.
     shape : tuple of int
         Height, width and channels of the images.
-    variance : float
-        A typical mean square of an image's entries.
+    size : float
+        A typical root mean square of an image's entries.
     tangent : bool
         Whether features of the NTK are wanted, or those of the NNGP kernel.
     width : int
@@ -109,7 +123,7 @@ class PixelPlan:
         self,
         net: Row,
         shape: tuple[int, int, int],
-        variance: float,
+        size: float,
         tangent: bool,
         width: int,
         degree: int,
@@ -127,8 +141,13 @@ class PixelPlan:
         self.output: PixelOutput | None = None  # None: the kernel is zero
         self.widths: dict[Shape, int] = {}
 
+        self.power = net._homogeneity()
+        # Homogeneous: each image has its own unit, in which it is about 1.
+        self.exponent = 0 if self.power is not None or size == 0 else binary_exponent(size)
+        energy = 1.0 if self.power is not None else ldexp(size, -self.exponent) ** 2
         channels = shape[2]
-        source = Vectors((channels,), True, 0.0, variance, self._field(shape[:2], channels))
+        field = self._field(shape[:2], channels)
+        source = Vectors((channels,), True, 0.0, energy, self.exponent, field)
         self._state = State(shape[:2], source)
         self._ahead: list[Layer] = []  # layers of the row that is walked, the next one last
         self._row(net)
@@ -311,9 +330,9 @@ class PixelPlan:
             state = self._linear(state, [PixelLook()], 1.0, state.shape)
         phi = state.phi
         channels = [v.channel for v in (phi, state.psi) if v is not None and v.channel is not None]
-        variance = phi.c**2 + phi.energy
-        table = HermiteTable(f, float(np.sqrt(variance)))
-        share = phi.c / float(np.sqrt(variance)) if variance > 0 else 0.0
+        deviation = hypot(phi.c, sqrt(phi.energy))
+        table = HermiteTable(f, deviation, phi.exponent)
+        share = phi.c / deviation if deviation > 0 else 0.0
         width = self._width(state.shape)
         steps, sizes, exact = powers(self.rng, phi, width, self.degree)
         side_by_side = exact and sum(sizes) <= max(2 * width, MOST_SIDE)
@@ -330,18 +349,25 @@ class PixelPlan:
 
         blocks = tuple(parts) if side_by_side else (n,)
         value, slope, tangent = table.weights(share)
-        new = Vectors(blocks, False, *typical(value))
+        new = Vectors(blocks, False, *typical(value), table.exponent)
         own = sums()
         merged = merged and self.tangent
         psi = None
         how: SharedTangent | OwnTangent | None = None
+        slope_unit = table.slope_exponent
         if self.tangent and state.alias:
-            psi = Vectors(blocks, False, *typical(tangent + (value if merged else 0)))
             how = SharedTangent(n, sums())
+            found = Vectors(blocks, False, *typical(tangent), phi.exponent + slope_unit)
+            psi = with_units([found, new] if merged else [found])
+            slope_unit = psi.exponent - phi.exponent
         elif self.tangent:
             assert state.psi is not None
-            how, psi = self._tangent(state.psi, new, slope, sizes, width, merged)
-        activation = PixelActivation(len(sizes), table.grid(share), steps, n, own, merged, how)
+            derivative = Vectors((width,), False, *typical(slope), slope_unit)
+            how, psi = self._tangent(state.psi, derivative, new, sizes, width, merged)
+            slope_unit = psi.exponent - state.psi.exponent
+        unit = ldexp(1.0, new.exponent - psi.exponent) if psi is not None and merged else 0.0
+        grid = table.grid(share, slope_unit)
+        activation = PixelActivation(len(sizes), grid, steps, n, own, unit, how)
         kept = [v for v in (new, psi) if v is not None]
         fields = [self._field(state.shape, v.n) for v in kept]
         self.stages.append(PixelStage(channels, activation, fields))
@@ -353,27 +379,26 @@ class PixelPlan:
     def _tangent(
         self,
         old: Vectors,
+        slope: Vectors,
         phi: Vectors,
-        slope: NDArray[np.float64],
         sizes: list[int],
         width: int,
         merged: bool,
     ) -> tuple[OwnTangent, Vectors]:
         """Return what makes psi x phi', and phi if merged, and these features."""
         rng = self.rng
-        c, energy = typical(slope)
 
         def hashed(size: int) -> Hash:
             return Hash(balanced_sample(rng, width, size), random_signs(rng, size))
 
-        scalar = old.c * c
-        vector = old.energy * energy + old.energy * c**2 + old.c**2 * energy
+        vector = old.energy * slope.energy + old.energy * slope.c**2 + old.c**2 * slope.energy
+        unit = old.exponent + slope.exponent
+        found = Vectors((width,), False, old.c * slope.c, vector, unit)
+        psi = with_units([found, phi] if merged else [found])
         tangent, nngp = 1.0, 0.0
-        if merged:
-            norm = float(np.hypot(scalar, phi.c))
-            if norm > 0:
-                tangent, nngp = scalar / norm, phi.c / norm
-            scalar, vector = norm, vector + phi.energy
+        if merged and psi.c > 0:
+            tangent = ldexp(found.c, unit - psi.exponent) / psi.c
+            nngp = ldexp(phi.c, phi.exponent - psi.exponent) / psi.c
         how = OwnTangent(
             n=width,
             n_slope=width,
@@ -386,7 +411,7 @@ class PixelPlan:
             direction_tangent=tangent,
             direction_nngp=nngp,
         )
-        return how, Vectors((width,), False, scalar, vector)
+        return how, psi
 
     # --- fields ---
 
@@ -425,4 +450,6 @@ class PixelPlan:
             sample = HadamardSample(
                 length, hashed, balanced_sample(self.rng, length, n_components - scalar)
             )
-        self.output = PixelOutput(final.field, scalar, n_components, sample)
+        self.output = PixelOutput(
+            final.field, scalar, n_components, sample, self.exponent, final.exponent, self.power
+        )

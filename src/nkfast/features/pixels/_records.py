@@ -103,7 +103,8 @@ class PixelLook(Record, form=CorePixelLook):
 class PixelPart(Record, form=CorePixelPart):
     """A field as a channel sees it; the last entry of the hash is that of the rest of the scalar.
 
-    `direction` is the component of this part's scalar in the channel's.
+    `scale` also takes the field's unit to the channel's. `direction` is the component of this
+    part's scalar in the channel's.
     """
 
     field: int
@@ -157,15 +158,22 @@ class PixelPower(Record, form=CorePixelPower):
 
 @dataclass(frozen=True)
 class HermiteGrid(Record, form=CoreHermiteGrid):
-    """Hermite coefficients of an activation at standard deviations on a grid in their logarithm."""
+    """Hermite coefficients of an activation at standard deviations on a grid in their logarithm.
+
+    Below and above the grid they are powers of the deviation, `low` and `high`; of a homogeneous
+    activation, that has a `power`, they are so everywhere, and there is one row, at deviation 1.
+    """
 
     first: float
     step: float
     n: int
     order: int
-    growth: float
+    power: float | None
     rows: Reals
+    low: Reals
+    high: Reals
     at_zero: Reals
+    deviation: float
     reference: Reals
     share: float
 
@@ -202,8 +210,8 @@ class OwnTangent(Record, form=CoreOwnTangent):
 class PixelActivation(Record, form=CorePixelActivation):
     """Features of the kernels behind an activation, by powers of v.
 
-    `merged`: the tangent kernel's are then those of the sum of both kernels. `tangent`: None if
-    they are not wanted.
+    `merged`: the tangent kernel's are then those of the sum of both kernels, and this the unit of
+    the NNGP kernel's features over theirs; 0 if they are not. `tangent`: None if not wanted.
     """
 
     degree: int
@@ -211,7 +219,7 @@ class PixelActivation(Record, form=CorePixelActivation):
     powers: list[PixelPower]
     n: int
     sums: list[Hash]
-    merged: bool
+    merged: float
     tangent: SharedTangent | OwnTangent | None
 
 
@@ -245,9 +253,16 @@ class HadamardSample(Record, form=CoreHadamardSample):
 
 @dataclass(frozen=True)
 class PixelOutput(Record, form=CorePixelOutput):
-    """The features of an image of one pixel: the scalar if kept apart, the vector or a sample."""
+    """The features of an image of one pixel: the scalar if kept apart, the vector or a sample.
+
+    Images are read in units of 2^input_exponent and the features are in units of 2^exponent; or, if
+    they are homogeneous of degree `power`, each image in a unit of its own besides.
+    """
 
     field: int
     scalar: bool
     n: int
     sample: HadamardSample | None
+    input_exponent: int
+    exponent: int
+    power: float | None
