@@ -83,13 +83,12 @@ def _left(root: Path, place: str, limit: str, usage: str) -> Iterator[int]:
 
 
 def _of_address_space() -> Iterator[int]:
-    with suppress(ImportError, OSError):
-        import resource
-
-        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-        if limit != resource.RLIM_INFINITY:
-            pages = int(_lines("/proc/self/statm")[0].split()[0])
-            yield limit - pages * resource.getpagesize()
+    """Yield what ``ulimit -v`` leaves."""
+    with suppress(OSError, ValueError, StopIteration):  # on this system; "unlimited"
+        limits = [line.split() for line in _lines("/proc/self/limits")]
+        most = next(int(words[3]) for words in limits if words[:3] == ["Max", "address", "space"])
+        used = int(_lines("/proc/self/statm")[0].split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        yield most - used
 
 
 def _lines(path: str | Path) -> list[str]:

@@ -54,4 +54,4 @@ def _largest(matrix: Array, m: int) -> tuple[Array, Array]:
     n = len(matrix)
     some: dict[str, Any] = {"subset_by_index": [n - m, n - 1]} if 3 * m <= n else {"driver": "evd"}
     values, vectors = symmetric_eigen(matrix, overwrite_a=True, **some)
-    return values[n - m :], vectors[:, n - m :]
+    return values[-m:], vectors[:, -m:]
