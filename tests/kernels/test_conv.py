@@ -414,7 +414,7 @@ def test_bad_images_are_refused():
         net.ntk(X, bad)
     with pytest.raises(ValueError, match=r"Z: expected images of shape \(6, 5, 2\) as in X, got"):
         net.ntk(X, images(2, 6, 6))
-    with pytest.raises(ValueError, match=r"dim 4|expected <= 2"):
+    with pytest.raises(ValueError, match=r"X: expected rows .* If these are images"):
         nk.mlp().ntk(X)
     with pytest.raises(ValueError, match="X: expected images"):
         net.ntk(X[:, :0])

@@ -314,7 +314,7 @@ def test_not_finite_is_refused(bad):
     [
         (np.ones(3), "Expected 2D array, got 1D"),
         (3.0, "Expected 2D array, got scalar"),
-        (np.ones((2, 2, 2)), "dim 3"),
+        (np.ones((2, 2, 2)), r"expected rows .* \(2, 2, 2\)"),
         (np.ones((2, 0)), "0 feature"),
         (np.ones((2, 2), complex), "Complex data not supported"),
         ([["a", "b"]], "could not convert string to float|dtype='numeric' is not compatible"),
