@@ -6,6 +6,7 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nkfast as nk
+from activation_cases import CASES
 from nkfast.kernels import _image_points, _points, prepare
 
 rng = np.random.default_rng(0)
@@ -116,3 +117,16 @@ def test_tables_of_one_range_of_variances_are_kept_at_a_time():
         expected = net.ntk(scale * ROWS[:5], ROWS)
         assert_allclose(net.ntk(scale * ROWS[:5], points), expected, rtol=1e-12)
         assert set(points._tables) == {(0, "right")}
+
+
+@pytest.mark.parametrize("activation", sorted(CASES))
+def test_the_first_point_may_be_zero(activation):
+    """Tables of a side are made beside one point of the other, whatever that is."""
+    net = nk.Sequential(nk.Dense(), CASES[activation][0], nk.Dense(0.8))
+    X = np.random.default_rng(0).standard_normal((6, 3))
+    Z = np.concatenate([np.zeros((2, 3)), X])
+    own = net.ntk(X.copy(), X.copy())
+    close = {"rtol": 0, "atol": 1e-9 * np.abs(own).max()}
+    assert_allclose(net.ntk(Z, X)[2:], own, **close)
+    assert_allclose(net.ntk(X, Z)[:, 2:], own, **close)
+    assert_allclose(net.ntk(Z[:1], X), net.ntk(Z, X)[:1], **close)

@@ -225,7 +225,7 @@ def _sine(p: Array, q: Array, c: Array, beta: float) -> tuple[Array, Array, Arra
     1 - x^2 = a + b - a b + x_0^2 - x^2, x_0 being the largest |x|: no term cancels.
     """
     a, b = 1 / (1 + beta * p), 1 / (1 + beta * q)
-    s = np.sqrt(p) * np.sqrt(q)
+    s = np.where(p == q, p, np.sqrt(p) * np.sqrt(q))  # of equal points no rounding is magnified
     r = np.sqrt(a) * np.sqrt(b)
     below, above = s - c, s + c
     if not np.iscomplexobj(c):

@@ -193,7 +193,8 @@ class Series:
     def dual_map(self, s: Array, t: Array) -> DualMap:
         a = self.coefficients(s)
         b = a if t is s else self.coefficients(t)
-        return series_map(a, b, _inverse(s), _inverse(t), self.tol / 10)
+        used = self.used[: self.degree]
+        return series_map(a, b, _inverse(s), _inverse(t), used, self.tol / 10)
 
 
 class Products:

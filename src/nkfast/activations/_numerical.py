@@ -115,7 +115,7 @@ class Numerical(Activation):
     def _coefficients(self, s: Array, count: int, g: Callable[[Array], Array]) -> Array:
         distinct, index = np.unique(s, return_inverse=True)
         with one_blas_thread():
-            a = hermite_integrals(g, distinct, count - 1, self._kinks)
+            a = hermite_integrals(g, distinct, count - 1, self._kinks, graded=True)
         return np.asarray(a[index.reshape(s.shape)])
 
     def _diagonal(self, p: Array) -> tuple[Array, Array]:

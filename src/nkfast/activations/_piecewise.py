@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 
 import numpy as np
@@ -17,8 +18,11 @@ from nkfast._arrays.validation import Array
 
 from ._base import _snapped
 from ._complex_steps import clipped, density, distribution
+from ._quadrature import REACH, panels
 
 _LEAST_STD = np.float64(1e-60)  # stands for zero
+_LOST = 1e-8  # of the kernel, that may be lost to cancelling terms
+_EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
@@ -54,11 +58,46 @@ def derivatives(terms: Sequence[Term]) -> list[Term]:
     return [d for term in terms if (d := term.derivative()) is not None]
 
 
+@lru_cache(maxsize=64)
+def largest_deviation(terms: tuple[Term, ...]) -> float:
+    """Return up to which standard deviation the terms cancel to no less than 1e-8 of the kernel.
+
+    Those of a function that grows less than they do, such as a clip, lose eps s^2 / E f(s z)^2.
+    """
+    unit = max((abs(term.at) for term in terms), default=0.0)
+    if unit == 0 or not terms:
+        return np.inf
+    z, w = panels(np.linspace(-REACH, REACH, 97))
+    w = w * density(z)
+    largest = np.inf
+    for s in unit * 2.0 ** np.arange(40, 0, -1):
+        size = sum(abs(term.coef) * s**term.power for term in terms)
+        kernel = float(evaluate(terms, s * z) ** 2 @ w)
+        if size**2 * _EPS <= _LOST * kernel:
+            break
+        largest = float(s)
+    return largest
+
+
+def refuse_cancellation(terms: Sequence[Term], s: Array, t: Array) -> None:
+    """Refuse deviations at which the terms would leave too few digits of the kernel."""
+    limit = largest_deviation(tuple(terms))
+    for deviations in (s, t):
+        largest = float(np.max(np.real(deviations), initial=0.0))
+        if largest > limit:
+            raise ValueError(
+                f"activation: kernels of a function with breakpoints at "
+                f"{sorted({term.at for term in terms if term.side})} are known for variances up to "
+                f"{limit**2:.2g}, got {largest**2:.3g}; scale the inputs"
+            )
+
+
 def piecewise_pair(terms: Sequence[Term], s: Array, t: Array, c: Array) -> tuple[Array, Array]:
     """Return (k, kdot) of the sum of the terms; takes complex steps.
 
     Where rho is 1 or -1 it stays so: it does for points on a line through zero, and only there.
     """
+    refuse_cancellation(terms, s, t)
     nought = (s.real <= _LEAST_STD) | (t.real <= _LEAST_STD)
     s, t = (np.where(v.real > _LEAST_STD, v, _LEAST_STD) for v in (s, t))
     rho = _snapped(np.where(nought, 0, c / s / t))

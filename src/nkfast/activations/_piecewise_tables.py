@@ -32,7 +32,7 @@ from nkfast._linalg.chebyshev import to_series
 
 from ._base import _inverse
 from ._dual_map import DualMap
-from ._piecewise import Term
+from ._piecewise import Term, refuse_cancellation
 
 _MOST_POWER = 3
 _MOST_CLASSES = 8
@@ -61,10 +61,13 @@ def piecewise_map(terms: Sequence[Term], p: Array, q: Array, tol: float) -> Dual
     """
     if len({abs(term.at) for term in terms if term.side}) > _MOST_CLASSES:
         return None
+    s = np.sqrt(p)
+    t = s if q is p else np.sqrt(q)
+    refuse_cancellation(terms, s, t)
     fit = _COARSE if tol >= _COARSE_TOL else _FINE
     shape = _Shape(terms)
-    left = shape.table(np.sqrt(p), fit)
-    right = left if q is p else shape.table(np.sqrt(q), fit)
+    left = shape.table(s, fit)
+    right = left if q is p else shape.table(t, fit)
     return DualMap(DualKind.PIECEWISE, shape.params(fit), left, right)
 
 

@@ -52,7 +52,10 @@ class _Polynomial(Activation):
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         left, right = np.sqrt(p), np.sqrt(q)
-        return series_map(self._series(left), self._series(right), _inverse(left), _inverse(right))
+        coef = self._coefficients() != 0
+        degrees = np.array([np.any(coef[l::2]) for l in range(len(coef))])
+        a, b = self._series(left), self._series(right)
+        return series_map(a, b, _inverse(left), _inverse(right), degrees)
 
     def _hermite(self, std: float, degree: int) -> Array:
         out = np.zeros(degree + 1)

@@ -56,12 +56,16 @@ def pair_down_to_zero(pair: Pair, s: Array, t: Array, c: Array) -> tuple[Array, 
     return k, slope
 
 
-def series_map(a: Array, b: Array, inverse_s: Array, inverse_t: Array, tol: float = 0.0) -> DualMap:
+def series_map(
+    a: Array, b: Array, inverse_s: Array, inverse_t: Array, degrees: Array, tol: float = 0.0
+) -> DualMap:
     """Return the core's form of `series_pair`, without the degrees of a missing parity.
 
-    Rows stop at terms that cannot change their values by more than `tol` of the kernel's scale.
+    `degrees` tells which the function has, whatever the points: each side's table may be made
+    beside other points. Rows stop at terms that cannot change their values by more than `tol` of
+    the kernel's scale.
     """
-    used = np.flatnonzero(np.any(a, axis=0) & np.any(b, axis=0))
+    used = np.flatnonzero(degrees)
     stride = 2 if len(used) == 0 or np.all(used % 2 == used[0] % 2) else 1
     offset = int(used[0] % 2) if len(used) and stride == 2 else 0
     last = int(used[-1]) if len(used) else offset
