@@ -81,9 +81,10 @@ def test_landmarks_of_images_are_chosen_in_one_walk(monkeypatch):
     calls = count_calls(monkeypatch, _image_points.ImagePoints, "_walk")
     net = nk.Sequential(nk.Conv(), nk.ReLU(), nk.AvgPool((2, 2)), nk.Conv(), nk.GlobalAvgPool())
     phi = nk.Nystroem(net, 4, selection="kmeans++", random_state=0).fit(IMAGES)
-    assert calls == [7, 4]  # all of them once, and the landmarks
+    # All of them once, the landmarks, and those whose missing diagonal is measured, with features.
+    assert calls == [7, 4, 7, 7]
     phi.transform(IMAGES)
-    assert calls == [7, 4, 7]
+    assert calls == [7, 4, 7, 7, 7]
 
 
 def test_the_other_side_is_prepared_once(monkeypatch):
@@ -119,7 +120,8 @@ def test_tables_of_one_range_of_variances_are_kept_at_a_time():
         assert set(points._tables) == {(0, "right")}
 
 
-@pytest.mark.parametrize("activation", sorted(CASES))
+# That of a cosine behind a jump is refused where variances reach down to zero.
+@pytest.mark.parametrize("activation", sorted(CASES.keys() - {"own step cosine"}))
 def test_the_first_point_may_be_zero(activation):
     """Tables of a side are made beside one point of the other, whatever that is."""
     net = nk.Sequential(nk.Dense(), CASES[activation][0], nk.Dense(0.8))

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.base import BaseEstimator
 from sklearn.datasets import load_digits, load_iris
 from sklearn.linear_model import Ridge, RidgeClassifier
 
 import nkfast as nk
 from learners import BOTH, METHODS, N_COMPONENTS, data_for, regression
+from nkfast.features._base import FeatureMap
 from nkfast.learn import _learner
 
 
-class WholeKernel(BaseEstimator):
+class WholeKernel(FeatureMap):
     """Features whose inner products are the kernel itself: k(x, X) K^{-1/2}."""
 
     def __init__(self, net, n_components, *, random_state=None):
@@ -24,11 +24,15 @@ class WholeKernel(BaseEstimator):
 
     def fit(self, X):
         self.rows_, self.n_components_ = X, self.n_components
+        self._n_features_out = self.n_components
         s, Q = np.linalg.eigh(self.net.ntk(X))
         self.root_ = Q / np.sqrt(s) @ Q.T
         return self
 
-    def transform(self, X):
+    def _checked(self, X):
+        return X
+
+    def _map(self, X):
         Z = np.zeros((X.shape[0], self.n_components))
         Z[:, : len(self.root_)] = self.net.ntk(X, self.rows_) @ self.root_
         return Z
@@ -48,7 +52,9 @@ def test_regressor_is_ridge_on_the_features(n_components, k, fit_intercept, weig
         None, n_components, alpha=0.1, fit_intercept=fit_intercept, random_state=0
     ).fit(X, y, weight)
     Z = model.features_.transform(X)
-    ridge = Ridge(alpha=0.1, fit_intercept=fit_intercept, solver="svd").fit(Z, y, weight)
+    mean = 1 if weight is None else weight.mean()
+    assert_allclose(model.alpha_, 0.1 + mean * model.features_.tail_, rtol=1e-14)
+    ridge = Ridge(alpha=model.alpha_, fit_intercept=fit_intercept, solver="svd").fit(Z, y, weight)
     assert model.coef_.shape == np.shape(ridge.coef_)
     assert_allclose(model.coef_, ridge.coef_, rtol=1e-6, atol=1e-8)
     assert np.shape(model.intercept_) == (() if k is None else (k,))
@@ -66,7 +72,7 @@ def test_classifier_is_ridge_on_signs(classes, n_components):
     ]
     model = nk.NTKClassifier(None, n_components, alpha=0.5, random_state=0).fit(X, labels)
     Z = model.features_.transform(X)
-    ridge = RidgeClassifier(alpha=0.5, solver="svd").fit(Z, labels)
+    ridge = RidgeClassifier(alpha=model.alpha_, solver="svd").fit(Z, labels)
     assert_array_equal(model.classes_, ridge.classes_)
     assert model.coef_.shape == ((1 if len(classes) == 2 else len(classes)), n_components)
     assert_allclose(model.coef_, np.atleast_2d(ridge.coef_), rtol=1e-6, atol=1e-8)
@@ -217,7 +223,7 @@ def test_partial_fit_goes_on_from_fit(n_components, fit_intercept):
     model.partial_fit(X[100:], y[100:], weight[100:])
     assert model.features_ is features
     Z = features.transform(X)
-    ridge = Ridge(alpha=0.2, fit_intercept=fit_intercept, solver="svd").fit(Z, y, weight)
+    ridge = Ridge(alpha=model.alpha_, fit_intercept=fit_intercept, solver="svd").fit(Z, y, weight)
     assert_allclose(model.coef_, ridge.coef_, rtol=1e-5, atol=1e-7)
     again = nk.NTKRegressor(None, n_components, alpha=0.2, random_state=0)
     again.fit_intercept = fit_intercept
@@ -261,7 +267,7 @@ def test_solution_waits_until_it_is_needed():
     before = set(vars(model))
     model.predict(X)
     assert set(vars(model)) == before
-    assert model.partial_fit(X, y).alpha_ == 1e6
+    assert model.partial_fit(X, y).alpha_ == 1e6 + model.features_.tail_
 
 
 def test_threads_may_share_a_model():

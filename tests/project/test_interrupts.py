@@ -106,7 +106,7 @@ import os, signal, sys, threading, time
 import numpy as np
 import nkfast as nk
 
-X = np.random.default_rng(0).standard_normal((13000, 6))
+X = np.random.default_rng(0).standard_normal((40000, 6))
 y = np.sin(X[:, 0])
 def learner():
     return nk.NTKRegressor(nk.mlp(2), 3000, alpha=1.0, random_state=0, block_size=len(X))

@@ -113,7 +113,7 @@ class Interpolant:
 
     def _tabulate(self, order: int, begin: float, end: float) -> _Table:
         """Return a table of a derivative between two kinks, coarser far out if that will do."""
-        best, least = None, _COARSE
+        best, least = None, _COARSE * 100.0 ** (order - 1)  # rounding grows with the order
         for unit, points in product((self.near, 16 * self.near, self.reach), _PER_UNIT):
             low, high = math.asinh(begin / unit), math.asinh(end / unit)
             count = max(math.ceil((high - low) * unit * points), 8)

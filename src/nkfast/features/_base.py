@@ -20,6 +20,7 @@ _EPS = float(np.finfo(np.float64).eps)
 _LEAST_ALPHA = 1e-10  # below, the rounding of K is no longer small beside the ridge
 _MATRICES = 5  # of n x n in float64 that are held at once
 _TAIL_ROWS = 256  # whose missing diagonal is averaged
+_TAIL_IMAGES = 8  # whose kernels take milliseconds
 
 
 class Construction(Protocol):
@@ -75,10 +76,12 @@ class FeatureMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetworkEstim
         return self._own(X) - squares
 
     def _measure_tail(self, X: Rows) -> None:
-        """Set `tail_` by some of the fitted rows."""
-        n = X.shape[0]
-        some = np.unique(np.linspace(0, n - 1, min(n, _TAIL_ROWS)).astype(np.intp))
-        self.tail_ = max(float(self._missing(take(X, some)).mean()), 0.0)
+        """Set `tail_` by some of the fitted rows; it is infinite where their kernel is."""
+        n, most = X.shape[0], _TAIL_ROWS if X.ndim == 2 else _TAIL_IMAGES
+        some = np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.intp))
+        with np.errstate(over="ignore", invalid="ignore"):
+            tail = float(self._missing(take(X, some)).mean())
+        self.tail_ = max(tail, 0.0) if np.isfinite(tail) else np.inf
 
     def missing_diagonal(self, X: Any) -> Array:
         """Return k(x, x) - |z(x)|^2 for each row x of `X`: what Z Z^T lacks on its diagonal.
