@@ -9,7 +9,7 @@
 
 namespace nkfast {
 
-// Ends the work of a thread; the caller gets the exception of the poll instead.
+// Ends the work of a thread; the caller gets the exception of the look instead.
 struct Interrupted : std::exception {
   const char* what() const noexcept override { return "interrupted"; }
 };
@@ -17,8 +17,8 @@ struct Interrupted : std::exception {
 // One for each call that may be interrupted, on the stack of the thread that makes it.
 class Interrupt {
 public:
-  // poll is called by that thread now and then, and throws where the call is to end.
-  explicit Interrupt(void (*poll)()) : poll_(poll) { current_ = this; }
+  // look is called by that thread now and then, and throws where the call is to end.
+  explicit Interrupt(void (*look)()) : look_(look) { current_ = this; }
   ~Interrupt() { current_ = outer_; }
   Interrupt(const Interrupt&) = delete;
   Interrupt& operator=(const Interrupt&) = delete;
@@ -44,14 +44,14 @@ public:
     }
     next_ = now + kPause;
     try {
-      poll_();
+      look_();
     } catch (...) {
       error_ = std::current_exception();
       stopped_.store(true, std::memory_order_release);
     }
   }
 
-  // Throws what the poll threw, if it did.
+  // Throws what the look threw, if it did.
   void rethrow() const {
     if (stopped_.load(std::memory_order_acquire)) {
       std::rethrow_exception(error_);
@@ -78,7 +78,7 @@ private:
 
   static inline thread_local Interrupt* current_ = nullptr;
 
-  void (*poll_)();
+  void (*look_)();
   Interrupt* outer_ = current_;
   Interrupt* const* owner_ = &current_; // each thread has its own
   Clock::time_point next_ = Clock::now() + kPause;

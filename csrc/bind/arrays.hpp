@@ -15,9 +15,10 @@ namespace nkfast {
 namespace py = pybind11;
 
 // An aligned array in C order. pybind11's own would take an unaligned one for what it is not.
-template <class T>
-class Array : public py::array_t<T, py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_> {
-  using Base = py::array_t<T, py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_>;
+inline constexpr int kPlain = static_cast<int>(py::array::c_style) |
+                              static_cast<int>(py::detail::npy_api::NPY_ARRAY_ALIGNED_);
+template <class T> class Array : public py::array_t<T, kPlain> {
+  using Base = py::array_t<T, kPlain>;
 
 public:
   using Base::Base;

@@ -152,7 +152,7 @@ inline void chebyshev(const DualRow& row, std::size_t j, std::size_t rank, const
 }
 
 // The variable in [-1, 1] of angles in [0, pi], stretched near both ends.
-inline Lane stretched(const Angle<Lane>& g, Lane stretch, double scale) {
+template <class A> Lane stretched(const A& g, Lane stretch, double scale) {
   const Lane x = stretch * g.angle;
   const Lane y = stretch * g.rest;
   // asinh x - asinh y
@@ -175,7 +175,7 @@ void table_map(const DualRow& row) {
     Lane x[kChains], value[kChains];
 #pragma GCC unroll 4
     for (std::size_t u = 0; u < kChains; ++u) {
-      const Angle<Lane> g = angle_of((c[u] * is) * is2[u]);
+      const auto g = angle_of((c[u] * is) * is2[u]);
       // 2 angle / pi - 1
       x[u] = stretch > 0 ? stretched(g, splat(stretch), scale) : g.asin * (-2 / kPi);
     }
