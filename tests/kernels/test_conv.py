@@ -452,3 +452,17 @@ def test_programs_that_do_not_fit_are_refused():
         program.run(X, panels, "all", k, None, 1)
     with pytest.raises(TypeError):
         image_builder().finish("mean")
+
+
+@pytest.mark.parametrize("last", [nk.GlobalAvgPool(), nk.Flatten()])
+@pytest.mark.parametrize("activation", [nk.ReLU(), nk.Erf(), nk.GELU(), nk.Monomial(2)])
+def test_images_that_overflow_are_refused(activation, last):
+    net = nk.Sequential(nk.Conv((3, 3)), activation, nk.AvgPool((2, 2)), last, nk.Dense())
+    X = np.random.default_rng(0).standard_normal((2, 4, 4, 1))
+    for size in (1e155, 1e200, 1e300):
+        for call in (net.ntk, net.diag, lambda X: net.ntk(X, X[:1])):
+            with pytest.raises(ValueError, match="expected numbers that float64 can hold"):
+                call(size * X)
+    if activation.__class__ is not nk.Erf:
+        with pytest.raises(ValueError, match="expected numbers that float32 can hold"):
+            net.nngp((1e25 * X).astype(np.float32))

@@ -21,7 +21,7 @@ from nkfast.layers import Diagonals, Row
 
 from ._image_program import Lanes, MissingMapError, build, dual_maps, pair_in_numpy
 from ._image_stages import Kind, Stages
-from ._points import Diagonal
+from ._points import Diagonal, check_size
 
 TABLE_BYTES = 64 << 20  # tables of the left, or of the right, images of a block
 
@@ -63,7 +63,8 @@ class ImagePoints:
         self._pixels: Diagonals | None = None  # where pixels know their kernels
         self._own: dict[bool, Diagonals] = {}  # kernels at the readout, with and without the NTK
         self._at: dict[float, ImagePoints] = {}
-        self._walk()
+        with np.errstate(over="ignore", invalid="ignore"):  # which is refused
+            self._walk(name)
         self.spans = [span(v, v) for v in self.variances] if len(self) else []
 
     def __len__(self) -> int:
@@ -103,8 +104,9 @@ class ImagePoints:
     def left(self, which: slice) -> Array:
         return np.ascontiguousarray(self.X[which], np.float64)
 
-    def _walk(self) -> None:
+    def _walk(self, name: str) -> None:
         k = np.einsum("nijc,nijc->nij", self.X, self.X, dtype=np.float64) / self.X.shape[3]
+        check_size(k, f"squares of the pixels of {name}", np.float64)
         d = Diagonals(k, np.zeros_like(k))
         kept: list[Diagonals] = []
         for i, stage in enumerate(self.stages.stages):
@@ -119,8 +121,14 @@ class ImagePoints:
                 d = Diagonals(start.k + d.k, start.theta + d.theta)
             else:
                 if stage.kind is Kind.ACTIVATION:
+                    check_size(d.k, f"variances of the pixels of {name}", np.float64)
                     self.variances.append(d.k)
                 d = stage.layer._diagonal(d)
+        # A mean over pairs of pixels is at most the largest of the pixels' own.
+        end = Diagonals(*(np.array([v.max(initial=0.0)]) for v in (d.k, d.theta)))
+        for step in self.stages.tail:
+            end = step._diagonal(end)
+        check_size(end.k, f"kernels of {name}", self.X.dtype)
         if self.stages.pixelwise:
             self._pixels = d
 
