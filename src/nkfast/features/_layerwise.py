@@ -343,8 +343,6 @@ class LayerwiseMap:
     rng : RandomState
     """
 
-    power: float | None = None  # of homogeneity; maps saved before this was known take it for None
-
     def __init__(
         self,
         net: Sequential,

@@ -24,8 +24,8 @@ from nkfast._arrays.validation import (
     check_width,
 )
 from nkfast._config import get_num_threads
-from nkfast.kernels import Kernel, kernel, prepare
-from nkfast.layers import Diagonals, takes_images
+from nkfast.kernels import Kernel, diagonal_of_norms, kernel, prepare
+from nkfast.layers import takes_images
 from nkfast.networks import Sequential, check_points, own_network, warn_of_unpicklable
 from nkfast.sketch._base import BLOCK, STEP
 from nkfast.sketch._program import Compiled
@@ -309,10 +309,8 @@ class _NeuralFeatures(Compiled, FeatureMap):
     def _own(self, X: Rows) -> Array:
         if takes_images(self._net):
             return np.asarray(getattr(self._net.diag(as_double(X)), self._kernel))
-        with np.errstate(over="ignore", invalid="ignore"):  # features reach farther than kernels
-            p = row_norms(X, get_num_threads()) ** 2 / X.shape[1]
-            end = self._net._propagate_diagonal(Diagonals(p, np.zeros_like(p)))
-        return np.asarray(end.theta if self._kernel == "ntk" else end.k)
+        norms = row_norms(X, get_num_threads())  # features reach farther than kernels
+        return np.asarray(getattr(diagonal_of_norms(self._net, norms, X.shape[1]), self._kernel))
 
     def _compared(self, X: Rows) -> tuple[NDArray[Any], NDArray[Any]]:
         return self._map(X), self._net.kernel(as_double(X), get=self._kernel)

@@ -8,8 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from nkfast._arrays.validation import Array, Doubles
-from nkfast.kernels import Kernel
-from nkfast.layers import Diagonals
+from nkfast.kernels import Kernel, diagonal_of_norms
 from nkfast.networks import Sequential
 
 _MARGIN = 1.25  # by which norms may leave the range of the fitted rows
@@ -75,9 +74,8 @@ class Reach:
             return self._lost(norms)
         distinct, index = np.unique(norms, return_inverse=True)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            p = distinct**2 / self._n_features
-            end = self._net._propagate_diagonal(Diagonals(p, np.zeros_like(p)))
-            exact = (end.theta if self._kernel == "ntk" else end.k)[index]
+            own = diagonal_of_norms(self._net, distinct, self._n_features)
+            exact = getattr(own, self._kernel)[index]
             found = np.square(Z, dtype=np.float64).sum(axis=1)
             share = np.abs(1 - found / exact)
         return np.where((exact > 0) & np.isfinite(share), share, 0.0)

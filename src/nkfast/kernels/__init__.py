@@ -11,7 +11,7 @@ networks: those offer it.
 
 from ._exact import Kernels, Points, diag, kernel, kernel_blocks, prepare
 from ._outputs import NAMES, Kernel
-from ._points import Diagonal, squared_norms
+from ._points import Diagonal, diagonal_of_norms, squared_norms
 
 __all__ = [
     "NAMES",
@@ -20,6 +20,7 @@ __all__ = [
     "Kernels",
     "Points",
     "diag",
+    "diagonal_of_norms",
     "kernel",
     "kernel_blocks",
     "prepare",

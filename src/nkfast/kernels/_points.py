@@ -51,6 +51,17 @@ def check_size(values: Array, what: str, dtype: Any) -> None:
         )
 
 
+def diagonal_of_norms(net: Row, norms: Array, n_features: int) -> Diagonal:
+    """Return the kernels of rows with themselves by their norms alone, (n,).
+
+    What float64 cannot hold is infinite or NaN, not refused.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        p = norms**2 / n_features
+        end = net._propagate_diagonal(Diagonals(p, np.zeros_like(p)))
+    return Diagonal(end.k, end.theta)
+
+
 class RowPoints:
     """Rows prepared for the kernels of a network.
 

@@ -14,8 +14,7 @@ from nkfast._arrays.rows import inner_products, inverse, row_norms
 from nkfast._arrays.validation import Array, Rows
 from nkfast._config import get_num_threads
 from nkfast.expansion import Expansion, expand
-from nkfast.kernels import Kernel
-from nkfast.layers import Diagonals
+from nkfast.kernels import Kernel, diagonal_of_norms
 from nkfast.networks import Sequential
 
 from ._allocation import Allocation, noise_levels
@@ -247,11 +246,9 @@ def _score(pair: tuple[float, Fit]) -> float:
 
 def _refuse_extremes(net: Sequential, kernel: Kernel, norms: Array, n_features: int) -> None:
     """Refuse rows whose kernel, which is squared in the fit, is too small or too large for that."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        p = np.array([norms.max(initial=0.0) ** 2 / n_features])
-        end = net._propagate_diagonal(Diagonals(p, np.zeros_like(p)))
-        size = float((end.theta if kernel == "ntk" else end.k)[0])
-    if not (size == 0 or _SIZES[0] <= size <= _SIZES[1]) or (size == 0 and p[0] == 0 < norms.max()):
+    largest = norms.max(initial=0.0)
+    size = float(getattr(diagonal_of_norms(net, np.array([largest]), n_features), kernel)[0])
+    if not (size == 0 or _SIZES[0] <= size <= _SIZES[1]) or size == largest**2 == 0 < largest:
         raise ValueError(
             f"X: expected rows and weights whose kernel is in [{_SIZES[0]:g}, {_SIZES[1]:g}], so "
             f"that float64 can hold squares, got {size:.3g} for a norm of {norms.max():.3g}"
