@@ -56,7 +56,8 @@ def fwht(
     Notes
     -----
     n log2(n) additions. An entry's rounding error is at most log2(n) eps / 2 times the sum of
-    absolute values of the row, to first order; "ortho" adds eps for its scale.
+    absolute values of the row, to first order; "ortho" adds eps for its scale. Ctrl-C waits for
+    the end, so that no array is left half transformed.
 
     Examples
     --------
