@@ -16,7 +16,9 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+import numpy as np
 
 _NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # come without a file's name
 
@@ -71,6 +73,12 @@ def naming(path: Any) -> Iterator[None]:
         if error.filename is None and error.errno in _NOT_WRITTEN:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def begin_npy(file: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """Write what stands before the entries of an array; NumPy hides why a disk refuses these."""
+    head = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, head)
 
 
 def _remove_leftovers(final: Path) -> None:

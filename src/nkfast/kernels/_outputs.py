@@ -14,7 +14,7 @@ import numpy as np
 
 from nkfast._arrays.memory import refuse_bytes
 from nkfast._arrays.validation import FLOATS, Array
-from nkfast._files import written_aside
+from nkfast._files import begin_npy, written_aside
 
 Kernel: TypeAlias = Literal["nngp", "ntk"]
 NAMES = ("nngp", "ntk")
@@ -187,9 +187,8 @@ def opened(
 
 def _reserve(path: Path, shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
     """Begin a .npy file whose entries have their place: a full disk is noticed here."""
-    head = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, head)
+        begin_npy(file, dtype, shape)
         file.flush()
         size = math.prod(shape) * dtype.itemsize
         if size and hasattr(os, "posix_fallocate"):  # a hole that cannot be filled ends the process
