@@ -258,7 +258,7 @@ def _predict(options: argparse.Namespace) -> int:
             if options.output.suffix.lower() == ".npy":
                 with path.open("wb") as file:
                     begin_npy(file, predicted.dtype, predicted.shape)
-                    file.write(np.ascontiguousarray(predicted))
+                    file.write(np.ascontiguousarray(predicted).tobytes())
             else:
                 with path.open("w", newline="", encoding="utf-8") as lines:
                     _write_lines(predicted, lines)
@@ -300,15 +300,18 @@ def _features(options: argparse.Namespace) -> int:
         random_state=options.seed,
     )
     done = 0
-    with written_aside(options.output) as path, _progress(options, "features", table) as tell:
-        with path.open("wb") as file:
-            for X, _ in table.blocks(options.block):
-                Z = phi.transform(X) if done else phi.fit_transform(X)
-                if not done:
-                    begin_npy(file, Z.dtype, (table.n_rows, Z.shape[1]))
-                file.write(np.ascontiguousarray(Z))
-                done += len(Z)
-                tell(len(Z))
+    with (
+        written_aside(options.output) as path,
+        path.open("wb") as file,
+        _progress(options, "features", table) as tell,
+    ):
+        for X, _ in table.blocks(options.block):
+            Z = phi.transform(X) if done else phi.fit_transform(X)
+            if not done:
+                begin_npy(file, Z.dtype, (table.n_rows, Z.shape[1]))
+            file.write(np.ascontiguousarray(Z).data)
+            done += len(Z)
+            tell(len(Z))
     if options.save_map is not None:
         if table.names is not None:
             phi.feature_names_in_ = np.array(table.names, dtype=object)

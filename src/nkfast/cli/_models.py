@@ -22,6 +22,7 @@ _PICKLES = (".joblib", ".pkl", ".pickle")
 
 
 def add_format(parser: argparse.ArgumentParser) -> None:
+    """Add the choice of a format."""
     parser.add_argument(
         "--format",
         choices=("skops", "joblib"),
@@ -33,14 +34,19 @@ def is_pickle(options: argparse.Namespace, path: Path) -> bool:
     """Return whether a model shall be a joblib file; refuse at once what could not be written."""
     if options.format == "joblib" or (options.format is None and path.suffix.lower() in _PICKLES):
         return True
-    try:
-        refuse_without_skops()
-    except ImportError as error:
-        raise ValueError(f"{path}: {error}; or take --format joblib") from None
+    _need_skops(path, "; or take --format joblib")
     return False
 
 
+def _need_skops(path: Path, otherwise: str = "") -> None:
+    try:
+        refuse_without_skops()
+    except ImportError as error:
+        raise ValueError(f"{path}: {error}{otherwise}") from None
+
+
 def save_model(model: Any, path: Path, *, pickled: bool) -> None:
+    """Write a model, as a joblib file if it shall be `pickled`."""
     if pickled:
         with written_aside(path) as part:
             joblib.dump(model, part)
@@ -60,11 +66,12 @@ def load_model(path: Path, *, allow_pickle: bool) -> tuple[Any, Origin]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     if is_model_file(path):
+        _need_skops(path)
         model = load(path)
     elif not allow_pickle:
         raise ValueError(
-            f"{path}: expected a model of nkfast fit, got another file; --allow-pickle opens joblib "
-            "files, which run code: only those you trust"
+            f"{path}: expected a model of nkfast fit, got another file; --allow-pickle opens "
+            "joblib files, which run code: only those you trust"
         )
     else:
         try:
