@@ -50,7 +50,9 @@ def command(folder: Path) -> None:
     """Run ``nkfast fit``, over the file of an older model."""
     table = folder.parent / "rows.csv"
     if not table.exists():
-        lines = [",".join(map(repr, [*x.tolist(), int(y)])) for x, y in zip(ROWS, LABELS, strict=True)]
+        lines = [
+            ",".join(map(repr, [*x.tolist(), int(y)])) for x, y in zip(ROWS, LABELS, strict=True)
+        ]
         table.write_text("\n".join(lines) + "\n")
     options = ["--target", "6", "--task", "classification", "--standardize", "--header", "no"]
     options += ["--components", "32", "--block", "50", "--quiet", "--resume", str(folder / "sums")]
@@ -59,7 +61,11 @@ def command(folder: Path) -> None:
         os._exit(code)
 
 
-WORK = {"kernel(out=, resume=)": kernel, "fit_blocks(resume=)": blocks, "nkfast fit --resume": command}
+WORK = {
+    "kernel(out=, resume=)": kernel,
+    "fit_blocks(resume=)": blocks,
+    "nkfast fit --resume": command,
+}
 OLD = b"what was there before"
 
 
@@ -179,7 +185,9 @@ def table(kills: int, fixed: int, seed: int) -> Iterator[tuple[str, bool]]:
                 done += alive or not good
             calls = np.unique(np.linspace(1, trial.calls, fixed).astype(int)) if fixed else []
             at = sum(trial.killed_at(int(call)) for call in calls)
-            line = f"| `{name}` | {trial.seconds:.2f} s | {right} of {kills} | {at} of {len(calls)} |"
+            line = (
+                f"| `{name}` | {trial.seconds:.2f} s | {right} of {kills} | {at} of {len(calls)} |"
+            )
             yield line, right == kills and at == len(calls)
 
 

@@ -63,7 +63,6 @@ _PARTS = {
         "CompoundKernel ConstantKernel DotProduct ExpSineSquared Exponentiation Matern "
         "PairwiseKernel Product RBF RationalQuadratic Sum WhiteKernel"
     ),
-    "sklearn.utils._metadata_requests": "MetadataRequest MethodMetadataRequest",
 }
 
 
@@ -120,7 +119,12 @@ def save(model: Any, path: Any) -> None:
                 _write(archive, _SCHEMA, json.dumps(schema, separators=(",", ":")).encode())
                 for old, new in names.items():
                     _write(archive, new, found.read(old))
-    except (TypeError, RecursionError, AttributeError) as error:
+    except RecursionError:
+        raise ValueError(
+            "model: expected no part that holds itself in the end, as scikit-learn's set_..._request "
+            f"makes estimators, got one in {type(model).__name__}"
+        ) from None
+    except (TypeError, AttributeError) as error:
         raise ValueError(
             f"model: expected parts that can be saved, got in {type(model).__name__}: {error}"
         ) from error
@@ -155,6 +159,14 @@ def load(path: Any, *, trusted: Iterable[str | type] = ()) -> Any:
     See Also
     --------
     save
+
+    Examples
+    --------
+    >>> import nkfast as nk, pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     nk.save(nk.mlp(2, "gelu"), pathlib.Path(folder) / "net.skops")
+    ...     nk.load(pathlib.Path(folder) / "net.skops")
+    mlp(depth=2, activation='gelu', w_std=1.4142135623730951, b_std=0.0)
     """
     io_ = _skops()
     names = [trusted] if isinstance(trusted, (str, type)) else list(trusted)
@@ -195,7 +207,7 @@ def _skops() -> Any:
     try:
         import skops.io
     except ModuleNotFoundError as error:
-        if error.name != "skops":
+        if str(error.name).partition(".")[0] != "skops":
             raise
         raise ImportError(_HOW_TO_INSTALL, name="skops") from None
     return skops.io

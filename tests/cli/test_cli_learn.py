@@ -116,9 +116,7 @@ def test_features(kind, tmp_path, capsys):
     assert capsys.readouterr().out.startswith("200 x 32 features: ")
     phi = nk.NTKFeatures(nk.mlp(2, b_std=0.1), 32, random_state=0).fit(X[:70])
     assert_allclose(np.load(out), phi.transform(X), rtol=1e-6, atol=1e-9)
-    assert_allclose(
-        nk.load(map_file).transform(named(kind, X)), np.load(out), rtol=1e-6, atol=1e-9
-    )
+    assert_allclose(nk.load(map_file).transform(named(kind, X)), np.load(out), rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("chunk", [64, 1 << 24])
