@@ -20,6 +20,7 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
+import skops.io  # noqa: F401  # here, not in each child
 
 import nkfast as nk
 from nkfast import cli
@@ -42,7 +43,7 @@ def kernel(folder: Path) -> None:
 def blocks(folder: Path) -> None:
     """Fit blocks, resumed by their sums; the result is a model file."""
     parts = ((ROWS[i : i + 50], LABELS[i : i + 50]) for i in range(0, len(ROWS), 50))
-    model = nk.NTKClassifier(n_components=32, random_state=0)
+    model = nk.NTKClassifier(n_components=32, method="nystroem", random_state=0)
     nk.save(model.fit_blocks(parts, [0, 1], resume=folder / "sums"), folder / "result")
 
 
@@ -55,6 +56,7 @@ def command(folder: Path) -> None:
         ]
         table.write_text("\n".join(lines) + "\n")
     options = ["--target", "6", "--task", "classification", "--standardize", "--header", "no"]
+    options += ["--method", "nystroem"]
     options += ["--components", "32", "--block", "50", "--quiet", "--resume", str(folder / "sums")]
     code = cli.main(["fit", str(table), "--output", str(folder / "result"), *options])
     if code:
@@ -77,7 +79,7 @@ class Trial:
         self._folder = folder / self._work.__name__
         self._folder.mkdir()
         self.calls = self._counted()
-        self.seconds = sorted(self._timed() for _ in range(3))[1]
+        self.seconds = self._timed()
 
     def _fresh(self) -> Path:
         folder = Path(tempfile.mkdtemp(dir=self._folder))

@@ -121,8 +121,8 @@ def save(model: Any, path: Any) -> None:
                     _write(archive, new, found.read(old))
     except RecursionError:
         raise ValueError(
-            "model: expected no part that holds itself in the end, as scikit-learn's set_..._request "
-            f"makes estimators, got one in {type(model).__name__}"
+            "model: expected no part that holds itself in the end, as set_..._request of "
+            f"scikit-learn makes one, got {type(model).__name__}"
         ) from None
     except (TypeError, AttributeError) as error:
         raise ValueError(
