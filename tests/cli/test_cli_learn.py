@@ -14,6 +14,7 @@ import nkfast as nk
 from learners import regression
 from nkfast import cli
 from nkfast.cli._tables import open_table
+from nkfast.learn import _checkpoint
 
 SMALL = ["--components", "32", "--block", "70", "--quiet"]
 
@@ -345,3 +346,83 @@ def test_from_a_shell(tmp_path):
         check=True,
     )
     assert np.loadtxt(done.stdout.splitlines(), delimiter=",").shape == (100, 2)
+
+
+# --- model files ---
+
+QUICK = [*SMALL, "--method", "nystroem"]
+
+
+@pytest.fixture
+def rows(tmp_path):
+    X, y = regression(n=150)
+    return write_table(tmp_path, "npz", X, y)
+
+
+def test_formats_of_model_files(rows, tmp_path, capsys):
+    answers = []
+    for name, more, pickled in (
+        ("m.skops", [], False),
+        ("m", [], False),
+        ("m.joblib", [], True),
+        ("m.pkl", [], True),
+        ("n.joblib", ["--format", "skops"], False),
+        ("n.model", ["--format", "joblib"], True),
+    ):
+        file = str(tmp_path / name)
+        assert cli.main(["fit", *rows, "--output", file, *more, *QUICK]) == 0
+        capsys.readouterr()
+        code = cli.main(["predict", file, *rows, "--quiet"])
+        out, err = capsys.readouterr()
+        assert code == (cli.FAILED if pickled else 0)
+        if pickled:
+            assert "--allow-pickle opens joblib files, which run code" in err
+            assert isinstance(joblib.load(file), nk.NTKRegressor)
+            assert cli.main(["predict", file, *rows, "--quiet", "--allow-pickle"]) == 0
+            out, _ = capsys.readouterr()
+        answers.append(out)
+    assert len(set(answers)) == 1
+
+
+def test_without_skops_there_are_joblib_files(rows, tmp_path, capsys, monkeypatch):
+    file = str(tmp_path / "m.skops")
+    assert cli.main(["fit", *rows, "--output", file, *QUICK]) == 0
+    monkeypatch.setitem(sys.modules, "skops", None)
+    monkeypatch.setitem(sys.modules, "skops.io", None)
+    for arguments, words in (
+        (["fit", *rows, "--output", file], 'pip install "nkfast[save]"; or take --format joblib'),
+        (["predict", file, *rows], 'model files need skops: pip install "nkfast[save]"'),
+    ):
+        capsys.readouterr()
+        assert cli.main(arguments) == cli.FAILED
+        assert words in capsys.readouterr().err
+    assert cli.main(["fit", *rows, "--output", str(tmp_path / "m.joblib"), *QUICK]) == 0
+
+
+def test_a_fit_goes_on(rows, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(_checkpoint, "_SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(_checkpoint, "_SHARE", 0.0)
+    fit = ["fit", *rows, "--standardize", *QUICK]
+    resumed = [*fit, "--output", str(tmp_path / "m.skops"), "--resume", str(tmp_path / "sums")]
+    assert cli.main([*fit, "--output", str(tmp_path / "whole.skops")]) == 0
+    plain, calls = nk.NTKRegressor.partial_fit, []
+
+    def stopping(self, *args, **more):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return plain(self, *args, **more)
+
+    monkeypatch.setattr(nk.NTKRegressor, "partial_fit", stopping)
+    assert cli.main(resumed) == cli.INTERRUPTED
+    assert not (tmp_path / "m.skops").exists()
+    assert cli.main(resumed) == 0
+    whole = (tmp_path / "whole.skops").read_bytes()
+    assert (tmp_path / "m.skops").read_bytes() == whole
+    capsys.readouterr()
+    assert cli.main([*resumed, "--alpha", "1"]) == cli.FAILED
+    assert "expected the same alpha; delete it to begin anew" in capsys.readouterr().err
+    assert (
+        cli.main([*fit, "--output", str(tmp_path / "s"), "--resume", str(tmp_path)]) == cli.FAILED
+    )
+    assert "--resume: expected a file, got a folder" in capsys.readouterr().err
