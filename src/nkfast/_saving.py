@@ -20,8 +20,8 @@ import numpy as np
 import scipy.special
 
 from nkfast import activations, features, gp, images, layers, learn, networks, sketch
+from nkfast._arrays.files import written_aside
 from nkfast._core import __version__
-from nkfast._files import written_aside
 
 __all__ = ["load", "save"]
 

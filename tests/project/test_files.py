@@ -14,7 +14,7 @@ import pytest
 import nkfast as nk
 from learners import regression
 from nkfast import cli
-from nkfast._files import written_aside
+from nkfast._arrays.files import written_aside
 from places import TESTS
 
 

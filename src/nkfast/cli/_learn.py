@@ -15,9 +15,9 @@ from sklearn.metrics import r2_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from nkfast._arrays.files import begin_npy, written_aside
 from nkfast._arrays.memory import refuse_bytes
 from nkfast._arrays.validation import Array
-from nkfast._files import begin_npy, written_aside
 from nkfast._progress import Tell, counting
 from nkfast.features import NNGPFeatures, NTKFeatures
 from nkfast.kernels import NAMES

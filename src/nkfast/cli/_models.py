@@ -9,7 +9,7 @@ from typing import Any
 import joblib
 import numpy as np
 
-from nkfast._files import written_aside
+from nkfast._arrays.files import written_aside
 from nkfast._saving import is_model_file, load, refuse_without_skops, save
 from nkfast.learn import NTKClassifier, NTKRegressor
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nkfast._files import written_aside
+from nkfast._arrays.files import written_aside
 
 from ._demo import Comparison, Outcome
 

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
-from nkfast._files import naming, written_aside
+from nkfast._arrays.files import naming, written_aside
 from nkfast._progress import counting
 from nkfast.activations import Activation
 

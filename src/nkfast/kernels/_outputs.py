@@ -12,9 +12,9 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from nkfast._arrays.files import begin_npy, written_aside
 from nkfast._arrays.memory import refuse_bytes
 from nkfast._arrays.validation import FLOATS, Array
-from nkfast._files import begin_npy, written_aside
 
 Kernel: TypeAlias = Literal["nngp", "ntk"]
 NAMES = ("nngp", "ntk")

@@ -13,9 +13,9 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator
 
+from nkfast._arrays.files import written_aside
 from nkfast._arrays.validation import Array
 from nkfast._core import __version__
-from nkfast._files import written_aside
 from nkfast.features._base import feature_array
 from nkfast.kernels._journal import fingerprint
 
