@@ -34,7 +34,7 @@ FORMS = {
 
 
 def new(learner, **more):
-    return learner(nk.mlp(1), 16, random_state=0, **more)
+    return learner(nk.mlp(1), 16, **{"method": "nystroem", "random_state": 0, **more})
 
 
 def fit(model, X, y, *, stop=None, seen=None, weight=None, **options):
@@ -126,9 +126,11 @@ def test_of_another_computation(tmp_path):
     others = {
         "alpha": new(nk.NTKClassifier, alpha=1.0),
         "net": new(nk.NTKClassifier).set_params(net=nk.mlp(2)),
-        "n_components, random_state": nk.NTKClassifier(nk.mlp(1), 8, random_state=1),
+        "n_components, random_state": new(nk.NTKClassifier, random_state=1).set_params(
+            n_components=8
+        ),
         "class_weight": new(nk.NTKClassifier, class_weight={0: 2.0}),
-        "features, net": nk.NTKClassifier(features=own, n_components=16, random_state=0),
+        "features, net": new(nk.NTKClassifier, features=own).set_params(net=None),
         "class, ": new(nk.NTKRegressor),
     }
     for names, other in others.items():
@@ -155,13 +157,13 @@ def test_of_another_feature_map(tmp_path, monkeypatch):
     X, y = data_for(nk.NTKRegressor)
     with pytest.raises(StopError):
         fit(new(nk.NTKRegressor), X, y, stop=3, resume=tmp_path / "sums")
-    plain = nk.NTKFeatures.fit
+    plain = nk.Nystroem.fit
 
     def other(self, X, y=None):
         self.random_state = 1  # stands for another machine
         return plain(self, X, y)
 
-    monkeypatch.setattr(nk.NTKFeatures, "fit", other)
+    monkeypatch.setattr(nk.Nystroem, "fit", other)
     with pytest.raises(ValueError, match="belongs to another feature map"):
         fit(new(nk.NTKRegressor), X, y, resume=tmp_path / "sums")
 

@@ -32,9 +32,11 @@ IMAGES = np.random.default_rng(0).random((8, 4, 4, 2))
 CONV = nk.Sequential(nk.Conv((3, 3), b_std=0.1), nk.ReLU(), nk.GlobalAvgPool(), nk.Dense())
 SEEDED = {"random_state": 0}
 
+LARGE = ("features", "oversampled", "stream")  # and of a kind that others are
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", InconsistentVersionWarning)
-    FITTED = {name: case[:3] for name, case in saved.load().items()}
+    FITTED = {name: case[:3] for name, case in saved.load().items() if name not in LARGE}
 
 
 class Shifted(TransformerMixin, BaseEstimator):
@@ -62,9 +64,10 @@ def more():
     """Return by name an estimator, rows or images, and a method."""
     gp = 2.0 * nk.gp.NeuralKernel(nk.mlp(1, "erf")) + WhiteKernel()
     net, classes = nk.mlp(1), X[:, 0] > 0
-    weighted = nk.NTKClassifier(net, 16, class_weight={False: 1.0, True: 3.0}, **SEEDED)
-    learner = nk.NTKRegressor(net, 16, random_state=np.random.RandomState(0))
-    stream = nk.NTKClassifier(net, 8, **SEEDED).partial_fit(X, classes, [False, True])
+    few = {"method": "nystroem", "random_state": np.random.RandomState(0)}
+    weighted = nk.NTKClassifier(net, 16, class_weight={False: 1.0, True: 3.0}, **few)
+    learner = nk.NTKRegressor(net, 16, **few)
+    stream = nk.NTKClassifier(net, 8, **few).partial_fit(X, classes, [False, True])
     own = nk.NNGPFeatures(nk.mlp(1, nk.Elementwise(np.arctan)), 8)
     given = nk.NTKRegressor(features=own, **SEEDED)
     flips = nk.images.FlipAverage(nk.NTKFeatures(CONV, 8, **SEEDED))
@@ -76,7 +79,7 @@ def more():
             "predict_proba",
         ),
         "CSR": (nk.NTKRegressor(net, method="exact").fit(sp.csr_array(X), y), X, "predict"),
-        "CSR matrix": (nk.NTKRegressor(net, 80).fit(sp.csr_matrix(X), y), X, "predict"),
+        "CSR matrix": (nk.NTKRegressor(net, 80, **few).fit(sp.csr_matrix(X), y), X, "predict"),
         "class weights": (weighted.fit(X, classes), X, "predict_proba"),
         "class stream": (stream, X, "predict_proba"),
         "pipeline": (make_pipeline(StandardScaler(), learner).fit(X, y), X, "predict"),
@@ -233,7 +236,7 @@ def test_what_has_no_name_cannot_be_saved(file):
     endless = nk.NTKRegressor()
     endless.features = [endless]
     for thing, what in (
-        (endless, "no part that holds itself in the end, .* got one in NTKRegressor"),
+        (endless, "no part that holds itself in the end, .* got NTKRegressor"),
         (nk.Elementwise(lambda x: np.arctan(x)), r"<lambda> in nkfast\.Elementwise"),
         (nk.mlp(1, nk.Elementwise(bent)), r"bent in nkfast\.Elementwise"),
         (make_pipeline(Local()), r"Local in sklearn\.pipeline\.Pipeline"),
