@@ -1,8 +1,8 @@
 """Run the test-suite in every cell of the version matrix: `python tools/matrix.py [CELL ...]`.
 
-A cell is a Python, a compiler, and the oldest packages that pyproject.toml admits or the newest that
-there are. Each gets a folder of its own, build/matrix/CELL, that holds the last commit as git has
-it; `make test` there builds the wheel and the environment. PYTEST_ARGS chooses tests, as with
+A cell is a Python, a compiler, and the oldest packages that pyproject.toml admits or the newest
+that there are. Each gets a folder of its own, build/matrix/CELL, that holds the last commit as git
+has it; `make test` there builds the wheel and the environment. PYTEST_ARGS chooses tests, as with
 make; one process runs them unless it says otherwise. What was said is in build/matrix/CELL.log. At
 the end comes a table with the number of tests of each outcome; exit status 1 if a cell has not
 passed.

@@ -194,7 +194,7 @@ def test_the_cut_is_at_rounding_level():
 
 @SELECTIONS
 def test_csr_equals_dense(selection):
-    X = sp.random_array((60, 300), density=0.05, rng=np.random.default_rng(0), format="csr")
+    X = sp.random(60, 300, density=0.05, random_state=np.random.default_rng(0), format="csr")
     X.data -= 0.5
     one = nk.Nystroem(NET, 20, selection=selection, random_state=0).fit(X)
     two = clone(one).fit(X.toarray())
