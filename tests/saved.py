@@ -1,8 +1,8 @@
 """Fitted estimators of a small size, saved: tests/data/saved.pkl.gz.
 
 ``python tests/saved.py`` writes the file anew; that is right only if what is stored changes on
-purpose, and then CHANGELOG says that older files cannot be read. NumPy 1 cannot read what NumPy 2 pickles:
-write it in the oldest cell of tools/matrix.py.
+purpose, and then CHANGELOG says that older files cannot be read. NumPy 1 cannot read what NumPy 2
+pickles: write it in the oldest cell of tools/matrix.py.
 """
 
 import gzip
