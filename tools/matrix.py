@@ -92,7 +92,7 @@ def run(cell: Cell) -> dict[str, str]:
     folder.mkdir(parents=True)
     row = dict.fromkeys((*SHOWN, *OUTCOMES, "minutes"), "")
     try:
-        tools = {"CXX": compiler(cell.compiler), "OPENBLAS_NUM_THREADS": "1"}
+        tools = {"MAKEFLAGS": "", "CXX": compiler(cell.compiler), "OPENBLAS_NUM_THREADS": "1"}
         python = interpreter(cell.python)
     except FileNotFoundError as error:
         log.write_text(f"{error}\n")
