@@ -78,7 +78,7 @@ def interpreter(version: str) -> str:
 
 def compiler(name: str) -> str:
     """Return the path of a compiler; of several the oldest that nkfast promises to work with."""
-    names = ["g++-12", "g++"] if name == "g++" else [f"{name}-{n}" for n in range(18, 30)] + [name]
+    names = ["g++-12", "g++"] if name == "g++" else [f"{name}-{n}" for n in range(19, 30)] + [name]
     for each in names:
         if path := shutil.which(each):
             return path
