@@ -13,9 +13,9 @@ from numpy.testing import assert_allclose
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import nkfast as nk
+from estimator_checks import parametrize_with_checks
 from nkfast.features.collapsed._allocation import Allocation
 from nkfast.features.collapsed._polynomial import polynomial_steps
 

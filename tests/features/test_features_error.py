@@ -12,9 +12,9 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import nkfast as nk
+from estimator_checks import parametrize_with_checks
 from feature_cases import DEEP, DIGITS, NET, normal, relative_error
 
 

@@ -11,9 +11,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import nkfast as nk
+from estimator_checks import parametrize_with_checks
 from nkfast.features._layerwise import hermite_tables
 
 NET = nk.mlp(2, "relu", 1.4, 0.1)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy.linalg import hadamard
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import nkfast as nk
+from estimator_checks import parametrize_with_checks
 from nkfast.sketch import OSNAP, SRHT, CountSketch, PolySketch, TensorSketch, TensorSRHT
 
 ALL = [
