@@ -1,7 +1,8 @@
 """Fitted estimators of a small size, saved: tests/data/saved.pkl.gz and tests/data/models.
 
 ``python tests/saved.py`` writes these files anew; that is right only if what is stored changes on
-purpose, and then CHANGELOG says that older files cannot be read.
+purpose, and then CHANGELOG says that older files cannot be read. NumPy 1 cannot read what NumPy 2
+pickles: write saved.pkl.gz in the oldest cell of tools/matrix.py.
 """
 
 import gzip

@@ -18,7 +18,7 @@ RNG = np.random.default_rng(0)
 CONV = nk.Sequential(nk.Conv(), nk.ReLU(), nk.AvgPool((2, 2)), nk.Conv(), nk.ReLU(), nk.Flatten())
 CASES = {
     "rows": (nk.mlp(2), RNG.standard_normal((40, 5)), RNG.standard_normal((30, 5))),
-    "CSR": (nk.mlp(2), sp.random_array((40, 30), density=0.2, rng=RNG, format="csr"), None),
+    "CSR": (nk.mlp(2), sp.random(40, 30, density=0.2, random_state=RNG, format="csr"), None),
     "images": (CONV, RNG.standard_normal((40, 6, 6, 2)), RNG.standard_normal((30, 6, 6, 2))),
 }
 CASES["symmetric rows"] = (*CASES["rows"][:2], None)

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from nkfast._arrays.mapped import take
-from nkfast._arrays.rows import inner_products, inverse, row_norms
+from nkfast._arrays.rows import inner_products, inverse, row_norms, scale_rows
 from nkfast._arrays.validation import Array, Rows
 from nkfast._config import get_num_threads
 from nkfast.expansion import Expansion, expand
@@ -122,8 +122,7 @@ class Sample:
     @cached_property
     def _pairs(self) -> Pairs:
         sample, a = self.rows(self._rows), self.norms[self._rows]
-        unit = np.divide(1, a, out=np.zeros_like(a), where=a > 0)
-        unit = sp.diags_array(unit) @ sample if sp.issparse(sample) else unit[:, None] * sample
+        unit = scale_rows(sample.astype(np.float64), inverse(a))
         rho = inner_products(unit, unit)
         exact = np.asarray(self.net.kernel(sample, get=self.kernel), np.float64)
         i, j = np.triu_indices(len(a), 1)
