@@ -187,7 +187,7 @@ def _scaled(p: Array) -> Array:
     return np.column_stack([s, _inverse(s)])
 
 
-def _at_rounding(distance: Array, scale: Any = 1.0, dtype: Any = np.float64) -> Array:
+def _at_rounding(distance: Any, scale: Any = 1.0, dtype: Any = np.float64) -> Array:
     """Return where a correlation times `scale` counts as 1 or -1, being so near to it."""
     return np.asarray(distance <= 32 * np.finfo(dtype).eps * scale)
 
@@ -222,8 +222,8 @@ def _angle(p: Array, q: Array, c: Array) -> tuple[Array, Array]:
 def _sine(p: Array, q: Array, c: Array, beta: float) -> tuple[Array, Array, Array, Array]:
     """Return x = beta c r, 1 - x^2, r = sqrt(a b) and a + b; a = 1 / (1 + beta p), b of q likewise.
 
-    1 - x^2 = a + b - a b + x_0^2 - x^2, x_0 being the largest |x|: no term cancels. Where |x| is x_0
-    to rounding it is taken as that: steep functions would magnify an ulp of the covariance.
+    1 - x^2 = a + b - a b + x_0^2 - x^2, x_0 being the largest |x|: no term cancels. Where |x| is
+    x_0 to rounding it is taken as that: steep functions would magnify an ulp of the covariance.
     """
     a, b = 1 / (1 + beta * p), 1 / (1 + beta * q)
     s = np.where(p == q, p, np.sqrt(p) * np.sqrt(q))  # of equal points no rounding is magnified

@@ -15,7 +15,6 @@ from nkfast._core import DualKind
 from ._base import Activation, Span, _arcsine, _at_rounding, _inverse, _scaled, _sine, _snapped
 from ._dual_map import DualMap
 
-
 _DETERMINED = 1e-6  # error of a kernel, relative to its diagonal, that goes without a warning
 
 
@@ -42,7 +41,7 @@ def _half_square(p: Array, q: Array, c: Array) -> Array:
 def _warn_of_lost_digits(activation: Activation, scale: float, p: Array, q: Array) -> None:
     """Warn where roundings of a covariance, times `scale`, are exponents that matter."""
     largest = max(float(np.max(v.real, initial=0.0)) for v in (p, q))
-    if _at_rounding(np.float64(_DETERMINED), scale * largest):
+    if _at_rounding(_DETERMINED, scale * largest):
         error = min(32 * np.finfo(np.float64).eps * scale * largest, 1.0)
         warnings.warn(
             f"{activation!r}: kernels of nearly equal points with variances of {largest:.2g} are "

@@ -74,8 +74,8 @@ def largest_deviation(terms: tuple[Term, ...], wide: bool) -> float:
     for s in unit * 2.0 ** np.arange(40, 0, -1):
         size = sum(abs(term.coef) * s**term.power for term in terms)
         kernel = float(evaluate(terms, s * z) ** 2 @ w)
-        # A fifth of that where there is another form.
-        if size**2 * _EPS * (unit / s if wide else 5.0) <= _LOST * kernel:
+        # Less where there is another form.
+        if size**2 * _EPS * (unit / s if wide else 1.5) <= _LOST * kernel:
             break
         largest = float(s)
     return largest

@@ -5,8 +5,8 @@ f = Q + S, Q the mean of the outer polynomials and S = sum of c (x - b)^i sgn(x 
 
     E f(u) f(v) = E Q Q + E Q S + E S Q + E L L + (E S S - E L L),
 
-L being S with all kinks moved to zero: of the size of f far out. What is left is of order b / s, and
-is computed term by term without the parts that cancel: D_ij = E (X - h)^i (Y - k)^j [sgn(X - h)
+L being S with all kinks moved to zero: of the size of f far out. What is left is of order b / s,
+and is computed term by term without the parts that cancel: D_ij = E (X - h)^i (Y - k)^j [sgn(X - h)
 sgn(Y - k) - sgn(X) sgn(Y)] / 4 from D_00 = (U(h, x) + U(k, y)) / (2 pi), see `_piecewise_tables`,
 by Stein's identity.
 """
@@ -128,8 +128,8 @@ class _Point:
             if not term.side:
                 whole += unit
             else:  # (b - x)_+^i is a polynomial less what it lacks above b
-                at = jumps.setdefault(term.at, np.zeros(_POWERS))
-                at += unit if term.side > 0 else -((-1) ** term.power) * unit
+                jump = jumps.setdefault(term.at, np.zeros(_POWERS))
+                jump += unit if term.side > 0 else -((-1) ** term.power) * unit
         outer = np.broadcast_to(whole, scale.shape).copy()  # the outer polynomial on the left
         sizes = np.abs(outer)
         limit = np.zeros(scale.shape)
