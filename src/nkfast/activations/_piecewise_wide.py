@@ -19,7 +19,7 @@ from itertools import product
 from math import pi, sqrt
 
 import numpy as np
-from numpy.polynomial import chebyshev, legendre, polynomial
+from numpy.polynomial import chebyshev, polynomial
 from scipy.special import erf, gamma
 
 from nkfast._arrays.validation import Array
@@ -35,8 +35,10 @@ from ._piecewise import (
     truncated_pair,
 )
 from ._piecewise_tables import FINE, MONOMIALS, expanded, outer_table, variable
+from ._quadrature import panels
 
 _POWERS = 4
+_NODES, _WEIGHTS = panels(np.array([0.0, 0.5, 1.0]), 20)
 _CLEAN = 1e-14  # coefficients below are roundings of what cancels
 # E X^i sgn(X) h_l(X) / 2
 _HALVES = (
@@ -135,7 +137,6 @@ class _Point:
         limit = np.zeros(scale.shape)
         self.kinks: dict[float, _Kink] = {}
         self.odd = np.zeros(scale.shape, s.dtype)
-        u, w = legendre.leggauss(40)
         for at, jump in jumps.items():
             met = np.abs(at) <= FINE.reach * s.real
             own = expanded(jump, 1, at)
@@ -154,11 +155,15 @@ class _Point:
             self.kinks[at] = _Kink(
                 h, met[..., None] * jump * scale, [int(i) for i in np.flatnonzero(jump)]
             )
-            x = h[..., None] * (u + 1) / 2
-            inside = polynomial.polyval(at * (u + 1) / 2, own) * w / 2
-            values = -h[..., None] * met[..., None] * inside * density(x)
-            hermite = (x[..., None] ** np.arange(_POWERS)) @ np.linalg.inv(MONOMIALS).T
-            self.odd = self.odd + np.einsum("...n,...nl->...l", values, hermite)
+            # What moving the kink to zero changes, in the powers of x / s.
+            inside = -polynomial.polyval(at * _NODES, own) * _WEIGHTS
+            for node, value in zip(_NODES, inside, strict=True):
+                x = h * node
+                moved = h * met * value * density(x)
+                for i in range(_POWERS):
+                    self.odd[..., i] += moved
+                    moved = moved * x
+        self.odd = self.odd @ np.linalg.inv(MONOMIALS).T
         limit[np.abs(limit) <= _CLEAN * sizes] = 0
         mean = outer + limit / 2
         mean[np.abs(mean) <= _CLEAN * sizes] = 0
