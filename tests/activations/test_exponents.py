@@ -83,3 +83,19 @@ def test_hermite_coefficients_do_not_overflow(activation):
         a = activation.hermite_coefficients(std, 3000)
         assert np.all(np.isfinite(a))
     assert_allclose(np.sum(nk.Sin().hermite_coefficients(40.0, 3000) ** 2), 0.5, rtol=1e-9)
+
+
+@pytest.mark.parametrize("activation", [nk.Sin(2.0, 0.3, 0.7), nk.Cos(), nk.RBF(0.5)])
+def test_complex_arguments(activation):
+    """Steps give derivatives, and covariances may be anywhere in the disc."""
+    p, q, c, step = 1.3, 0.6, np.array([0.5, -0.4, 0.0]), 1e-30
+    pair = activation._pair
+    slope = pair(p, q, c + 1j * step)[0].imag / step
+    assert_allclose(slope, activation.dual_derivative(p, q, c), rtol=1e-12, atol=1e-15)
+    by_p = pair(p + 1j * step, np.array(q), c)[0].imag / step
+    difference = (pair(p + 1e-5, np.array(q), c)[0] - pair(p - 1e-5, np.array(q), c)[0]) / 2e-5
+    assert_allclose(by_p, difference, rtol=1e-8, atol=1e-10)
+    z = np.array([0.3 + 0.4j, -0.2 + 0.5j])
+    a = activation._hermite(np.sqrt(p), 60) * activation._hermite(np.sqrt(q), 60)
+    expected = [np.polyval(a[::-1], v / np.sqrt(p * q)) for v in z]
+    assert_allclose(pair(np.array(p), np.array(q), z)[0], expected, rtol=1e-12)

@@ -166,6 +166,11 @@ class Sin(Activation):
     ----------
     a, b, c : float, default=1, 1 and 0
 
+    Notes
+    -----
+    The kernel falls with the distance of u and v. Variances above 1e8 / b^2 leave a covariance too
+    few digits for that of nearly equal points: a warning says so.
+
     Examples
     --------
     >>> import nkfast as nk

@@ -50,7 +50,9 @@ class Elementwise(Numerical):
     Notes
     -----
     Polynomials of degree up to 3 between the breakpoints are recognised, by values from 1e-9 to 1e9
-    times the scale of the breakpoints; their kernels are exact at all variances.
+    times the scale of the breakpoints; their kernels are closed forms. Where the terms of these leave
+    fewer than 8 digits (clips at variances of 1e12 and more, cubic pieces between constants much
+    earlier), variances are refused.
 
     The kernels of others come from Gaussian integrals of fn and of the derivative of its piecewise
     Chebyshev interpolant. Without breakpoints, or with one at 0 only, they are as fast as those of
