@@ -50,8 +50,8 @@ class Elementwise(Numerical):
     Notes
     -----
     Polynomials of degree up to 3 between the breakpoints are recognised, by values from 1e-9 to 1e9
-    times the scale of the breakpoints; their kernels are closed forms. Where the terms of these leave
-    fewer than 8 digits (clips at variances of 1e12 and more, cubic pieces between constants much
+    times the scale of the breakpoints; their kernels are closed forms. Where the terms of these
+    leave fewer than 8 digits (clips at variances above 1e12, cubic pieces between constants much
     earlier), variances are refused.
 
     The kernels of others come from Gaussian integrals of fn and of the derivative of its piecewise
