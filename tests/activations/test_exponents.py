@@ -74,6 +74,7 @@ def test_lost_digits_are_told(activation, scale):
         net.nngp(X)
     with pytest.warns(UserWarning, match="nearly equal points"):
         activation.dual(scale**2, scale**2, 0.0)
+    net.diag(X)
     net.nngp(X / scale)
 
 

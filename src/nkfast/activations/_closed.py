@@ -41,8 +41,9 @@ def _half_square(p: Array, q: Array, c: Array) -> Array:
 def _warn_of_lost_digits(activation: Activation, scale: float, p: Array, q: Array) -> None:
     """Warn where roundings of a covariance, times `scale`, are exponents that matter."""
     largest = max(float(np.max(v.real, initial=0.0)) for v in (p, q))
-    if _at_rounding(_DETERMINED, scale * largest):
-        error = min(32 * np.finfo(np.float64).eps * scale * largest, 1.0)
+    exponent = np.real(scale) * largest
+    if _at_rounding(_DETERMINED, exponent):
+        error = min(32 * np.finfo(np.float64).eps * exponent, 1.0)
         warnings.warn(
             f"{activation!r}: kernels of nearly equal points with variances of {largest:.2g} are "
             f"known to {error:.0e} only; scale the inputs, as with StandardScaler",
@@ -192,8 +193,14 @@ class Sin(Activation):
         return np.asarray(self.a * np.sin(self.b * np.asarray(x) + self.c + self._phase))
 
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
+        _warn_of_lost_digits(self, self.b**2, p, q)
+        return self._known(p, q, c)
+
+    def _diagonal(self, p: Array) -> tuple[Array, Array]:
+        return self._known(p, p, p)
+
+    def _known(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
         b2 = self.b**2
-        _warn_of_lost_digits(self, b2, p, q)
         sine, cosine = self._squares
         c = np.asarray(c)
         above = c.real >= 0
@@ -208,13 +215,14 @@ class Sin(Activation):
 
     @property
     def _squares(self) -> tuple[float, float]:
+        """Return sin^2 and cos^2 of the phase, which may be a complex step."""
         phase = self.c + self._phase
-        return math.sin(phase) ** 2, math.cos(phase) ** 2
+        return np.sin(phase) ** 2, np.cos(phase) ** 2
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         b2 = self.b**2
         _warn_of_lost_digits(self, b2, p, q)
-        params = (self.a**2 / 2, b2, *(2 * v for v in self._squares))
+        params = (self.a**2 / 2, b2, *(2 * float(v) for v in self._squares))
         left, right = (_column(abs(self.b) * np.sqrt(v)) for v in (p, q))
         return DualMap(DualKind.SIN, params, left, right)
 
@@ -272,6 +280,10 @@ class RBF(Activation):
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
         _warn_of_lost_digits(self, 2 * self.gamma, p, q)
         k = np.exp(-2 * self.gamma * _half_square(p, q, c))
+        return k, 2 * self.gamma * k
+
+    def _diagonal(self, p: Array) -> tuple[Array, Array]:
+        k = np.ones_like(p)
         return k, 2 * self.gamma * k
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
