@@ -5,6 +5,7 @@
 PYTHON ?= python3
 WERROR ?= false#  true: compiler warnings are errors (CI)
 PYTEST_ARGS ?=
+CELLS ?=#  of `make matrix`: all by default
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -22,11 +23,12 @@ SOURCES := pyproject.toml meson.build meson.options README.md LICENSE \
   $(shell find csrc src \( -type d -o -type f \) ! -path '*/__pycache__*')
 
 .DELETE_ON_ERROR:
-.PHONY: demo test bench lint format wheel clean help
+.PHONY: demo test matrix bench lint format wheel clean help
 
 help:
 	@echo "make demo    compare exact kernels with features on real data: table and plot"
 	@echo "make test    run the test-suite          (PYTEST_ARGS='-k dispatch' to choose)"
+	@echo "make matrix  the test-suite of the last commit on all Pythons, packages and compilers (hours)"
 	@echo "make bench   run the benchmarks"
 	@echo "make lint    ruff, mypy, import-linter, clang-format    (make format repairs what can be)"
 	@echo "make wheel   sdist and wheel of the last commit, in dist/"
@@ -37,6 +39,9 @@ demo: $(DONE)/plot
 
 test: $(DONE)/plot,test
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest $(IN_PARALLEL) $(PYTEST_ARGS)
+
+matrix: $(DONE)/venv
+	PYTEST_ARGS="$(PYTEST_ARGS)" $(BIN)/python tools/matrix.py $(CELLS)
 
 bench: $(DONE)/plot,bench $(DONE)/neural_tangents
 	$(BIN)/python -m pytest bench --benchmark-columns=min,median,iqr,rounds $(PYTEST_ARGS)

@@ -48,7 +48,7 @@ def texts(path: Path, n_rows: int) -> Any:
     columns = sums[1:] - np.repeat(sums[ends[:-1]], np.diff(ends))
     x = sp.csr_array((counts * idf[columns], columns, ends), shape=(n_rows, d))
     norms = np.sqrt(x.multiply(x).sum(axis=1))
-    return sp.csr_array(sp.diags_array(np.sqrt(d) / np.where(norms > 0, norms, 1)) @ x)
+    return sp.csr_array(sp.diags(np.sqrt(d) / np.where(norms > 0, norms, 1)) @ x)
 
 
 def data_sets(

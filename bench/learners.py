@@ -84,7 +84,7 @@ def text(d: dict[str, Any]) -> Split:
     )
     counts.data *= d["idf"][counts.indices]
     norms = np.sqrt(counts.power(2).sum(axis=1))
-    X = sp.csr_array(sp.diags_array(1 / np.maximum(norms, 1e-30)) @ counts).astype(np.float32)
+    X = sp.csr_array(sp.diags(1 / np.maximum(norms, 1e-30)) @ counts).astype(np.float32)
     n = int(d["n_train"])
     return X[:n], d["y"][:n], X[n:], d["y"][n:]
 

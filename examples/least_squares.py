@@ -72,9 +72,9 @@ def dense_problem(n_rows: int, n_columns: int, rng: np.random.Generator) -> np.n
 def sparse_problem(n_rows: int, n_columns: int, rng: np.random.Generator) -> sp.csr_array:
     """One entry in a hundred, neighbouring columns mixed, columns scaled from 1 down to 1e-6."""
     shape = n_rows, n_columns
-    B = sp.random_array(shape, density=0.01, rng=rng, data_sampler=rng.standard_normal)
-    mix = sp.diags_array([1.0, 0.5], offsets=[0, 1], shape=(n_columns, n_columns))
-    return sp.csr_array(sp.csr_array(B) @ mix @ sp.diags_array(np.logspace(0, -6, n_columns)))
+    B = sp.random(*shape, density=0.01, random_state=rng, data_rvs=rng.standard_normal)
+    mix = sp.diags([1.0, 0.5], offsets=[0, 1], shape=(n_columns, n_columns))
+    return sp.csr_array(sp.csr_array(B) @ mix @ sp.diags(np.logspace(0, -6, n_columns)))
 
 
 def right_side(A: Any, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:

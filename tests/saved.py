@@ -1,18 +1,23 @@
-"""Fitted estimators of a small size, saved: tests/data/saved.pkl.gz.
+"""Fitted estimators of a small size, saved: tests/data/saved.pkl.gz and tests/data/models.
 
-``python tests/saved.py`` writes the file anew; that is right only if what is stored changes on
-purpose, and then CHANGELOG says that older files cannot be read.
+``python tests/saved.py`` writes these files anew; that is right only if what is stored changes on
+purpose, and then CHANGELOG says that older files cannot be read. NumPy 1 cannot read what NumPy 2
+pickles: write saved.pkl.gz in the oldest cell of tools/matrix.py.
 """
 
 import gzip
 import pickle
 
 import numpy as np
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import nkfast as nk
 from places import TESTS
 
 FILE = TESTS / "data" / "saved.pkl.gz"
+MODELS = TESTS / "data" / "models"  # of nk.save, with data.npz: arguments and results
+CHOSEN = ("exact", "classes", "landmarks", "images", "features of few columns", "zca", "powers")
 
 
 def fitted():
@@ -65,7 +70,30 @@ def load():
         return pickle.load(file)
 
 
+def models():
+    """Return, by name, an estimator for `MODELS`, its method, what that is given and returns."""
+    cases = {name: case for name, case in fitted().items() if name in CHOSEN}
+    rng = np.random.default_rng(1)
+    X, labels = rng.random((40, 3)), np.repeat(["no", "yes"], 20)
+    learner = nk.NTKClassifier(n_components=16, random_state=0)
+    pipeline = make_pipeline(StandardScaler(), learner).fit(X, labels)
+    cases["pipeline"] = (pipeline, X, "predict_proba", pipeline.predict_proba(X))
+    return cases
+
+
+def write_models():
+    """Write the files in `MODELS`."""
+    MODELS.mkdir(exist_ok=True)
+    arrays = {}
+    for name, (estimator, data, method, _) in models().items():
+        nk.save(estimator, MODELS / f"{name.replace(' ', '_')}.skops")
+        arrays[f"{name.replace(' ', '_')} {method}"] = data
+        arrays[f"{name.replace(' ', '_')} found"] = getattr(estimator, method)(data)
+    np.savez_compressed(MODELS / "data.npz", **arrays)
+
+
 if __name__ == "__main__":
     with gzip.GzipFile(FILE, "wb", mtime=0) as file:
         pickle.dump(fitted(), file, protocol=5)
     print(f"{FILE}: {FILE.stat().st_size / 1024:.0f} kB")
+    write_models()

@@ -62,7 +62,7 @@ def find_compiler_problem():  # type: () -> list[str]
     if outcome.returncode == 0:
         return []
     return [
-        "The C++ compiler {} cannot build a small C++20 program (nkfast needs GCC 12, Clang 18 or "
+        "The C++ compiler {} cannot build a small C++20 program (nkfast needs GCC 12, Clang 19 or "
         "newer; set CXX to name another). It said:\n{}".format(command[0], outcome.stderr.strip())
     ]
 

@@ -79,14 +79,13 @@ Widths widths_of(DualKind kind, const Reals& params) {
     return {n, 3, 3};
   }
   case kAsin:
+  case kSin:
     return {4, 1, 1};
   case kGelu:
     return {0, 2, 2};
   case kExp:
   case kGaussian:
     return {2, 1, 1};
-  case kSin:
-    return {3, 1, 1};
   case kGabor:
     return {0, 1, 1};
   case kSeries: {

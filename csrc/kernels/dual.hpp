@@ -32,7 +32,7 @@ template <class T> struct TileOf {
 //   asin             r                             a1, a2, a3, a4
 //   gelu             r, p                          r = 1 / sqrt(1 + p)
 //   exp              l                             amplitude, gamma
-//   sin              u                             amplitude, b^2, cosine
+//   sin              |b| s                         amplitude, b^2, 2 sin^2, 2 cos^2 of the phase
 //   gaussian         r                             a^2, b
 //   exp_normalized   s, is                         g, shift
 //   gabor            p

@@ -186,26 +186,57 @@ void exponential_kernel(const DualRow& row) {
       });
 }
 
+// e^-x with x = b^2 E (u -+ v)^2 / 2 = (b s - b t)^2 / 2 + b^2 (s t -+ c), never above 1, and with
+// s t -+ c zero where it is so to rounding.
+inline Real of_distance(Real apart, Real size, Real bc) {
+  const Real gap = size - bc;
+  return exponential(-apart - pick(gap <= 32 * kEps * size, Real{}, gap));
+}
+
+// 1 - e^-x for x >= 0, given e^-x.
+inline Real lost(Real x, Real e) {
+  constexpr double c[] = {1.0,
+                          -1.0 / 2,
+                          1.0 / 6,
+                          -1.0 / 24,
+                          1.0 / 120,
+                          -1.0 / 720,
+                          1.0 / 5040,
+                          -1.0 / 40320,
+                          1.0 / 362880,
+                          -1.0 / 3628800,
+                          1.0 / 39916800,
+                          -1.0 / 479001600,
+                          1.0 / 6227020800};
+  return pick(x < 0.5, x * polynomial(x, c), 1.0 - e);
+}
+
 void sine(const DualRow& row) {
   const double b2 = row.params[1];
-  const double cosine = row.params[2];
+  const double sine = row.params[2];
+  const double cosine = row.params[3];
   const Real amplitude = every<Real>(row.params[0]);
-  const Real u = every<Real>(row.left[0]);
-  const Real* u2 = column(row, 0);
-  if (cosine == 0) { // the Gaussian kernel
+  const Real s = every<Real>(row.left[0]);
+  const Real* s2 = column(row, 0);
+  if (sine == 1 && cosine == 1) { // the Gaussian kernel
     each(
         row, NKFAST_EACH {
-          const Real k = amplitude * exponential(b2 * c - (u + u2[i]));
+          const Real gap = s - s2[i];
+          const Real k = amplitude * of_distance(0.5 * gap * gap, s * s2[i], b2 * c);
           return {k, b2 * k};
         });
     return;
   }
+  // The terms with u - v and u + v: only their difference is left at small variances.
   each(
       row, NKFAST_EACH {
-        const Real sum = u + u2[i];
-        const Real even = amplitude * exponential(b2 * c - sum);
-        const Real odd = cosine * (amplitude * exponential(-b2 * c - sum));
-        return {even - odd, b2 * (even + odd)};
+        const Real gap = s - s2[i];
+        const Real bc = b2 * absolute(c);
+        const Real near = amplitude * of_distance(0.5 * gap * gap, s * s2[i], bc);
+        const Real e = exponential(-2.0 * bc);
+        const Real apart = with_signs(near * lost(2.0 * bc, e), signs_of(c));
+        const Real far = pick(c < 0.0, near, near * e);
+        return {fused(every<Real>(sine), far, apart), b2 * fused(every<Real>(cosine), far, apart)};
       });
 }
 
@@ -249,22 +280,23 @@ void gabor(const DualRow& row) {
   const Real* q2 = column(row, 0);
   each(
       row, NKFAST_EACH {
+        // All over m = 1 + p + q, as products of variances may overflow.
         const Real q = q2[i];
-        const Real pq = p * q;
-        const Real cc = c * c;
-        Real d = pq - cc;
-        d = pick(d <= 64 * kEps * pq, Real{}, d);
-        const Real d4 = 4.0 * d;
         const Real sum = p + q;
-        const Real g = 1.0 / (d4 + 2.0 * sum + 1.0);
-        const Real x = c * g;
+        const Real im = 1.0 / (1.0 + sum);
+        const Real size = root(p) * root(q);
+        const Real low = size - absolute(c);
+        const Real d4 =
+            pick(low <= 32 * kEps * size, Real{}, 4.0 * low) * ((size + absolute(c)) * im);
+        const Real g = 1.0 / (d4 + (2.0 * sum + 1.0) * im);
+        const Real x = (c * im) * g;
         const Real x2 = x * x;
-        const Real e = exponential(-0.5 * (sum + d4) * g) * root(g);
+        const Real e = exponential(-0.5 * (sum * im + d4) * g) * (root(g) * root(im));
         const Real odd = e * (x * polynomial(x2, sinh_series));
         const Real even = e * polynomial(x2, cosh_series);
-        const Real s = (1.0 + 2.0 * sum + 4.0 * (cc + pq)) * g;
-        const Real t = (4.0 * c) * ((d4 + 3.0 * sum + 2.0) * g);
-        return {odd, (s * even + t * odd) * g};
+        const Real s = ((1.0 + 2.0 * sum) * im + 4.0 * ((c * im) * c + (p * im) * q)) * g;
+        const Real t = (4.0 * c) * ((d4 + (3.0 * sum + 2.0) * im) * g);
+        return {odd, (s * even + t * odd) * im * g};
       });
 }
 

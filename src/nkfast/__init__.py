@@ -4,6 +4,7 @@ from nkfast import gp, images, sketch
 from nkfast._config import get_num_threads, num_threads, set_num_threads, show_config
 from nkfast._core import __version__
 from nkfast._public import publish
+from nkfast._saving import load, save
 from nkfast.activations import (
     CELU,
     ELU,
@@ -97,9 +98,11 @@ __all__ = [
     "get_num_threads",
     "gp",
     "images",
+    "load",
     "mlp",
     "myrtle",
     "num_threads",
+    "save",
     "set_num_threads",
     "show_config",
     "sketch",

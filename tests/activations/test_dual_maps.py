@@ -170,9 +170,19 @@ CASES = {
     "exp": Case(
         DualKind.EXP, (1.21, 0.36), lambda p: [0.18 * p], exponential(1.1, 0.6), (*MODEST, 300.0)
     ),
-    "sin": Case(DualKind.SIN, (0.9, 0.7, -0.3), lambda p: [0.35 * p], sine(0.9, 0.7, -0.3), MODEST),
+    "sin": Case(
+        DualKind.SIN,
+        (0.9, 0.7, 1.3, 0.7),
+        lambda p: [np.sqrt(0.7 * p)],
+        sine(0.9, 0.7, -0.3),
+        MODEST,
+    ),
     "rbf": Case(
-        DualKind.SIN, (1.0, 1.5, 0.0), lambda p: [0.75 * p], sine(1.0, 1.5, 0), (*MODEST, 300.0)
+        DualKind.SIN,
+        (1.0, 1.5, 1.0, 1.0),
+        lambda p: [np.sqrt(1.5 * p)],
+        sine(1.0, 1.5, 0),
+        (*MODEST, 300.0),
     ),
     "gaussian": Case(DualKind.GAUSSIAN, (1.5, -0.8), scaled(0.8), gaussian(1.5, -0.8)),
     "exp_normalized": Case(

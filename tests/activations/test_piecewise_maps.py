@@ -5,7 +5,7 @@ import pytest
 
 from dual_maps import deviations, run
 from nkfast._core import DualKind
-from nkfast.activations._piecewise import Term, derivatives, piecewise_pair
+from nkfast.activations._piecewise import Term, derivatives, truncated_pair
 from nkfast.activations._piecewise_tables import piecewise_map
 
 pytestmark = pytest.mark.simd
@@ -19,7 +19,7 @@ PIECEWISE = {  # power, side, b, coefficient
 
 
 def run_piecewise(terms, p, q, c, theta=None, tol=1e-14):
-    dual = piecewise_map([Term(*term) for term in terms], p, q, tol)
+    dual = piecewise_map([Term(*term) for term in terms], p, q, tol, (0.0, 1.0))
     return run(dual.kind, dual.params, dual.left, dual.right, c, theta)
 
 
@@ -122,7 +122,7 @@ def test_piecewise_for_points_of_all_sizes(name, tol, bound):
     c = rho * s * s2
     found = run_piecewise(PIECEWISE[name], p, q, c, np.ones_like(c), tol)
     for value, expected, own in zip(
-        found, piecewise_pair(terms, s, s2, c), (terms, derivatives(terms)), strict=True
+        found, truncated_pair(terms, s, s2, c), (terms, derivatives(terms)), strict=True
     ):
         # The size of the terms, whose sum may be much smaller.
         a, b = (sum(abs(t.coef) * (v + abs(t.at)) ** t.power for t in own) for v in (s, s2))
@@ -132,8 +132,8 @@ def test_piecewise_for_points_of_all_sizes(name, tol, bound):
 def test_piecewise_with_too_many_kinks_has_no_map():
     p = np.ones(1)
     terms = [Term(1, 1, float(b), 1.0) for b in range(9)]
-    assert piecewise_map(terms[:8], p, p, 0.0) is not None
-    assert piecewise_map(terms, p, p, 0.0) is None
+    assert piecewise_map(terms[:8], p, p, 0.0, (1.0, 1.0)) is not None
+    assert piecewise_map(terms, p, p, 0.0, (1.0, 1.0)) is None
 
 
 # --- what is refused ---

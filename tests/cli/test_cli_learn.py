@@ -14,6 +14,7 @@ import nkfast as nk
 from learners import regression
 from nkfast import cli
 from nkfast.cli._tables import open_table
+from nkfast.learn import _checkpoint
 
 SMALL = ["--components", "32", "--block", "70", "--quiet"]
 
@@ -55,13 +56,13 @@ def named(kind, X):
 def test_regression_from_any_file(kind, tmp_path, capsys):
     X, y = regression(n=200)
     data = write_table(tmp_path, kind, X, y)
-    model_file, out = str(tmp_path / "model.joblib"), str(tmp_path / "out.npy")
+    model_file, out = str(tmp_path / "model.skops"), str(tmp_path / "out.npy")
     assert cli.main(["fit", *data, "--output", model_file, *SMALL]) == 0
     assert "regression on 200 rows, alpha = " in capsys.readouterr().out
     net = nk.mlp(2, b_std=0.1)
     model = nk.NTKRegressor(net, 32, random_state=0)
     model.fit_blocks((X[i : i + 70], y[i : i + 70]) for i in range(0, 200, 70))
-    assert_allclose(joblib.load(model_file).coef_, model.coef_, rtol=1e-6, atol=1e-8)
+    assert_allclose(nk.load(model_file).coef_, model.coef_, rtol=1e-6, atol=1e-8)
     arguments = ["predict", model_file, *data, "--output", out, "--block", "70", "--quiet"]
     assert cli.main(arguments) == 0
     assert capsys.readouterr().err.startswith("R^2 0.")
@@ -77,12 +78,12 @@ def test_classification_of_words(kind, standardize, tmp_path, capsys):
     X, y = regression(n=200)
     labels = np.where(y > 0, "up", "down")
     data = write_table(tmp_path, kind, X, labels)
-    model_file, out = str(tmp_path / "model.joblib"), str(tmp_path / "out.csv")
+    model_file, out = str(tmp_path / "model.skops"), str(tmp_path / "out.csv")
     scaled = ["--standardize"] if standardize else []
     options = ["--method", "nystroem", "--kernel", "nngp", "--alpha", "0.1", *scaled]
     assert cli.main(["fit", *data, "--output", model_file, *SMALL, *options]) == 0
     assert "classification on 200 rows, alpha = 0.1" in capsys.readouterr().out
-    model = joblib.load(model_file)
+    model = nk.load(model_file)
     assert cli.main(["predict", model_file, *data, "--output", out, "--quiet"]) == 0
     X = named(kind, X)
     assert_array_equal((tmp_path / "out.csv").read_text().split(), model.predict(X))
@@ -96,10 +97,10 @@ def test_numbers_may_be_classes(tmp_path, capsys):
     codes = np.digitize(y, [-1, 2]).astype(float)
     np.save(tmp_path / "all.npy", np.column_stack([codes, X]))
     data = [str(tmp_path / "all.npy"), "--target", "0"]
-    model_file = str(tmp_path / "model.joblib")
+    model_file = str(tmp_path / "model.skops")
     options = ["--task", "classification", *SMALL]
     assert cli.main(["fit", *data, "--output", model_file, *options]) == 0
-    assert_array_equal(joblib.load(model_file).classes_, [0, 1, 2])
+    assert_array_equal(nk.load(model_file).classes_, [0, 1, 2])
     assert cli.main(["predict", model_file, *data, "--quiet"]) == 0
     printed = capsys.readouterr()
     assert len(printed.out.splitlines()) == 151
@@ -110,15 +111,13 @@ def test_numbers_may_be_classes(tmp_path, capsys):
 def test_features(kind, tmp_path, capsys):
     X, y = regression(n=200)
     data = write_table(tmp_path, kind, X, y)
-    out, map_file = tmp_path / "Z.npy", tmp_path / "map.joblib"
+    out, map_file = tmp_path / "Z.npy", tmp_path / "map.skops"
     arguments = ["features", *data, "--output", str(out), "--save-map", str(map_file), *SMALL]
     assert cli.main(arguments) == 0
     assert capsys.readouterr().out.startswith("200 x 32 features: ")
     phi = nk.NTKFeatures(nk.mlp(2, b_std=0.1), 32, random_state=0).fit(X[:70])
     assert_allclose(np.load(out), phi.transform(X), rtol=1e-6, atol=1e-9)
-    assert_allclose(
-        joblib.load(map_file).transform(named(kind, X)), np.load(out), rtol=1e-6, atol=1e-9
-    )
+    assert_allclose(nk.load(map_file).transform(named(kind, X)), np.load(out), rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("chunk", [64, 1 << 24])
@@ -176,7 +175,7 @@ def test_images(kind, tmp_path, capsys):
         np.save(data, X.reshape(120, -1) if kind == "flat" else X)
     network = ["--network", "myrtle-5", "--activation", "gelu", *shape]
     rows = [data, "--target", str(tmp_path / "y.npy")]
-    model_file, out = str(tmp_path / "model.joblib"), str(tmp_path / "out.npy")
+    model_file, out = str(tmp_path / "model.skops"), str(tmp_path / "out.npy")
     fit = ["fit", *rows, *network, "--task", "classification", "--output", model_file]
     assert cli.main([*fit, *SMALL]) == 0
     assert cli.main(["predict", model_file, *rows, "--output", out, "--quiet"]) == 0
@@ -234,7 +233,7 @@ def test_a_csv_without_names(tmp_path):
 def test_bad_files(text, arguments, words, tmp_path, capsys):
     path = tmp_path / "rows.csv"
     path.write_text(text)
-    output = tmp_path / "model.joblib"
+    output = tmp_path / "model.skops"
     arguments = ["fit", str(path), "--output", str(output), *arguments, *SMALL]
     assert cli.main(arguments) == cli.FAILED
     error = capsys.readouterr().err
@@ -246,7 +245,7 @@ def test_bad_files(text, arguments, words, tmp_path, capsys):
 def test_other_mistakes(tmp_path, capsys):
     X, y = regression(n=60)
     data = write_table(tmp_path, "npz", X, y)
-    model_file = str(tmp_path / "model.joblib")
+    model_file = str(tmp_path / "model.skops")
     assert cli.main(["fit", *data, "--output", model_file, *SMALL]) == 0
     joblib.dump([1, 2], tmp_path / "list.joblib")
     (tmp_path / "text.joblib").write_text("no pickle")
@@ -256,9 +255,11 @@ def test_other_mistakes(tmp_path, capsys):
     (tmp_path / "rows.doc").write_text("")
     rows = str(tmp_path / "rows.npy")
     narrow, list_file = str(tmp_path / "narrow.npy"), str(tmp_path / "list.joblib")
+    allowed, text_file = ["predict", "--allow-pickle"], str(tmp_path / "text.joblib")
     for arguments, words in [
-        (["predict", list_file, *data], "expected a model of nkfast fit, got a list"),
-        (["predict", str(tmp_path / "text.joblib"), *data], "expected a model of nkfast fit, got"),
+        (["predict", list_file, *data], "--allow-pickle opens joblib files, which run code"),
+        ([*allowed, list_file, *data], "expected a model of nkfast fit, got a list"),
+        ([*allowed, text_file, *data], "expected a model of nkfast fit, got: "),
         (["predict", str(tmp_path / "none.joblib"), *data], "no such file"),
         (["predict", model_file, narrow], "expected 5 columns"),
         (["predict", model_file, *data, "--proba"], "--proba: expected a model of a class"),
@@ -294,7 +295,7 @@ def test_several_targets(tmp_path, capsys):
     np.save(tmp_path / "X.npy", X)
     np.save(tmp_path / "Y.npy", Y)
     data = [str(tmp_path / "X.npy"), "--target", str(tmp_path / "Y.npy")]
-    model_file, out = str(tmp_path / "m.joblib"), str(tmp_path / "out.npy")
+    model_file, out = str(tmp_path / "m.skops"), str(tmp_path / "out.npy")
     assert cli.main(["fit", *data, "--output", model_file, *SMALL]) == 0
     predict = ["predict", model_file, *data, "--output", out, "--quiet"]
     assert cli.main(predict) == 0
@@ -327,14 +328,14 @@ def test_help_says_whom_to_trust(capsys):
             cli.main([command, "--help"])
         printed = " ".join(capsys.readouterr().out.split())
         assert "usage: nkfast" in printed
-        assert ("Open only files you trust." in printed) == (command != "features")
+        assert ("open only those you trust." in printed) == (command != "features")
 
 
 def test_from_a_shell(tmp_path):
     X, y = regression(n=100)
     data = write_table(tmp_path, "csv", X, y)
     run = [sys.executable, "-m", "nkfast"]
-    model_file = str(tmp_path / "m.joblib")
+    model_file = str(tmp_path / "m.skops")
     fit = [*run, "fit", *data, "--output", model_file, *SMALL]
     assert subprocess.run(fit, capture_output=True, timeout=120, check=True).stderr == b""
     done = subprocess.run(
@@ -345,3 +346,83 @@ def test_from_a_shell(tmp_path):
         check=True,
     )
     assert np.loadtxt(done.stdout.splitlines(), delimiter=",").shape == (100, 2)
+
+
+# --- model files ---
+
+QUICK = [*SMALL, "--method", "nystroem"]
+
+
+@pytest.fixture
+def rows(tmp_path):
+    X, y = regression(n=150)
+    return write_table(tmp_path, "npz", X, y)
+
+
+def test_formats_of_model_files(rows, tmp_path, capsys):
+    answers = []
+    for name, more, pickled in (
+        ("m.skops", [], False),
+        ("m", [], False),
+        ("m.joblib", [], True),
+        ("m.pkl", [], True),
+        ("n.joblib", ["--format", "skops"], False),
+        ("n.model", ["--format", "joblib"], True),
+    ):
+        file = str(tmp_path / name)
+        assert cli.main(["fit", *rows, "--output", file, *more, *QUICK]) == 0
+        capsys.readouterr()
+        code = cli.main(["predict", file, *rows, "--quiet"])
+        out, err = capsys.readouterr()
+        assert code == (cli.FAILED if pickled else 0)
+        if pickled:
+            assert "--allow-pickle opens joblib files, which run code" in err
+            assert isinstance(joblib.load(file), nk.NTKRegressor)
+            assert cli.main(["predict", file, *rows, "--quiet", "--allow-pickle"]) == 0
+            out, _ = capsys.readouterr()
+        answers.append(out)
+    assert len(set(answers)) == 1
+
+
+def test_without_skops_there_are_joblib_files(rows, tmp_path, capsys, monkeypatch):
+    file = str(tmp_path / "m.skops")
+    assert cli.main(["fit", *rows, "--output", file, *QUICK]) == 0
+    monkeypatch.setitem(sys.modules, "skops", None)
+    monkeypatch.setitem(sys.modules, "skops.io", None)
+    for arguments, words in (
+        (["fit", *rows, "--output", file], 'pip install "nkfast[save]"; or take --format joblib'),
+        (["predict", file, *rows], 'model files need skops: pip install "nkfast[save]"'),
+    ):
+        capsys.readouterr()
+        assert cli.main(arguments) == cli.FAILED
+        assert words in capsys.readouterr().err
+    assert cli.main(["fit", *rows, "--output", str(tmp_path / "m.joblib"), *QUICK]) == 0
+
+
+def test_a_fit_goes_on(rows, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(_checkpoint, "_SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(_checkpoint, "_SHARE", 0.0)
+    fit = ["fit", *rows, "--standardize", *QUICK]
+    resumed = [*fit, "--output", str(tmp_path / "m.skops"), "--resume", str(tmp_path / "sums")]
+    assert cli.main([*fit, "--output", str(tmp_path / "whole.skops")]) == 0
+    plain, calls = nk.NTKRegressor.partial_fit, []
+
+    def stopping(self, *args, **more):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return plain(self, *args, **more)
+
+    monkeypatch.setattr(nk.NTKRegressor, "partial_fit", stopping)
+    assert cli.main(resumed) == cli.INTERRUPTED
+    assert not (tmp_path / "m.skops").exists()
+    assert cli.main(resumed) == 0
+    whole = (tmp_path / "whole.skops").read_bytes()
+    assert (tmp_path / "m.skops").read_bytes() == whole
+    capsys.readouterr()
+    assert cli.main([*resumed, "--alpha", "1"]) == cli.FAILED
+    assert "expected the same alpha; delete it to begin anew" in capsys.readouterr().err
+    assert (
+        cli.main([*fit, "--output", str(tmp_path / "s"), "--resume", str(tmp_path)]) == cli.FAILED
+    )
+    assert "--resume: expected a file, got a folder" in capsys.readouterr().err

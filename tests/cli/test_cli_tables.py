@@ -29,7 +29,7 @@ def nkfast(tmp_path, capsys):
 
     def run(command, *arguments):
         arguments = [str(tmp_path / a) if "." in a and "--" not in a else a for a in arguments]
-        more = ["--output", str(tmp_path / "m.joblib"), *SMALL] if command == "fit" else ["--quiet"]
+        more = ["--output", str(tmp_path / "m.skops"), *SMALL] if command == "fit" else ["--quiet"]
         code = cli.main([command, *arguments, *more])
         printed = capsys.readouterr()
         return code, printed.out, printed.err
@@ -75,25 +75,25 @@ def test_columns_are_found_by_name(kind, scaled, data, nkfast, tmp_path):
     rows = f"rows.{kind}"
     table(kind, tmp_path / rows, NAMES, X, y)
     assert nkfast("fit", rows, "--target", "y", *scaled)[0] == 0
-    _, expected, score = nkfast("predict", "m.joblib", rows, "--target", "y")
+    _, expected, score = nkfast("predict", "m.skops", rows, "--target", "y")
     order = [3, 0, 4, 2, 1]
     other = np.column_stack([X[:, order], y + 1])
     table(kind, tmp_path / rows, [NAMES[i] for i in order] + ["more"], other, y)
     for target in (["--target", "y"], ["--target=-1"], []):
-        code, out, err = nkfast("predict", "m.joblib", rows, *target)
+        code, out, err = nkfast("predict", "m.skops", rows, *target)
         assert (code, out, err) == (0, expected, score if target else "")
     table(kind, tmp_path / rows, ["a", "b", "C", "d", "e"], X, y)
-    refused(nkfast("predict", "m.joblib", rows), rows, "'c' is missing")
-    refused(nkfast("predict", "m.joblib", rows, "--target", "a"), "'c' is missing")
+    refused(nkfast("predict", "m.skops", rows), rows, "'c' is missing")
+    refused(nkfast("predict", "m.skops", rows, "--target", "a"), "'c' is missing")
     table(kind, tmp_path / rows, NAMES, X, y)
-    refused(nkfast("predict", "m.joblib", rows, "--target", "a"), "no feature of the model")
+    refused(nkfast("predict", "m.skops", rows, "--target", "a"), "no feature of the model")
 
 
 def test_notes_say_what_was_left_out(data, tmp_path, capsys):
     X, y = data
     table("csv", tmp_path / "rows.csv", NAMES, X, y)
     np.save(tmp_path / "rows.npy", X)
-    rows, model = str(tmp_path / "rows.csv"), str(tmp_path / "m.joblib")
+    rows, model = str(tmp_path / "rows.csv"), str(tmp_path / "m.skops")
     assert cli.main(["fit", rows, "--target", "y", "--output", model, *SMALL]) == 0
     assert cli.main(["predict", model, rows]) == 0
     assert "columns that the model does not know: 'y'" in capsys.readouterr().err
@@ -128,13 +128,13 @@ def test_a_first_line_that_may_be_a_header(first, data, nkfast, tmp_path):
     text = (tmp_path / "data.csv").read_text()
     (tmp_path / "rows.csv").write_text(f"{first}\n{text}")
     assert nkfast("fit", "data.csv", "--target", "-1")[0] == 0
-    _, expected, _ = nkfast("predict", "m.joblib", "data.csv", "--target", "-1")
+    _, expected, _ = nkfast("predict", "m.skops", "data.csv", "--target", "-1")
     refused(nkfast("fit", "rows.csv", "--target", "-1"), "rows.csv, line 1", "--header yes")
     assert nkfast("fit", "rows.csv", "--target", "-1", "--header", "yes")[0] == 0
-    code, out, _ = nkfast("predict", "m.joblib", "rows.csv", "--target", "-1")
+    code, out, _ = nkfast("predict", "m.skops", "rows.csv", "--target", "-1")
     assert (code, out) == (0, expected)  # the model knows the names
-    refused(nkfast("predict", "m.joblib", "data.csv", "--target", "-1"), "line 1", "--header no")
-    arguments = ["m.joblib", "data.csv", "--target", "-1", "--header", "no"]
+    refused(nkfast("predict", "m.skops", "data.csv", "--target", "-1"), "line 1", "--header no")
+    arguments = ["m.skops", "data.csv", "--target", "-1", "--header", "no"]
     assert nkfast("predict", *arguments)[1] == expected
     result = nkfast("fit", "rows.csv", "--target", "-1", "--header", "no")
     if first[0] == "a":
@@ -156,12 +156,12 @@ def test_an_index_of_parquet_is_no_feature(data, nkfast, tmp_path):
     frame = pandas.DataFrame(X, columns=NAMES).assign(y=y)
     frame.to_parquet(tmp_path / "rows.parquet")
     assert nkfast("fit", "rows.parquet", "--target", "y")[0] == 0
-    _, expected, _ = nkfast("predict", "m.joblib", "rows.parquet")
+    _, expected, _ = nkfast("predict", "m.skops", "rows.parquet")
     for index in (None, "id"):
         frame.index = pandas.Index(np.arange(1000, 1000 + len(y))[::-1], name=index)
         frame.to_parquet(tmp_path / "rows.parquet")
         assert nkfast("fit", "rows.parquet", "--target", "y")[0] == 0
-        assert nkfast("predict", "m.joblib", "rows.parquet")[1] == expected
+        assert nkfast("predict", "m.skops", "rows.parquet")[1] == expected
 
 
 def test_parquet_of_all_types(data, nkfast, tmp_path):
@@ -220,8 +220,8 @@ def test_one_odd_target_makes_no_classes(odd, row, data, nkfast, tmp_path):
         refused(result, f"rows.csv, line {row + 2}, column 'y'", f"got {odd.strip()!r}", "drop")
     write_csv(tmp_path / "good.csv", [*NAMES, "y"], *X.T, y.tolist())
     assert nkfast("fit", "good.csv", "--target", "y")[0] == 0
-    refused(nkfast("predict", "m.joblib", "rows.csv", "--target", "y"), f"line {row + 2}, column")
-    assert nkfast("predict", "m.joblib", "rows.csv")[0] == 0
+    refused(nkfast("predict", "m.skops", "rows.csv", "--target", "y"), f"line {row + 2}, column")
+    assert nkfast("predict", "m.skops", "rows.csv")[0] == 0
     np.savez(tmp_path / "rows.npz", X=X, y=np.array(texts))
     refused(nkfast("fit", "rows.npz"), f"rows.npz, row {row} (from 0)", f"got {odd!r}"[:5])
 
@@ -248,10 +248,10 @@ def test_classes_of_numbers_stay_numbers(data, nkfast, tmp_path):
     write_csv(tmp_path / "rows.csv", [*NAMES, "y"], *X.T, codes.tolist())
     write_csv(tmp_path / "floats.csv", [*NAMES, "y"], *X.T, codes.astype(float).tolist())
     assert nkfast("fit", "rows.csv", "--target", "y", "--task", "classification")[0] == 0
-    scores = [nkfast("predict", "m.joblib", f, "--target", "y") for f in ("rows.csv", "floats.csv")]
+    scores = [nkfast("predict", "m.skops", f, "--target", "y") for f in ("rows.csv", "floats.csv")]
     assert scores[0] == scores[1]
     write_csv(tmp_path / "rows.csv", [*NAMES, "y"], *X.T, [f"n{c}" for c in codes])
-    refused(nkfast("predict", "m.joblib", "rows.csv", "--target", "y"), "line 2, column 'y'")
+    refused(nkfast("predict", "m.skops", "rows.csv", "--target", "y"), "line 2, column 'y'")
 
 
 def test_labels_are_quoted(data, nkfast, tmp_path):
@@ -260,7 +260,7 @@ def test_labels_are_quoted(data, nkfast, tmp_path):
     chosen = [labels[i] for i in np.argsort(np.argsort(y)) * len(labels) // len(y)]
     write_csv(tmp_path / "rows.csv", [*NAMES, "y"], *X.T, chosen)
     assert nkfast("fit", "rows.csv", "--target", "y")[0] == 0
-    arguments = ["m.joblib", "rows.csv", "--target", "y"]
+    arguments = ["m.skops", "rows.csv", "--target", "y"]
     assert nkfast("predict", *arguments, "--output", "out.csv")[0] == 0
     with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
         (*found,) = (label for (label,) in csv.reader(file))
@@ -305,7 +305,7 @@ def test_marks_and_ends_of_lines(data, nkfast, tmp_path):
     for start, end in [("", "\n"), ("\ufeff", "\r\n"), ("\n\n", "\r"), ("", "\n\n")]:
         (tmp_path / "rows.csv").write_bytes((start + text.replace("\n", end)).encode())
         assert nkfast("fit", "rows.csv", "--target", "y")[0] == 0
-        said.add(nkfast("predict", "m.joblib", "rows.csv", "--target", "y"))
+        said.add(nkfast("predict", "m.skops", "rows.csv", "--target", "y"))
     assert len(said) == 1
 
 
@@ -328,16 +328,16 @@ def test_columns_of_svmlight(zero_based, data, nkfast, tmp_path):
         np.save(tmp_path / "rows.npy", less)
         write(less)
         assert (
-            nkfast("predict", "m.joblib", "rows.svm")[:2]
-            == nkfast("predict", "m.joblib", "rows.npy")[:2]
+            nkfast("predict", "m.skops", "rows.svm")[:2]
+            == nkfast("predict", "m.skops", "rows.npy")[:2]
         )
     write(np.column_stack([X, y]), "wide.svm")
-    refused(nkfast("predict", "m.joblib", "wide.svm"), "wide.svm: expected 5 columns")
+    refused(nkfast("predict", "m.skops", "wide.svm"), "wide.svm: expected 5 columns")
     dump_svmlight_file(X, y, str(tmp_path / "other.svm"), zero_based=not zero_based)
     if zero_based:
-        refused(nkfast("predict", "m.joblib", "other.svm"), "expected 5 columns", "got 6")
+        refused(nkfast("predict", "m.skops", "other.svm"), "expected 5 columns", "got 6")
     else:
-        refused(nkfast("predict", "m.joblib", "other.svm"), "count from 1", "got a column 0")
+        refused(nkfast("predict", "m.skops", "other.svm"), "count from 1", "got a column 0")
 
 
 def test_svmlight_for_a_model_of_another_file(data, nkfast, tmp_path):
@@ -345,12 +345,12 @@ def test_svmlight_for_a_model_of_another_file(data, nkfast, tmp_path):
     X = np.abs(X)
     np.savez(tmp_path / "rows.npz", X=X, y=y)
     assert nkfast("fit", "rows.npz")[0] == 0
-    expected = nkfast("predict", "m.joblib", "rows.npz")[1]
+    expected = nkfast("predict", "m.skops", "rows.npz")[1]
     for zero_based in (True, False):
         dump_svmlight_file(X, y, str(tmp_path / "rows.svm"), zero_based=zero_based)
-        assert nkfast("predict", "m.joblib", "rows.svm")[1] == expected
+        assert nkfast("predict", "m.skops", "rows.svm")[1] == expected
     dump_svmlight_file(X[:, :3], y, str(tmp_path / "rows.svm"), zero_based=False)
-    refused(nkfast("predict", "m.joblib", "rows.svm"), "1 to 3", "may count from 0 or from 1")
+    refused(nkfast("predict", "m.skops", "rows.svm"), "1 to 3", "may count from 0 or from 1")
 
 
 @pytest.mark.parametrize(
@@ -440,7 +440,7 @@ def test_images_of_another_shape(nkfast, tmp_path):
             np.savez(tmp_path / "rows.npz", X=X, y=y[:20])
             np.savez(tmp_path / "other.npz", X=X.reshape(20, 16, 8), y=y[:20])
         assert nkfast("fit", "rows.npz", *network)[0] == 0
-        refused(nkfast("predict", "m.joblib", "other.npz"), "expected images of shape")
+        refused(nkfast("predict", "m.skops", "other.npz"), "expected images of shape")
     shape = ["--image-shape", "16", "8", "1"]
     refused(nkfast("fit", "rows.npz", *network, *shape), "--image-shape: expected (8, 16, 1)")
     refused(nkfast("fit", "rows.npy", "--target", "0"), "--target: expected a .npy file")
@@ -451,6 +451,6 @@ def test_what_is_read_is_not_written_over(data, nkfast, tmp_path):
     assert nkfast("fit", "rows.npz")[0] == 0
     table("csv", tmp_path / "rows.csv", NAMES, *data)
     before = (tmp_path / "rows.csv").read_bytes()
-    result = nkfast("predict", "m.joblib", "rows.csv", "--target", "y", "--output", "rows.csv")
+    result = nkfast("predict", "m.skops", "rows.csv", "--target", "y", "--output", "rows.csv")
     refused(result, "--output: expected a file of its own")
     assert (tmp_path / "rows.csv").read_bytes() == before

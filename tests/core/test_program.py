@@ -78,7 +78,7 @@ def test_hashing_csr_never_needs_the_dense_row(dtype):
     """A million columns: the buffers hold only what the sketch has."""
     rng = np.random.default_rng(0)
     d = 1_000_000
-    X = sp.random_array((50, d), density=1e-5, rng=rng, format="csr", dtype=dtype)
+    X = sp.random(50, d, density=1e-5, random_state=rng, format="csr", dtype=dtype)
     h, s = rng.integers(0, 64, d), rng.choice([-1.0, 1.0], d)
     builder = _core.SketchBuilder(d)
     builder.count_sketch(0, 1, 64, h, s)

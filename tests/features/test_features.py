@@ -13,9 +13,9 @@ from numpy.testing import assert_allclose
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import nkfast as nk
+from estimator_checks import parametrize_with_checks
 from nkfast.features.collapsed._allocation import Allocation
 from nkfast.features.collapsed._polynomial import polynomial_steps
 
@@ -226,7 +226,7 @@ def test_same_bits_for_any_threads_and_chunks(dtype, sparse, sketch):
 
 @pytest.mark.parametrize("sketch", SKETCHES)
 def test_csr_equals_dense(sketch):
-    X = sp.random_array((100, 3000), density=0.01, rng=np.random.default_rng(0), format="csr")
+    X = sp.random(100, 3000, density=0.01, random_state=np.random.default_rng(0), format="csr")
     for m in (200, 4000):
         features = nk.NTKFeatures(NET, m, sketch=sketch, random_state=0).fit(X)
         Z = features.transform(X)

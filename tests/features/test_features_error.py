@@ -12,9 +12,9 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import nkfast as nk
+from estimator_checks import parametrize_with_checks
 from feature_cases import DEEP, DIGITS, NET, normal, relative_error
 
 
@@ -91,7 +91,7 @@ def test_kernel_error_bounds_ridge_regression():
 
 
 def test_kernel_error_of_csr_is_that_of_dense_rows():
-    X = sp.random_array((60, 300), density=0.05, rng=np.random.default_rng(0), format="csr")
+    X = sp.random(60, 300, density=0.05, random_state=np.random.default_rng(0), format="csr")
     for phi in maps().values():
         sparse, dense = phi.fit(X).kernel_error(X), phi.kernel_error(X.toarray())
         for name in sparse:

@@ -11,9 +11,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import nkfast as nk
+from estimator_checks import parametrize_with_checks
 from nkfast.features._layerwise import hermite_tables
 
 NET = nk.mlp(2, "relu", 1.4, 0.1)
@@ -211,7 +211,7 @@ def test_a_homogeneous_network_scales_with_the_norm():
 @pytest.mark.parametrize("name", ["relu", "two residuals", "no activation"])
 def test_csr_equals_dense(name, m):
     net = NETWORKS[name]
-    X = sp.random_array((60, 300), density=0.05, rng=np.random.default_rng(0), format="csr")
+    X = sp.random(60, 300, density=0.05, random_state=np.random.default_rng(0), format="csr")
     phi = layerwise(net, m).fit(X)
     Z = phi.transform(X)
     assert_allclose(phi.transform(X.toarray()), Z, 1e-8, 1e-10)

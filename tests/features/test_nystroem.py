@@ -11,9 +11,9 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import nkfast as nk
+from estimator_checks import parametrize_with_checks
 from nkfast.features._nystroem import _normalization
 
 NET = nk.mlp(2, "relu", 1.4, 0.1)
@@ -194,7 +194,7 @@ def test_the_cut_is_at_rounding_level():
 
 @SELECTIONS
 def test_csr_equals_dense(selection):
-    X = sp.random_array((60, 300), density=0.05, rng=np.random.default_rng(0), format="csr")
+    X = sp.random(60, 300, density=0.05, random_state=np.random.default_rng(0), format="csr")
     X.data -= 0.5
     one = nk.Nystroem(NET, 20, selection=selection, random_state=0).fit(X)
     two = clone(one).fit(X.toarray())

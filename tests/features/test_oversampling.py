@@ -155,7 +155,7 @@ def test_any_shape(n, d, m):
 
 @pytest.mark.parametrize("k", [2, 5])
 def test_dtype_sparse_pickle_clone(k):
-    X = sp.random_array((200, 500), density=0.02, rng=np.random.default_rng(0), format="csr")
+    X = sp.random(200, 500, density=0.02, random_state=np.random.default_rng(0), format="csr")
     phi = nk.NTKFeatures(NET, 80, oversampling=k, random_state=0).fit(X)
     Z = phi.transform(X)
     assert Z.dtype == np.float64

@@ -88,6 +88,7 @@ def test_an_image_does_not_depend_on_the_brightness_of_others():
     np.testing.assert_allclose(dark.transform(y[:6]), 1e-100 * dark.transform(x), rtol=1e-10)
 
 
+@pytest.mark.filterwarnings("ignore:.*nearly equal points:UserWarning")  # cos
 @pytest.mark.parametrize("get", MAPS)
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_networks_at_any_scale(name, get):

@@ -18,7 +18,7 @@ RNG = np.random.default_rng(0)
 CONV = nk.Sequential(nk.Conv(), nk.ReLU(), nk.AvgPool((2, 2)), nk.Conv(), nk.ReLU(), nk.Flatten())
 CASES = {
     "rows": (nk.mlp(2), RNG.standard_normal((40, 5)), RNG.standard_normal((30, 5))),
-    "CSR": (nk.mlp(2), sp.random_array((40, 30), density=0.2, rng=RNG, format="csr"), None),
+    "CSR": (nk.mlp(2), sp.random(40, 30, density=0.2, random_state=RNG, format="csr"), None),
     "images": (CONV, RNG.standard_normal((40, 6, 6, 2)), RNG.standard_normal((30, 6, 6, 2))),
 }
 CASES["symmetric rows"] = (*CASES["rows"][:2], None)
@@ -215,6 +215,59 @@ def test_killed_process(tmp_path, stopper):
         assert json.loads(lines[0])["get"] == ["ntk"]
     X = np.random.default_rng(0).standard_normal((30, 8, 8, 3)).astype(np.float32)
     assert_allclose(np.load(tmp_path / "k.npy"), nk.myrtle(5).ntk(X), rtol=1e-6)
+
+
+# --- files by their names ---
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_into_files(case, stopper, tmp_path):
+    net, X, Z = CASES[case]
+    whole = net.kernel(X, Z, block=10)
+    paths = [tmp_path / "nngp.npy", str(tmp_path / "ntk.npy")]
+    for _ in range(2):  # a file that is there is replaced
+        found = net.kernel(X, Z, out=paths, block=10)
+        for a, b, path in zip(found, whole, paths, strict=True):
+            assert isinstance(a, np.memmap)
+            assert_array_equal(a, b)
+            assert_array_equal(np.load(path), b)
+    path, journal = tmp_path / "resumed", tmp_path / "journal"
+    for n_blocks in (2, 2, 100):
+        stopper(n_blocks)
+        try:
+            net.ntk(X, Z, out=path, block=10, resume=journal)
+        except StopError:
+            assert n_blocks == 2
+    assert_array_equal(np.load(path), whole.ntk)
+    assert {p.name for p in tmp_path.iterdir()} == {"nngp.npy", "ntk.npy", "resumed", "journal"}
+
+
+def test_a_file_appears_when_it_is_whole(stopper, tmp_path):
+    net, X, Z = CASES["rows"]
+    path = tmp_path / "ntk.npy"
+    path.write_text("older")
+    stopper(2)
+    with pytest.raises(StopError):
+        net.ntk(X, Z, out=path, block=10)
+    assert path.read_text() == "older"
+    assert [path] == [*tmp_path.iterdir()]
+    with pytest.raises(ValueError, match=r"out: expected a \.npy file in .*ntk\.npy"):
+        net.ntk(X, Z, out=path, block=10, resume=tmp_path / "journal")
+    np.save(path, np.zeros((3, 3)))
+    with pytest.raises(ValueError, match=r"out: expected shape \(40, 30\), got \(3, 3\)"):
+        net.ntk(X, Z, out=path, block=10, resume=tmp_path / "journal")
+    with pytest.raises(ValueError, match=r"out: expected a file for each of .* twice"):
+        net.kernel(X, Z, out=(path, str(path)))
+    with pytest.raises(FileNotFoundError, match=str(tmp_path / "no" / "ntk")):
+        net.ntk(X, Z, out=tmp_path / "no" / "ntk")
+    stopper()
+    single = X.astype(np.float32)
+    assert net.ntk(single, out=path).dtype == np.load(path).dtype == np.float32
+
+
+def test_no_rows_into_a_file(tmp_path):
+    found = nk.mlp(1).ntk(np.zeros((0, 3)), np.zeros((2, 3)), out=tmp_path / "k")
+    assert found.shape == np.load(tmp_path / "k").shape == (0, 2)
 
 
 # --- progress ---

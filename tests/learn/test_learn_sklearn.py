@@ -1,9 +1,9 @@
 """scikit-learn's own checks of the learners."""
 
 import pytest
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import nkfast as nk
+from estimator_checks import parametrize_with_checks
 
 LEARNERS = [
     learner(n_components=n_components, alpha=alpha, method=method, random_state=0)

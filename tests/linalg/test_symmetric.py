@@ -9,6 +9,7 @@ import pytest
 
 from nkfast import NTKRegressor, mlp
 from nkfast._linalg import symmetric
+from nkfast._linalg.eigen import symmetric_eigen
 from nkfast._linalg.symmetric import cholesky, gram_matrix, rank_update
 
 # With two threads OpenBLAS's own symmetric product ends the process at this order.
@@ -96,3 +97,13 @@ def test_order_at_which_openblas_crashes():
         pytest.skip("takes 3 GB")
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "2"}
     subprocess.run([sys.executable, "-c", LARGE], check=True, env=environment, timeout=300)
+
+
+@pytest.mark.parametrize("driver", [None, "evr", "evd"])
+@pytest.mark.parametrize("n", [0, 1, 2, 9])
+def test_eigenvectors_of_any_order(n, driver):
+    A = np.full((n, n), 2.0) + 3 * np.eye(n)
+    values, vectors = symmetric_eigen(A.copy(), driver=driver, overwrite_a=True)
+    assert values.shape == (n,)
+    assert np.all(np.diff(values) >= 0)
+    np.testing.assert_allclose(vectors * values @ vectors.T, A, atol=1e-14)

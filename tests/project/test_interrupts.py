@@ -16,7 +16,7 @@ CALLS = {
     ),
     "kernel of rows, sparse": (
         (
-            "X = scipy.sparse.random_array((3000, 500), density=0.05, rng=0, format='csr');"
+            "X = scipy.sparse.random(3000, 500, density=0.05, random_state=0, format='csr');"
             "net = nk.mlp(300, 'erf')"
         ),
         "net.ntk(X)",

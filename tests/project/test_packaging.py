@@ -101,7 +101,7 @@ def test_import_needs_no_extra():
     """Neither matplotlib nor any tool of the test-suite is imported with nkfast."""
     code = (
         "import sys, nkfast; "
-        "print({'matplotlib', 'tqdm', 'dask', 'pytest', 'hypothesis'} & set(sys.modules))"
+        "print({'matplotlib', 'tqdm', 'dask', 'skops', 'pytest', 'hypothesis'} & set(sys.modules))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60

@@ -11,7 +11,7 @@ from places import ROOT
 
 SOURCE = ROOT / "src" / "nkfast"
 MODULES = sorted(SOURCE.rglob("*.py"))
-OPTIONAL = {"dask", "matplotlib", "pandas", "pyarrow", "tqdm"}
+OPTIONAL = {"dask", "matplotlib", "pandas", "pyarrow", "skops", "tqdm"}
 
 
 def named(path):

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy.linalg import hadamard
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import nkfast as nk
+from estimator_checks import parametrize_with_checks
 from nkfast.sketch import OSNAP, SRHT, CountSketch, PolySketch, TensorSketch, TensorSRHT
 
 ALL = [
@@ -250,7 +250,7 @@ def test_what_exhausts_memory_is_refused_before_it_is_allocated(sketch, little_m
 def test_wide_sparse_rows_are_hashed_into_many_components():
     """Memory is asked for d + m numbers, not for d m of them."""
     d, m = 300_000, 2**17
-    X = sp.random_array((4, d), density=1e-4, rng=0, format="csr")
+    X = sp.random(4, d, density=1e-4, random_state=0, format="csr")
     K = (X @ X.T).toarray()
     for sketch in (CountSketch(m), OSNAP(m), TensorSketch(1, m)):
         Z = sketch.set_params(random_state=0).fit_transform(X)

@@ -18,6 +18,8 @@ _ITERATIONS = 2
 
 def symmetric_eigen(matrix: Array, **options: Any) -> tuple[Array, Array]:
     """Return what `scipy.linalg.eigh` does; Ctrl-C does not have to wait for it."""
+    if len(matrix) < 2:  # the driver "evd" of older SciPys refuses one row, and all of them none
+        return np.diagonal(matrix).copy(), np.ones_like(matrix)
     found: tuple[Array, Array] = interruptible(
         4.0 * len(matrix) ** 3, lambda: eigh(matrix, **options)
     )

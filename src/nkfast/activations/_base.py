@@ -187,7 +187,7 @@ def _scaled(p: Array) -> Array:
     return np.column_stack([s, _inverse(s)])
 
 
-def _at_rounding(distance: Array, scale: Any = 1.0, dtype: Any = np.float64) -> Array:
+def _at_rounding(distance: Any, scale: Any = 1.0, dtype: Any = np.float64) -> Array:
     """Return where a correlation times `scale` counts as 1 or -1, being so near to it."""
     return np.asarray(distance <= 32 * np.finfo(dtype).eps * scale)
 
@@ -220,18 +220,20 @@ def _angle(p: Array, q: Array, c: Array) -> tuple[Array, Array]:
 
 
 def _sine(p: Array, q: Array, c: Array, beta: float) -> tuple[Array, Array, Array, Array]:
-    """Return x = beta c r, 1 - x^2, r^2 = a b and a + b; a = 1 / (1 + beta p), b of q likewise.
+    """Return x = beta c r, 1 - x^2, r = sqrt(a b) and a + b; a = 1 / (1 + beta p), b of q likewise.
 
-    1 - x^2 = a + b - a b + x_0^2 - x^2, x_0 being the largest |x|: no term cancels.
+    1 - x^2 = a + b - a b + x_0^2 - x^2, x_0 being the largest |x|: no term cancels. Where |x| is
+    x_0 to rounding it is taken as that: steep functions would magnify an ulp of the covariance.
     """
     a, b = 1 / (1 + beta * p), 1 / (1 + beta * q)
     s = np.where(p == q, p, np.sqrt(p) * np.sqrt(q))  # of equal points no rounding is magnified
     r = np.sqrt(a) * np.sqrt(b)
     below, above = s - c, s + c
-    if not np.iscomplexobj(c):
-        below, above = np.maximum(below, 0), np.maximum(above, 0)
+    if not any(map(np.iscomplexobj, (p, q, c))):
+        dtype = np.result_type(p, q, c, np.float32)
+        below, above = (np.where(_at_rounding(v, s, dtype), 0, v) for v in (below, above))
     gap = a + b - a * b + (beta * r * below) * (beta * r * above)
-    return beta * c * r, gap, a * b, a + b
+    return beta * c * r, gap, r, a + b
 
 
 def _arcsine(x: Array, gap: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,12 +12,44 @@ from scipy.special import erf, gammaln, ndtr
 from nkfast._arrays.validation import Array, check_real
 from nkfast._core import DualKind
 
-from ._base import Activation, Span, _arcsine, _inverse, _scaled, _sine
+from ._base import Activation, Span, _arcsine, _at_rounding, _inverse, _scaled, _sine, _snapped
 from ._dual_map import DualMap
+
+_DETERMINED = 1e-6  # error of a kernel, relative to its diagonal, that goes without a warning
 
 
 def _column(x: Array) -> Array:
     return np.ascontiguousarray(x, np.float64)[:, None]
+
+
+def _half_square(p: Array, q: Array, c: Array) -> Array:
+    """Return E (u - v)^2 / 2 = (p + q) / 2 - c, never below zero, and zero where u = v to rounding.
+
+    It is (sqrt(p) - sqrt(q))^2 / 2 + sqrt(p q) - c: of two large variances no rounding is left in
+    it, only that of c. Imaginary parts go through, as all is linear in them.
+    """
+    s, t = np.sqrt(p.real), np.sqrt(q.real)
+    size = np.where(p.real == q.real, p.real, s * t)
+    gap = size - c.real
+    gap = np.where(_at_rounding(gap, size), 0, gap)
+    out = (s - t) ** 2 / 2 + gap
+    if any(map(np.iscomplexobj, (p, q, c))):
+        out = out + 1j * ((p.imag + q.imag) / 2 - c.imag)
+    return np.asarray(out)
+
+
+def _warn_of_lost_digits(activation: Activation, scale: float, p: Array, q: Array) -> None:
+    """Warn where roundings of a covariance, times `scale`, are exponents that matter."""
+    largest = max(float(np.max(v.real, initial=0.0)) for v in (p, q))
+    exponent = np.real(scale) * largest
+    if _at_rounding(_DETERMINED, exponent):
+        error = min(32 * np.finfo(np.float64).eps * exponent, 1.0)
+        warnings.warn(
+            f"{activation!r}: kernels of nearly equal points with variances of {largest:.2g} are "
+            f"known to {error:.0e} only; scale the inputs, as with StandardScaler",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 class _Erf(Activation):
@@ -31,9 +64,9 @@ class _Erf(Activation):
 
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
         a, b, shift = self._constants()
-        x, gap, square, _ = _sine(p, q, c, 2 * b * b)
+        x, gap, r, _ = _sine(p, q, c, 2 * b * b)
         k = 2 * a * a / np.pi * _arcsine(x, gap) + shift**2
-        return k, 4 * a * a * b * b / np.pi * np.sqrt(square) / np.sqrt(gap)
+        return k, 4 * a * a * b * b / np.pi * r / np.sqrt(gap)
 
     def _diagonal(self, p: Array) -> tuple[Array, Array]:
         a, b, shift = self._constants()
@@ -113,14 +146,13 @@ class GELU(Activation):
         return np.asarray(x * ndtr(x))
 
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
-        x, gap, square, total = _sine(p, q, c, 1.0)
+        x, gap, r, total = _sine(p, q, c, 1.0)
         root = np.sqrt(gap)
         angle = _arcsine(x, gap)
-        r = np.sqrt(square)
         product = p / np.sqrt(1 + p) * (q / np.sqrt(1 + q))
         k = c / 4 + (x * x * r / root + product * root + c * angle) / (2 * np.pi)
         slope = 0.25 + angle / (2 * np.pi)
-        slope = slope + x / root * (square / gap + total) / (2 * np.pi)
+        slope = slope + x / root * ((r / root) ** 2 + total) / (2 * np.pi)
         return k, slope
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
@@ -134,6 +166,11 @@ class Sin(Activation):
     Parameters
     ----------
     a, b, c : float, default=1, 1 and 0
+
+    Notes
+    -----
+    The kernel falls with the distance of u and v. Variances above 1e8 / b^2 leave a covariance too
+    few digits for that of nearly equal points: a warning says so.
 
     Examples
     --------
@@ -156,23 +193,44 @@ class Sin(Activation):
         return np.asarray(self.a * np.sin(self.b * np.asarray(x) + self.c + self._phase))
 
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
+        _warn_of_lost_digits(self, self.b**2, p, q)
+        return self._known(p, q, c)
+
+    def _diagonal(self, p: Array) -> tuple[Array, Array]:
+        return self._known(p, p, p)
+
+    def _known(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
         b2 = self.b**2
-        cosine = np.cos(2 * (self.c + self._phase))
-        u = b2 * (p + q) / 2
-        near, far = np.exp(b2 * c - u), np.exp(-b2 * c - u)
+        sine, cosine = self._squares
+        c = np.asarray(c)
+        above = c.real >= 0
+        size = np.where(above, c, -c)
+        near = np.exp(-b2 * _half_square(p, q, size))
+        # The terms with u - v and with u + v: only their difference is left at small variances.
+        apart = -near * np.expm1(-2 * b2 * size)
+        far = np.where(above, near - apart, near)
+        apart = np.where(above, apart, -apart)
         scale = self.a**2 / 2
-        return scale * (near - cosine * far), scale * b2 * (near + cosine * far)
+        return scale * (apart + 2 * sine * far), scale * b2 * (apart + 2 * cosine * far)
+
+    @property
+    def _squares(self) -> tuple[float, float]:
+        """Return sin^2 and cos^2 of the phase, which may be a complex step."""
+        phase = self.c + self._phase
+        return np.sin(phase) ** 2, np.cos(phase) ** 2
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         b2 = self.b**2
-        params = (self.a**2 / 2, b2, float(np.cos(2 * (self.c + self._phase))))
-        return DualMap(DualKind.SIN, params, _column(b2 * p / 2), _column(b2 * q / 2))
+        _warn_of_lost_digits(self, b2, p, q)
+        params = (self.a**2 / 2, b2, *(2 * float(v) for v in self._squares))
+        left, right = (_column(abs(self.b) * np.sqrt(v)) for v in (p, q))
+        return DualMap(DualKind.SIN, params, left, right)
 
     def _hermite(self, std: float, degree: int) -> Array:
         l = np.arange(degree + 1)
         t = self.b * std
         phase = self.c + self._phase + l * (np.pi / 2)
-        return np.asarray(self.a * np.exp(-t * t / 2) * _exponential(t, l) * np.sin(phase))
+        return np.asarray(self.a * _exponential(t, l, -t * t / 2) * np.sin(phase))
 
 
 class Cos(Sin):
@@ -220,18 +278,25 @@ class RBF(Activation):
         return np.asarray(math.sqrt(2) * np.sin(angle))
 
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
-        k = np.exp(self.gamma * (2 * c - p - q))
+        _warn_of_lost_digits(self, 2 * self.gamma, p, q)
+        k = np.exp(-2 * self.gamma * _half_square(p, q, c))
+        return k, 2 * self.gamma * k
+
+    def _diagonal(self, p: Array) -> tuple[Array, Array]:
+        k = np.ones_like(p)
         return k, 2 * self.gamma * k
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         g = self.gamma
-        return DualMap(DualKind.EXP, (1.0, 2 * g), _column(-g * p), _column(-g * q))
+        _warn_of_lost_digits(self, 2 * g, p, q)
+        left, right = (_column(np.sqrt(2 * g) * np.sqrt(v)) for v in (p, q))
+        return DualMap(DualKind.SIN, (1.0, 2 * g, 1.0, 1.0), left, right)
 
     def _hermite(self, std: float, degree: int) -> Array:
         l = np.arange(degree + 1)
         t = np.sqrt(2 * self.gamma) * std
         phase = np.pi / 4 + l * (np.pi / 2)
-        return np.asarray(np.sqrt(2) * np.exp(-t * t / 2) * _exponential(t, l) * np.sin(phase))
+        return np.asarray(np.sqrt(2) * _exponential(t, l, -t * t / 2) * np.sin(phase))
 
 
 class Exp(Activation):
@@ -271,7 +336,7 @@ class Exp(Activation):
     def _hermite(self, std: float, degree: int) -> Array:
         l = np.arange(degree + 1)
         t = self.b * std
-        return np.asarray(self.a * np.exp(t * t / 2) * _exponential(t, l))
+        return np.asarray(self.a * _exponential(t, l, t * t / 2))
 
 
 class Gaussian(Activation):
@@ -301,9 +366,9 @@ class Gaussian(Activation):
         return np.asarray(self.a * np.exp(self.b * np.square(np.asarray(x))))
 
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
-        x, gap, square, _ = _sine(p, q, c, -2 * self.b)
-        k = self.a**2 * np.sqrt(square) / np.sqrt(gap)
-        return k, -2 * self.b * x * np.sqrt(square) * k / gap
+        x, gap, r, _ = _sine(p, q, c, -2 * self.b)
+        k = self.a**2 * (r / np.sqrt(gap))
+        return k, -2 * self.b * x * (r / gap) * k
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         left, right = (_column(1 / np.sqrt(1 - 2 * self.b * v)) for v in (p, q))
@@ -361,7 +426,7 @@ class ExpNormalized(Activation):
 
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
         s = np.sqrt(p) * np.sqrt(q)
-        value = np.exp(self.gamma * (c * _inverse(s) + self.shift))
+        value = np.exp(self.gamma * (_snapped(c * _inverse(s)) + self.shift))
         return s * value, self.gamma * value
 
     def _diagonal(self, p: Array) -> tuple[Array, Array]:
@@ -392,21 +457,28 @@ class Gabor(Activation):
         return np.asarray(np.exp(-np.square(x)) * np.sin(x))
 
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
-        det = p * q - c * c
-        g = 4 * det + 2 * (p + q) + 1
-        y = (p + q + 4 * det) / (2 * g)
-        near, far = np.exp(-y + c / g), np.exp(-y - c / g)
-        s = 1 + 2 * (p + q) + 4 * (c * c + p * q)
-        t = 4 * c * (4 * det + 3 * (p + q) + 2)
-        k = np.exp(-y) * np.sinh(c / g) / np.sqrt(g)
-        return k, ((s - t) * far + (s + t) * near) / (2 * g * g * np.sqrt(g))
+        size = np.where(p == q, p, np.sqrt(p) * np.sqrt(q))
+        below, above = size - c, size + c
+        if not np.iscomplexobj(below):
+            near_one = _at_rounding(np.minimum(below, above), size)
+            below = np.where(near_one, 0, np.maximum(below, 0))
+        # All over m = 1 + p + q, as products of variances may overflow.
+        total = p + q
+        m = 1 + total
+        det = below * (above / m)
+        g = 4 * det + (2 * total + 1) / m
+        x, e = c / m / g, np.exp(-(total / m + 4 * det) / (2 * g)) / np.sqrt(m) / np.sqrt(g)
+        s = ((1 + 2 * total) / m + 4 * (c / m * c + p / m * q)) / g
+        t = 4 * c * ((4 * det + (3 * total + 2) / m) / g)
+        return e * np.sinh(x), (s * np.cosh(x) + t * np.sinh(x)) * e / m / g
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         return DualMap(DualKind.GABOR, (), _column(p), _column(q))
 
 
-def _exponential(t: float, l: Array) -> Array:
-    """Return t^l / sqrt(l!), without overflow."""
+def _exponential(t: float, l: Array, power: float = 0.0) -> Array:
+    """Return e^power t^l / sqrt(l!), without overflow on the way."""
     with np.errstate(divide="ignore", invalid="ignore"):  # t = 0
-        size = np.exp(np.where(l == 0, 0.0, l * np.log(np.abs(t))) - gammaln(l + 1) / 2)
+        logs = np.where(l == 0, 0.0, l * np.log(np.abs(t)))
+        size = np.exp(logs - gammaln(l + 1) / 2 + power)
     return np.asarray(np.where(t < 0, (-1.0) ** l, 1.0) * size)

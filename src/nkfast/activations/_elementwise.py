@@ -21,8 +21,9 @@ from ._interpolant import ORDERS, Interpolant
 from ._interpolation import LEAST, Profile, coordinate
 from ._numerical import Numerical, _range, _Ref
 from ._pieces import piecewise_terms
-from ._piecewise import Term, evaluate, piecewise_pair
+from ._piecewise import Term, evaluate, truncated_pair
 from ._piecewise_tables import piecewise_map
+from ._piecewise_wide import piecewise_pair
 from ._quadrature import Function, hermite_integrals
 from ._series import series_pair
 
@@ -49,7 +50,9 @@ class Elementwise(Numerical):
     Notes
     -----
     Polynomials of degree up to 3 between the breakpoints are recognised, by values from 1e-9 to 1e9
-    times the scale of the breakpoints; their kernels are exact at all variances.
+    times the scale of the breakpoints; their kernels are closed forms. Where the terms of these
+    leave fewer than 8 digits (clips at variances above 1e12, cubic pieces between constants much
+    earlier), variances are refused.
 
     The kernels of others come from Gaussian integrals of fn and of the derivative of its piecewise
     Chebyshev interpolant. Without breakpoints, or with one at 0 only, they are as fast as those of
@@ -177,7 +180,7 @@ class Elementwise(Numerical):
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap | None:
         if self._terms is not None:
-            return piecewise_map(self._terms, p, q, tol)
+            return piecewise_map(self._terms, p, q, tol, span)
         return None if any(self._kinks) else super()._dual_map(p, q, tol, span)
 
 
@@ -287,7 +290,7 @@ class _Split:
         return np.asarray(a[..., :-2] + 1j * (std.imag * _inverse(std.real))[..., None] * slope)
 
     def pair(self, s: Array, t: Array, c: Array) -> tuple[Array, Array]:
-        k, slope = piecewise_pair(self.terms, s, t, c)
+        k, slope = truncated_pair(self.terms, s, t, c)
         (r, a, *jumps), (r2, a2, *jumps2) = self._tables(s), self._tables(t)
         for left, right in ((r, a2 + r2), (a, r2)):
             more = series_pair(left, right, s, t, c)

@@ -10,8 +10,9 @@ from ._base import Span
 from ._complex_steps import is_step
 from ._dual_map import DualMap
 from ._numerical import Numerical
-from ._piecewise import Term, derivatives, evaluate, piecewise_pair
+from ._piecewise import Term, derivatives, evaluate
 from ._piecewise_tables import piecewise_map
+from ._piecewise_wide import piecewise_pair
 
 
 class _PiecewisePolynomial(Numerical):
@@ -35,8 +36,8 @@ class _PiecewisePolynomial(Numerical):
     def _diagonal(self, p: Array) -> tuple[Array, Array]:
         return piecewise_pair(self._terms(), np.sqrt(p), np.sqrt(p), p)
 
-    def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap | None:  # noqa: ARG002
-        return piecewise_map(self._terms(), p, q, tol)
+    def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap | None:
+        return piecewise_map(self._terms(), p, q, tol, span)
 
 
 class HardTanh(_PiecewisePolynomial):

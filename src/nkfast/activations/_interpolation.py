@@ -22,7 +22,7 @@ from nkfast._linalg.chebyshev import series_matrix, to_series
 from ._base import _inverse, _snapped
 from ._dual_map import DualMap
 from ._polar import LEVELS, polar_products
-from ._quadrature import REACH, NotResolved, graded_rule, hermite_integrals, normal_rule
+from ._quadrature import NotResolved, graded_rule, hermite_integrals, normal_rule
 from ._series import series_map, series_pair
 
 Function = Callable[[Array], Array]
@@ -38,6 +38,8 @@ _LARGE = 8.0  # standard deviations from which on tables are in a stretched angl
 _LARGE_TOL = 1e-9  # of those tables
 
 
+_NARROWEST = 0.1  # panels of the norms' integrals
+_STEEP = 70.0  # deviation from which on series that fall geometrically or less are given up early
 _SOFT = 0.02  # below this s the coordinate is linear
 _ENDS = np.array([1.0, 0.1, -0.99])  # where the terms that are needed are counted
 LEAST = 1e-3  # ranges that reach below reach down to zero
@@ -82,7 +84,7 @@ class Profile:
         for i, std in enumerate(s):
             x = std.real
             rule = graded_rule if x > _LARGE else normal_rule
-            z, w = rule(min(0.5, max(0.7 / x, REACH / 400)), [k / x for k in self.kinks])
+            z, w = rule(min(0.5, max(0.7 / x, _NARROWEST)), [k / x for k in self.kinks])
             # By parts: s d/ds E g(s z) = E g(s z) (z^2 - 1), whatever jumps in g.
             w = w * (1 + (std - x) / x * (z * z - 1))
             for value, f in zip(out, self.both(x * z), strict=True):
@@ -149,7 +151,8 @@ class Series:
             # Settled well before the end, or what lies beyond is not known to be small.
             if share[3 * len(share) // 4] <= tol:
                 break
-            if degree >= last:
+            slow = profile.high > _STEEP and share[3 * len(share) // 4] ** (last / degree) > tol
+            if degree >= last or slow:
                 raise NotResolved
             degree *= 2
         self.degree = max(int(np.argmax(share <= tol)), 1)

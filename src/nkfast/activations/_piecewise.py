@@ -58,11 +58,12 @@ def derivatives(terms: Sequence[Term]) -> list[Term]:
     return [d for term in terms if (d := term.derivative()) is not None]
 
 
-@lru_cache(maxsize=64)
-def largest_deviation(terms: tuple[Term, ...]) -> float:
-    """Return up to which standard deviation the terms cancel to no less than 1e-8 of the kernel.
+@lru_cache(maxsize=256)
+def largest_deviation(terms: tuple[Term, ...], wide: bool) -> float:
+    """Return up to which standard deviation terms cancel to no less than 1e-8 of the kernel.
 
-    Those of a function that grows less than they do, such as a clip, lose eps s^2 / E f(s z)^2.
+    Those of a function that grows less than they do, such as a clip, lose eps s^2 / E f(s z)^2. The
+    form for `wide` Gaussians (see `_piecewise_wide`) loses only b / s as much.
     """
     unit = max((abs(term.at) for term in terms), default=0.0)
     if unit == 0 or not terms:
@@ -73,34 +74,37 @@ def largest_deviation(terms: tuple[Term, ...]) -> float:
     for s in unit * 2.0 ** np.arange(40, 0, -1):
         size = sum(abs(term.coef) * s**term.power for term in terms)
         kernel = float(evaluate(terms, s * z) ** 2 @ w)
-        if size**2 * _EPS <= _LOST * kernel:
+        # Less where there is another form.
+        if size**2 * _EPS * (unit / s if wide else 1.5) <= _LOST * kernel:
             break
         largest = float(s)
     return largest
 
 
-def refuse_cancellation(terms: Sequence[Term], s: Array, t: Array) -> None:
+def refuse_cancellation(terms: Sequence[Term], largest: float) -> None:
     """Refuse deviations at which the terms would leave too few digits of the kernel."""
-    limit = largest_deviation(tuple(terms))
-    for deviations in (s, t):
-        largest = float(np.max(np.real(deviations), initial=0.0))
-        if largest > limit:
-            raise ValueError(
-                f"activation: kernels of a function with breakpoints at "
-                f"{sorted({term.at for term in terms if term.side})} are known for variances up to "
-                f"{limit**2:.2g}, got {largest**2:.3g}; scale the inputs"
-            )
+    limit = largest_deviation(tuple(terms), True)
+    if largest > limit:
+        raise ValueError(
+            f"activation: kernels of a function with breakpoints at "
+            f"{sorted({term.at for term in terms if term.side})} are known for variances up to "
+            f"{limit**2:.2g}, got {largest**2:.3g}; scale the inputs"
+        )
 
 
-def piecewise_pair(terms: Sequence[Term], s: Array, t: Array, c: Array) -> tuple[Array, Array]:
+def correlation(s: Array, t: Array, c: Array) -> tuple[Array, Array, Array]:
+    """Return s and t, never zero, and rho = c / (s t), which is 0 where one of them is."""
+    nought = (s.real <= _LEAST_STD) | (t.real <= _LEAST_STD)
+    s, t = (np.where(v.real > _LEAST_STD, v, _LEAST_STD) for v in (s, t))
+    return s, t, _snapped(np.where(nought, 0, c / s / t))
+
+
+def truncated_pair(terms: Sequence[Term], s: Array, t: Array, c: Array) -> tuple[Array, Array]:
     """Return (k, kdot) of the sum of the terms; takes complex steps.
 
     Where rho is 1 or -1 it stays so: it does for points on a line through zero, and only there.
     """
-    refuse_cancellation(terms, s, t)
-    nought = (s.real <= _LEAST_STD) | (t.real <= _LEAST_STD)
-    s, t = (np.where(v.real > _LEAST_STD, v, _LEAST_STD) for v in (s, t))
-    rho = _snapped(np.where(nought, 0, c / s / t))
+    s, t, rho = correlation(s, t, c)
     out = np.zeros((2, *rho.shape), rho.dtype)
     kinks: dict[tuple[float, float, int], list[tuple[int, Term, Term]]] = {}
     for which, own in enumerate((terms, derivatives(terms))):
@@ -131,20 +135,20 @@ def _moment(a: Term, b: Term, s: Array, t: Array, rho: Array) -> Array:
     return np.asarray(scale * value)
 
 
-def _ratio(mean: Array, std: Array) -> Array:
+def ratio(mean: Array, std: Array) -> Array:
     """Return mean / std within [-100, 100], where the normal distribution ends; 0 for 0 / 0."""
     positive = std.real > 0
     with np.errstate(over="ignore", invalid="ignore"):
-        ratio = np.where(positive, mean / np.where(positive, std, 1), 100 * np.sign(mean.real))
-    return clipped(ratio, -100, 100)
+        value = np.where(positive, mean / np.where(positive, std, 1), 100 * np.sign(mean.real))
+    return clipped(value, -100, 100)
 
 
 def _tail_moments(mean: Array, std: Array, count: int) -> list[Array]:
     """Return E V_+^j, j < count, for V ~ N(mean, std^2); half the jump where V = 0 surely."""
-    ratio = _ratio(mean, std)
-    out = [distribution(ratio)]
+    at = ratio(mean, std)
+    out = [distribution(at)]
     if count > 1:
-        out.append(mean * out[0] + std * density(ratio))
+        out.append(mean * out[0] + std * density(at))
     for j in range(2, count):
         out.append(mean * out[j - 1] + (j - 1) * std * std * out[j - 2])
     return out
@@ -202,7 +206,7 @@ class _Truncated:
         if not any(map(np.iscomplexobj, (h, k, rho))):
             return value
         # The derivative in rho is the density of both variables at (h, k).
-        joint = density(_ratio(y_given_h, root)) / np.where(root > 0, root, 1)
+        joint = density(ratio(y_given_h, root)) / np.where(root > 0, root, 1)
         at_h = rho.imag * joint - h.imag * self.y_given_h[0].real
         at_k = -k.imag * self.x_given_k[0].real
         return np.asarray(value + 1j * (self.at_h.real * at_h + self.at_k.real * at_k))

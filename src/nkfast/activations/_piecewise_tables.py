@@ -30,9 +30,9 @@ from nkfast._arrays.validation import Array
 from nkfast._core import DualKind
 from nkfast._linalg.chebyshev import to_series
 
-from ._base import _inverse
+from ._base import Span, _inverse
 from ._dual_map import DualMap
-from ._piecewise import Term, refuse_cancellation
+from ._piecewise import Term, largest_deviation
 
 _MOST_POWER = 3
 _MOST_CLASSES = 8
@@ -49,22 +49,25 @@ class _Fit(NamedTuple):
     terms: int
 
 
-_FINE = _Fit(8.5, 7.0, 24)
+FINE = _Fit(8.5, 7.0, 24)
 _COARSE = _Fit(6.2, 6.0, 14)
 _COARSE_TOL = 1e-9
 
 
-def piecewise_map(terms: Sequence[Term], p: Array, q: Array, tol: float) -> DualMap | None:
-    """Return the core's form of `piecewise_pair`, None if it has none.
+def piecewise_map(
+    terms: Sequence[Term], p: Array, q: Array, tol: float, span: Span
+) -> DualMap | None:
+    """Return the core's form of `truncated_pair`, None if it has none or would lose digits.
 
     `tol` is relative to the kernel of a function as large as its terms.
     """
+    if sqrt(span[1]) > largest_deviation(tuple(terms), False):
+        return None
     if len({abs(term.at) for term in terms if term.side}) > _MOST_CLASSES:
         return None
     s = np.sqrt(p)
     t = s if q is p else np.sqrt(q)
-    refuse_cancellation(terms, s, t)
-    fit = _COARSE if tol >= _COARSE_TOL else _FINE
+    fit = _COARSE if tol >= _COARSE_TOL else FINE
     shape = _Shape(terms)
     left = shape.table(s, fit)
     right = left if q is p else shape.table(t, fit)
@@ -113,7 +116,7 @@ class _Shape:
             for (side, at), c in parts.items():
                 start = side * at
                 past = np.where(met, 0.0, 0.5 if start == 0 else float(start < 0))
-                whole += past[:, None] * _expanded(c, side, start)
+                whole += past[:, None] * expanded(c, side, start)
                 value = met[:, None] * c * powers
                 slope = met[:, None] * _derived(c) * side * powers
                 blocks.append(value[:, self.low : self.degree + 1])
@@ -126,12 +129,12 @@ class _Shape:
         for n, own, kinked in zip(
             (self.n_whole, self.n_whole - 1), (whole, _derived(whole)), hermite, strict=True
         ):
-            heads += [((own * powers) @ _MONOMIALS)[:, :n], kinked[:, :n]]
+            heads += [((own * powers) @ MONOMIALS)[:, :n], kinked[:, :n]]
         return np.hstack([*heads, *blocks])
 
 
 # Row i: x^i in normalised Hermite polynomials.
-_MONOMIALS = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [1, 0, sqrt(2), 0], [0, 3, 0, sqrt(6)]], float)
+MONOMIALS = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [1, 0, sqrt(2), 0], [0, 3, 0, sqrt(6)]], float)
 
 
 def _derived(c: Array) -> Array:
@@ -141,7 +144,7 @@ def _derived(c: Array) -> Array:
     return out
 
 
-def _expanded(c: Array, side: int, start: float) -> Array:
+def expanded(c: Array, side: int, start: float) -> Array:
     """Return sum_i c_i (side x - start)^i as a polynomial in x."""
     out = np.zeros(len(c))
     for i, j in np.ndindex(len(c), len(c)):
@@ -171,7 +174,7 @@ def _hermite_moments(h: Array, side: int) -> Array:
     return out
 
 
-def _variable(x: Array, fit: _Fit) -> Array:
+def variable(x: Array, fit: _Fit) -> Array:
     """Return z(x) in [-1, 1], the variable of the polynomials of a fit."""
     squares = x * x
     return 2 * squares * (1 + (fit.bend / fit.reach) ** 2) / (squares + fit.bend**2) - 1
@@ -204,7 +207,7 @@ def _normal_table(fit: _Fit) -> tuple[float, ...]:
 
 
 @lru_cache(maxsize=4)
-def _outer_table(fit: _Fit) -> Array:
+def outer_table(fit: _Fit) -> Array:
     """Return U(h, x) / (h x): Chebyshev series in h, polynomials in x."""
     u, w = legendre.leggauss(80)
     h, x = _nodes(fit.terms + 4, fit), _nodes(fit.terms, fit)
@@ -214,6 +217,6 @@ def _outer_table(fit: _Fit) -> Array:
 
 
 def _outer_polynomials(h: Array, fit: _Fit) -> Array:
-    table = _outer_table(fit)
-    basis = chebyshev.chebvander(_variable(h, fit), len(table) - 1)
+    table = outer_table(fit)
+    basis = chebyshev.chebvander(variable(h, fit), len(table) - 1)
     return np.asarray(h[:, None] * (basis @ table))

@@ -139,20 +139,29 @@ class _Arcs:
     def products(self, weight: Array, shape: tuple[int, ...]) -> Array:
         """Return the sums over the nodes, which are the last axis of `shape`."""
         turn = len(self.x)
+        n, nodes = shape[1], (shape[2] // turn, turn)
+        weight = weight.reshape(nodes) / (2 * np.pi)
 
-        def product(left: Array, right: Array, length: float) -> Array:
-            mirrored = right.reshape(*right.shape[:2], -1, turn)[..., ::-1].reshape(right.shape)
-            weighted = left * (weight * (length / (2 * np.pi)))
-            return np.asarray(weighted @ mirrored.transpose(0, 2, 1))
+        def sums(left: Array, right: Array, weight: Array) -> Array:
+            weighted, mirrored = (left * weight).reshape(-1, n, weight.size), right[..., ::-1]
+            part = weighted @ mirrored.reshape(-1, n, weight.size).transpose(0, 2, 1)
+            return np.asarray(part + part.transpose(0, 2, 1))
+
+        def own(values: Array) -> Array:
+            # Of two nodes that mirror each other one will do, its sum being the other's transpose.
+            first, last = values[..., : turn // 2 + 1], values[..., turn // 2 :]
+            halved = weight[:, : turn // 2 + 1].copy()
+            halved[:, -1] /= 2
+            return sums(first, last, halved)
 
         half, wide = np.pi / 2, np.pi - self.angle
-        front = self._values(self.angle - half, wide, shape)
-        back = self._values(self.angle + half, wide, shape)
-        total = product(front, front, wide) + product(back, back, wide)
+        front = self._values(self.angle - half, wide, (-1, n, *nodes))
+        back = self._values(self.angle + half, wide, (-1, n, *nodes))
+        total = wide * (own(front) + own(back))
         if self.angle > 0:
-            left = self._values(half, self.angle, shape)
-            part = product(left, self._values(-half, self.angle, shape), self.angle)
-            total = total + part + part.transpose(0, 2, 1)
+            left = self._values(half, self.angle, (-1, n, *nodes))
+            right = self._values(-half, self.angle, (-1, n, *nodes))
+            total = total + self.angle * sums(left, right, weight)
         return np.asarray(total)
 
 

@@ -6,16 +6,16 @@ import argparse
 import csv
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TextIO
 
-import joblib
 import numpy as np
 from sklearn.metrics import r2_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from nkfast._arrays.files import begin_npy, written_aside
 from nkfast._arrays.memory import refuse_bytes
 from nkfast._arrays.validation import Array
 from nkfast._progress import Tell, counting
@@ -25,11 +25,11 @@ from nkfast.learn import NTKClassifier, NTKRegressor
 from nkfast.learn._ridge._sizes import refuse_sums
 from nkfast.networks import mlp, myrtle
 
+from ._models import TRUST, add_format, is_pickle, load_model, remember, save_model
 from ._table import Origin, Table
 from ._tables import FORMATS, open_table
 from ._targets import as_words_or_numbers, survey
 
-_TRUST = "A model file is a pickle: loading one runs code that it holds. Open only files you trust."
 _MOMENTS = 3  # numbers of a column that StandardScaler keeps
 _MYRTLES = {f"myrtle-{depth}": depth for depth in (5, 7, 10)}
 _DATA = f"rows: {', '.join(FORMATS)}; all are read in blocks; .npy and .npz may hold images"
@@ -44,7 +44,10 @@ def add_commands(commands: Any, count: Callable[[str], int], seed: Callable[[str
     fit = _command(commands, "fit", "learn a regression or classification from a file of rows")
     fit.add_argument("data", type=Path, help=_DATA)
     fit.add_argument("--target", help=_TARGET)
-    fit.add_argument("--output", type=Path, required=True, metavar="MODEL", help="a joblib file")
+    fit.add_argument(
+        "--output", type=Path, required=True, metavar="MODEL", help="such as model.skops"
+    )
+    add_format(fit)
     fit.add_argument(
         "--task",
         choices=("regression", "classification"),
@@ -55,6 +58,12 @@ def add_commands(commands: Any, count: Callable[[str], int], seed: Callable[[str
         "--alpha", type=_alpha, default="gcv", help='penalty, a number, "gcv" or "evidence" (gcv)'
     )
     fit.add_argument("--method", choices=("sketch", "nystroem"), default="sketch")
+    fit.add_argument(
+        "--resume",
+        type=Path,
+        metavar="SUMS",
+        help="a file of what was added up: the same command goes on from it after a crash",
+    )
     _add_network(fit, count, seed)
     fit.set_defaults(run=_fit)
 
@@ -66,6 +75,9 @@ def add_commands(commands: Any, count: Callable[[str], int], seed: Callable[[str
     which = predict.add_mutually_exclusive_group()
     which.add_argument("--std", action="store_true", help="a second column, standard deviations")
     which.add_argument("--proba", action="store_true", help="probabilities of the classes instead")
+    predict.add_argument(
+        "--allow-pickle", action="store_true", help="open a joblib file, which runs its code"
+    )
     _add_common(predict, count)
     predict.set_defaults(run=_predict)
 
@@ -73,13 +85,14 @@ def add_commands(commands: Any, count: Callable[[str], int], seed: Callable[[str
     features.add_argument("data", type=Path, help=_DATA)
     features.add_argument("--target", help="as of fit: is left out of the rows")
     features.add_argument("--output", type=Path, required=True, metavar="Z.npy")
-    features.add_argument("--save-map", type=Path, metavar="MAP", help="the map, a joblib file")
+    features.add_argument("--save-map", type=Path, metavar="MAP", help="the map, as nkfast fit")
+    add_format(features)
     _add_network(features, count, seed)
     features.set_defaults(run=_features)
 
 
 def _command(commands: Any, name: str, summary: str) -> argparse.ArgumentParser:
-    description = f"{summary[0].upper()}{summary[1:]}. {_TRUST if name != 'features' else ''}"
+    description = f"{summary[0].upper()}{summary[1:]}. {TRUST if name != 'features' else ''}"
     parser: argparse.ArgumentParser = commands.add_parser(
         name, help=summary, description=description.strip()
     )
@@ -160,6 +173,9 @@ def _image_shape(options: argparse.Namespace, table: Table) -> Any:
 
 def _fit(options: argparse.Namespace) -> int:
     _check_output(options.output, options.data)
+    pickled = is_pickle(options, options.output)
+    if options.resume is not None:
+        _check_output(options.resume, options.data, options.output, name="--resume")
     table = _table(options)
     network, shape = _network(options), _image_shape(options, table)
     most = options.components
@@ -196,11 +212,10 @@ def _fit(options: argparse.Namespace) -> int:
             tell(len(y))
 
     with _progress(options, "fit", table) as tell:
-        model.fit_blocks(blocks(tell), **more)
+        model.fit_blocks(blocks(tell), **more, resume=options.resume)
     fitted = model if scaler is None else make_pipeline(scaler, model)
-    _remember(fitted, table)
-    with _whole_file(options.output) as path:
-        joblib.dump(fitted, path)
+    remember(fitted, table)
+    save_model(fitted, options.output, pickled=pickled)
     print(f"{task} on {table.n_rows:,} rows, alpha = {model.alpha_:.4g}: {options.output}")
     return 0
 
@@ -215,7 +230,7 @@ def _predict(options: argparse.Namespace) -> int:
             raise ValueError(
                 f"--output: expected a file name ending in .npy or .csv, got {options.output}"
             )
-    model, origin = _load(options.model)
+    model, origin = load_model(options.model, allow_pickle=options.allow_pickle)
     last: Any = model[-1] if hasattr(model, "steps") else model
     if options.std and not hasattr(last, "sample_y"):
         raise ValueError("--std: expected a model of a regression, got one of a classification")
@@ -239,10 +254,11 @@ def _predict(options: argparse.Namespace) -> int:
     if options.output is None:
         _write_lines(predicted, sys.stdout)
     else:
-        with _whole_file(options.output) as path:
+        with written_aside(options.output) as path:
             if options.output.suffix.lower() == ".npy":
-                with path.open("wb") as file:  # a path would be given another ending
-                    np.save(file, predicted)
+                with path.open("wb") as file:
+                    begin_npy(file, predicted.dtype, predicted.shape)
+                    file.write(np.ascontiguousarray(predicted).tobytes())
             else:
                 with path.open("w", newline="", encoding="utf-8") as lines:
                     _write_lines(predicted, lines)
@@ -265,38 +281,6 @@ def _score(learner: Any, predicted: Array, y: Array) -> str:
     return f"R^2 {r2_score(y, mean):.4f}, RMSE {np.sqrt(np.mean((y - mean) ** 2)):.6g}"
 
 
-def _remember(model: Any, table: Table) -> None:
-    """Keep what is known of the rows: column names as scikit-learn does, and what it does not."""
-    if table.names is not None:
-        _first_step(model).feature_names_in_ = np.array(table.names, dtype=object)
-    model.rows_ = {"image_shape": table.image_shape, "first": table.first}
-
-
-def _load(path: Path) -> tuple[Any, Origin]:
-    """Return a model, and what it knows of its rows."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    try:
-        model = joblib.load(path)
-    except Exception as error:  # whatever pickles raise
-        raise ValueError(f"{path}: expected a model of nkfast fit, got: {error!r}") from None
-    last = model[-1] if hasattr(model, "steps") else model
-    if not isinstance(last, (NTKClassifier, NTKRegressor)):
-        raise ValueError(f"{path}: expected a model of nkfast fit, got a {type(model).__name__}")
-    first = _first_step(model)
-    names = vars(first).pop("feature_names_in_", None)  # blocks come in their order, without names
-    origin = Origin(
-        width=first.n_features_in_,
-        names=None if names is None else tuple(names.tolist()),
-        **getattr(model, "rows_", {}),
-    )
-    return model, origin
-
-
-def _first_step(model: Any) -> Any:
-    return model[0] if hasattr(model, "steps") else model
-
-
 # --- features ---
 
 
@@ -306,6 +290,7 @@ def _features(options: argparse.Namespace) -> int:
         raise ValueError(f"--output: expected a file name ending in .npy, got {options.output}")
     if options.save_map is not None:
         _check_output(options.save_map, options.data)
+        pickled = is_pickle(options, options.save_map)
     table = _table(options)
     kind = NTKFeatures if options.kernel == "ntk" else NNGPFeatures
     phi = kind(
@@ -314,23 +299,23 @@ def _features(options: argparse.Namespace) -> int:
         image_shape=_image_shape(options, table),
         random_state=options.seed,
     )
-    out, done = None, 0
-    with _whole_file(options.output) as path, _progress(options, "features", table) as tell:
+    done = 0
+    with (
+        written_aside(options.output) as path,
+        path.open("wb") as file,
+        _progress(options, "features", table) as tell,
+    ):
         for X, _ in table.blocks(options.block):
-            Z = phi.fit_transform(X) if out is None else phi.transform(X)
-            if out is None:
-                shape = (table.n_rows, Z.shape[1])
-                out = np.lib.format.open_memmap(path, "w+", dtype=Z.dtype, shape=shape)
-            out[done : done + len(Z)] = Z
+            Z = phi.transform(X) if done else phi.fit_transform(X)
+            if not done:
+                begin_npy(file, Z.dtype, (table.n_rows, Z.shape[1]))
+            file.write(np.ascontiguousarray(Z).data)
             done += len(Z)
             tell(len(Z))
-        if out is not None:
-            out.flush()
     if options.save_map is not None:
         if table.names is not None:
             phi.feature_names_in_ = np.array(table.names, dtype=object)
-        with _whole_file(options.save_map) as path:
-            joblib.dump(phi, path)
+        save_model(phi, options.save_map, pickled=pickled)
     print(f"{done:,} x {options.components} features: {options.output}")
     return 0
 
@@ -363,21 +348,10 @@ def _progress(
     return counting(not options.quiet, stage, table.n_rows)
 
 
-@contextmanager
-def _whole_file(output: Path) -> Iterator[Path]:
-    """Yield a name to write to; the file gets its own only when it is whole."""
-    part = output.with_name(f"{output.name}.part")
-    try:
-        yield part
-        part.replace(output)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _check_output(path: Path, *inputs: Path) -> None:
+def _check_output(path: Path, *inputs: Path, name: str = "--output") -> None:
     if not path.absolute().parent.is_dir():
-        raise FileNotFoundError(f"--output: no such folder: {path.absolute().parent}")
+        raise FileNotFoundError(f"{name}: no such folder: {path.absolute().parent}")
     if path.is_dir():
-        raise IsADirectoryError(f"--output: expected a file, got a folder: {path}")
+        raise IsADirectoryError(f"{name}: expected a file, got a folder: {path}")
     if path.exists() and any(other.exists() and path.samefile(other) for other in inputs):
-        raise ValueError(f"--output: expected a file of its own, got what is read: {path}")
+        raise ValueError(f"{name}: expected a file of its own, got what is read: {path}")

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from nkfast._arrays.files import written_aside
+
 from ._demo import Comparison, Outcome
 
 # Colour-blind safe (Okabe & Ito 2008); the exact learner is always black.
@@ -65,7 +67,8 @@ def save_demo(comparisons: Sequence[Comparison], path: Path) -> None:
         figure.suptitle("Exact neural tangent kernel against nkfast features", fontsize=13)
         lines, labels = axes[1, 0].get_legend_handles_labels()
         figure.legend(lines, labels, loc="outside lower center", ncols=len(lines))
-        figure.savefig(path)
+        with written_aside(path) as part:
+            figure.savefig(part, format=path.suffix[1:].lower())
 
 
 def _accuracy_by_width(ax: Any, comparison: Comparison) -> None:

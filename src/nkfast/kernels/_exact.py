@@ -20,7 +20,7 @@ from nkfast.layers import Row, takes_images
 from ._image_points import ImagePoints
 from ._images import ImagePairs
 from ._journal import Journal, Report, fingerprint, reporting
-from ._outputs import NAMES, Result, given_results, new_results
+from ._outputs import NAMES, Result, given_results, new_results, opened
 from ._points import Diagonal, RowPoints
 from ._rows import RowPairs
 
@@ -70,14 +70,29 @@ def kernel(
     get = get if isinstance(get, str) else tuple(get)
     names = _names(get)
     pairs = _pairs_of(net, X, Z)
+    if block is not None:
+        block = check_count(block, "block", low=1)
     if out is None:
         if resume is not None:
             raise ValueError("resume: expected out, where the finished blocks are, got None")
         results = new_results(names, pairs.shape, pairs.dtype)
-    else:
-        results = given_results(out, get, names, pairs.shape, (pairs.X, pairs.Z))
-    if block is not None:
-        block = check_count(block, "block", low=1)
+        return _computed(net, pairs, get, names, results, block, progress, None)
+    dtype = np.dtype(pairs.dtype)
+    with opened(out, get, names, pairs.shape, dtype, resumed=resume is not None) as arrays:
+        results = given_results(arrays, pairs.shape, (pairs.X, pairs.Z))
+        return _computed(net, pairs, get, names, results, block, progress, resume)
+
+
+def _computed(
+    net: Row,
+    pairs: RowPairs | ImagePairs,
+    get: str | tuple[str, ...],
+    names: tuple[str, ...],
+    results: list[Result],
+    block: int | None,
+    progress: bool | Report | None,
+    resume: Any,
+) -> Kernels | FloatArray:
     bounded = any(r.bounded for r in results) or bool(progress) or resume is not None
     shape = (block, block) if block else pairs.block_shape(bounded)
     journal = None

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
+from nkfast._arrays.files import naming, written_aside
 from nkfast._progress import counting
 from nkfast.activations import Activation
 
@@ -83,7 +84,8 @@ class Journal:
         if self.path.exists() and self.path.stat().st_size:
             self._read(head)
         else:
-            self.path.write_text(json.dumps(head) + "\n")
+            with written_aside(self.path) as part:
+                part.write_text(json.dumps(head) + "\n")
 
     def _read(self, head: dict[str, Any]) -> None:
         first, *lines = self.path.read_text().split("\n")
@@ -126,7 +128,7 @@ class Journal:
         for result in self._results:
             if hasattr(result.out, "flush"):
                 result.out.flush()
-        with self.path.open("a") as file:
+        with naming(self.path), self.path.open("a") as file:
             file.write("".join(line + "\n" for line in self._pending))
             file.flush()
             os.fsync(file.fileno())

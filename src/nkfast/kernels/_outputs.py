@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from nkfast._arrays.files import begin_npy, written_aside
 from nkfast._arrays.memory import refuse_bytes
 from nkfast._arrays.validation import FLOATS, Array
 
@@ -132,19 +136,69 @@ def _aligned(shape: tuple[int, int], dtype: np.dtype[Any]) -> Array:
     return whole[start : start + n].reshape(shape)
 
 
-def given_results(
-    out: Any, get: Any, names: tuple[str, ...], shape: tuple[int, int], inputs: Sequence[Any]
-) -> list[Result]:
-    """Check the caller's array or arrays, one per name."""
-    arrays: list[Any]
+@contextmanager
+def opened(
+    out: Any,
+    get: Any,
+    names: tuple[str, ...],
+    shape: tuple[int, int],
+    dtype: np.dtype[Any],
+    *,
+    resumed: bool,
+) -> Iterator[list[Any]]:
+    """Yield the caller's arrays, one per name, and files that he named as memory maps.
+
+    A new file is there when it is whole; one that is `resumed` grows where it is.
+    """
+    things: list[Any]
     if isinstance(get, str):
-        arrays = [out]
+        things = [out]
     elif set(getattr(out, "_fields", ())) == set(names):
-        arrays = [getattr(out, name) for name in names]
+        things = [getattr(out, name) for name in names]
     elif isinstance(out, (tuple, list)) and len(out) == len(names):
-        arrays = list(out)
+        things = list(out)
     else:
         raise ValueError(f"out: expected an array for each of {names}, got {type(out).__name__}")
+    paths = [os.path.realpath(path) for path in things if isinstance(path, str | os.PathLike)]
+    if len(set(paths)) < len(paths):
+        raise ValueError(f"out: expected a file for each of {names}, got {things[0]} twice")
+    with ExitStack() as stack:
+        for i, thing in enumerate(things):
+            if not isinstance(thing, str | os.PathLike):
+                continue
+            path = Path(thing)
+            if not resumed:
+                part = stack.enter_context(written_aside(path))
+                _reserve(part, shape, dtype)
+                things[i] = np.lib.format.open_memmap(part, "r+")
+                stack.callback(things[i].flush)
+                continue
+            if not path.exists():
+                with written_aside(path) as part:
+                    _reserve(part, shape, dtype)
+            try:
+                things[i] = np.lib.format.open_memmap(path, "r+")
+            except ValueError as error:
+                raise ValueError(
+                    f"out: expected a .npy file in {path}, got one of: {error}"
+                ) from None
+        yield things
+
+
+def _reserve(path: Path, shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
+    """Begin a .npy file whose entries have their place: a full disk is noticed here."""
+    with path.open("wb") as file:
+        begin_npy(file, dtype, shape)
+        file.flush()
+        size = math.prod(shape) * dtype.itemsize
+        if size and hasattr(os, "posix_fallocate"):  # a hole that cannot be filled ends the process
+            os.posix_fallocate(file.fileno(), file.tell(), size)
+        else:
+            file.truncate(file.tell() + size)
+
+
+def given_results(arrays: list[Any], shape: tuple[int, int], inputs: Sequence[Any]) -> list[Result]:
+    """Check the caller's arrays."""
     for array in arrays:
         _check(array, shape)
     plain = [a for a in arrays if isinstance(a, np.ndarray)]

@@ -208,7 +208,7 @@ n_features_in_, feature_names_in_
         return self
 
     @streaming
-    def fit_blocks(self, blocks: Iterable[Any], classes: ArrayLike) -> Self:
+    def fit_blocks(self, blocks: Iterable[Any], classes: ArrayLike, *, resume: Any = None) -> Self:
         """Fit on blocks of rows as they come, in bounded memory, forgetting what was learnt before.
 
         Parameters
@@ -218,6 +218,12 @@ n_features_in_, feature_names_in_
             feature map, so its rows should be representative of all.
         classes : array_like of shape (n_classes,)
             All labels that will occur.
+        resume : path-like, optional
+            A file for the sums so far: begun if there is none, and written from time to time, aside
+            and renamed. The same call later, be it in another process, goes on behind the last
+            block that it knows; earlier ones are compared and skipped. It belongs to one version
+            of nkfast, these parameters and these blocks, and holds plain arrays. Needs a
+            `random_state`: the first block gives the feature map again.
 
         Returns
         -------
@@ -226,12 +232,12 @@ n_features_in_, feature_names_in_
         Raises
         ------
         ValueError, TypeError
-            As `partial_fit`; on no blocks. After any error, and after Ctrl-C, the estimator is as
-            it was before.
+            As `partial_fit`; on no blocks; if `resume` belongs to something else. After any error,
+            and after Ctrl-C, the estimator is as it was before.
         AttributeError
             If ``method="exact"`` or ``alpha="loo"``, which need all rows at once.
         """
-        return self._fit_blocks(blocks, classes=classes)
+        return self._fit_blocks(blocks, resume, classes=classes)
 
     def _class_weighted(self, weight: Array | None, classes: Array, codes: Array) -> Array | None:
         """Return the sample weights times those of the classes.

@@ -29,6 +29,7 @@ from nkfast.features._nystroem import Nystroem
 from nkfast.kernels import NAMES, kernel
 from nkfast.networks import Sequential, check_points, own_network, warn_of_unpicklable
 
+from ._checkpoint import Checkpoint
 from ._fitted import Solved
 from ._ridge._sizes import refuse_kernel, refuse_rows, refuse_sums
 from ._ridge._solve import CRITERIA, Alpha
@@ -220,10 +221,11 @@ class NTKLearner(Solved):
         self._fitted = stream
         return self
 
-    def _fit_blocks(self, blocks: Iterable[Any], **options: Any) -> Self:
+    def _fit_blocks(self, blocks: Iterable[Any], resume: Any = None, **options: Any) -> Self:
         """Fit on blocks (X, y) or (X, y, weight) through `partial_fit`."""
         learner = cast(Any, self)
         verbose = self.verbose
+        checkpoint = None if resume is None else Checkpoint(resume, self, options)
         with self._refitting(), counting(verbose, "fit_blocks", None) as tell:
             self.verbose = False  # one bar is enough
             for block in blocks:
@@ -232,10 +234,17 @@ class NTKLearner(Solved):
                         "blocks: expected each to be (X, y) or (X, y, sample_weight), "
                         f"got {_described(block)}"
                     )
-                learner.partial_fit(*block[:2], sample_weight=(*block, None)[2], **options)
+                known = checkpoint is not None and checkpoint.knows(block)
+                if not (known and hasattr(self, "_fitted")):
+                    weight = (*block, None)[2]
+                    learner.partial_fit(*block[:2], sample_weight=weight, **options)
+                if checkpoint is not None:
+                    checkpoint.done(self, block)
                 tell(count(block[1]))
             if not hasattr(self, "_fitted"):
                 raise ValueError("blocks: expected a row of weight above zero, got none")
+            if checkpoint is not None:
+                checkpoint.finish(self)
             self.verbose = verbose
         return self
 

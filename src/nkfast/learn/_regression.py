@@ -225,7 +225,7 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):
         return self
 
     @streaming
-    def fit_blocks(self, blocks: Iterable[Any]) -> Self:
+    def fit_blocks(self, blocks: Iterable[Any], *, resume: Any = None) -> Self:
         """Fit on blocks of rows as they come, in bounded memory, forgetting what was learnt before.
 
         Parameters
@@ -233,6 +233,12 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):
         blocks : iterable of (X, y) or (X, y, sample_weight)
             Each as in `fit`, for instance from a generator that reads files. The first fits the
             feature map, so its rows should be representative of all.
+        resume : path-like, optional
+            A file for the sums so far: begun if there is none, and written from time to time, aside
+            and renamed. The same call later, be it in another process, goes on behind the last
+            block that it knows; earlier ones are compared and skipped. It belongs to one version
+            of nkfast, these parameters and these blocks, and holds plain arrays. Needs a
+            `random_state`: the first block gives the feature map again.
 
         Returns
         -------
@@ -241,12 +247,12 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):
         Raises
         ------
         ValueError, TypeError
-            As `partial_fit`; on no blocks. After any error, and after Ctrl-C, the estimator is as
-            it was before.
+            As `partial_fit`; on no blocks; if `resume` belongs to something else. After any error,
+            and after Ctrl-C, the estimator is as it was before.
         AttributeError
             If ``method="exact"`` or ``alpha="loo"``, which need all rows at once.
         """
-        return self._fit_blocks(blocks)
+        return self._fit_blocks(blocks, resume)
 
     def predict_flow(
         self, X: Any, t: float | ArrayLike | None = None, *, learning_rate: float = 1.0

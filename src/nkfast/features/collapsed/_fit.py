@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from nkfast._arrays.mapped import take
-from nkfast._arrays.rows import inner_products, inverse, row_norms
+from nkfast._arrays.rows import inner_products, inverse, row_norms, scale_rows
 from nkfast._arrays.validation import Array, Rows
 from nkfast._config import get_num_threads
 from nkfast.expansion import Expansion, expand
@@ -128,8 +128,7 @@ class Sample:
     def _exact(self) -> tuple[Array, Array]:
         """Cosines and exact kernel of the rows on which the factors are fitted."""
         sample, a = self.rows(self._rows), self.norms[self._rows]
-        unit = inverse(a)
-        unit = sp.diags(unit) @ sample if sp.issparse(sample) else unit[:, None] * sample
+        unit = scale_rows(sample, inverse(a))
         exact = np.asarray(self.net.kernel(sample, get=self.kernel), np.float64)
         return inner_products(unit, unit), exact
 

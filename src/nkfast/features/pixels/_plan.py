@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import hypot, ldexp, sqrt
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -76,6 +76,9 @@ _CORRELATION = 0.8  # of pixels that a pool averages, for what is typical behind
 _RESTS = 2  # further components of the scalar behind an activation (kRests)
 _MOST_DOUBLINGS = 3  # of the width of a pixel
 _FEW_OUTPUTS = 16  # with fewer the scalar has no column of its own
+
+
+_BY_SHAPE = ("halos", "widths")
 
 
 @dataclass
@@ -154,6 +157,13 @@ class PixelPlan:
         self._flatten()
         self._finish(self._stored(self._state), n_components)
         del self._state, self._ahead, self.rng
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Keep shapes out of keys, which are strings or numbers in a model file."""
+        return vars(self) | {name: list(getattr(self, name).items()) for name in _BY_SHAPE}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state | {name: dict(state[name]) for name in _BY_SHAPE})
 
     @property
     def zero(self) -> bool:

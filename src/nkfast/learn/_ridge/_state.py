@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
@@ -22,6 +23,7 @@ from ._spectrum import Spectrum, decompose, own_coordinates
 from ._system import System, system_of_moments
 
 ToColumns: TypeAlias = Callable[[Rows], Array]  # of rows: features or kernels, in float64
+_CSR = ("data", "indices", "indptr")
 _KEPT_ROWS = 2048  # of a stream; of as many of a batch scores are told
 _EPS = float(np.finfo(float).eps)
 
@@ -148,6 +150,26 @@ class Stream(State):
             self._forget()
 
         self._change(Z.size * Z.shape[1], step)
+
+    def arrays(self) -> dict[str, Array]:
+        """Return all that was added as plain arrays, for `restore`."""
+        self._settle()
+        found = {f"sums.{name}": value for name, value in self.sums.__getstate__().items()}
+        if self.kept is not None:
+            found |= {f"kept.{name}": value for name, value in self.kept.arrays().items()}
+        return {name: np.asarray(value) for name, value in found.items()}
+
+    def restore(self, arrays: Mapping[str, Array]) -> None:
+        """Put what another stream's `arrays` gave in the place of what was added."""
+        self._settle()
+        parts: dict[str, dict[str, Any]] = {"sums": {}, "kept": {}}
+        for name, value in arrays.items():
+            part, _, key = name.partition(".")
+            parts[part][key] = value if value.ndim else value.item()
+        self.sums.__setstate__(parts["sums"])
+        if self.kept is not None:
+            self.kept.restore(parts["kept"])
+        self._forget()
 
     def merge(self, other: Stream) -> None:
         """Add all that another stream has seen."""
@@ -314,6 +336,25 @@ class SampledRows:
         """Let the rows that another sample kept take part in the draw."""
         if other.Y is not None and other.weight is not None and other._keys is not None:
             self._draw(other.X, other.Y, other.weight, other._keys)
+
+    def arrays(self) -> dict[str, Any]:
+        """Return the rows, and where the draw stands, as plain arrays."""
+        X = self.X
+        rows = {name: getattr(X, name) for name in _CSR} if sp.issparse(X) else {"X": X}
+        found = {"Y": self.Y, "weight": self.weight, "keys": self._keys, **rows}
+        found = {name: value for name, value in found.items() if value is not None}
+        return found | {"rng": json.dumps(self.rng.bit_generator.state)}
+
+    def restore(self, found: Mapping[str, Any]) -> None:
+        """Take over what `arrays` gave of another sample of rows of the same kind."""
+        self.rng.bit_generator.state = json.loads(found["rng"])
+        X: Any = self.X
+        if sp.issparse(X):
+            parts = (found["data"], found["indices"], found["indptr"])
+            self.X = type(X)(parts, shape=(len(found["Y"]), X.shape[1]))
+        else:
+            self.X = found.get("X")
+        self.Y, self.weight, self._keys = map(found.get, ("Y", "weight", "keys"))
 
     def _draw(self, X: Rows, Y: Array, weight: Array, keys: Array) -> None:
         mine = np.argsort(keys)[:_KEPT_ROWS]
