@@ -34,7 +34,7 @@ from ._base import Construction, FeatureMap, feature_array, refuse_overflow, rel
 from ._compression import fit_to_kernel, principal_directions, refuse_directions
 from ._layerwise import LayerwiseMap
 from ._monomials import n_monomials
-from ._reach import Reach
+from ._reach import Reach, warn_of_excess
 from .collapsed import CollapsedMap, Sample
 from .pixels import DEGREE, MOST_DEGREE, ImageSample, PixelMap, default_width
 
@@ -104,6 +104,9 @@ class _NeuralFeatures(Compiled, FeatureMap):
         -----
         ConvergenceWarning
             If ``n_components="auto"`` ends at `max_components` with more than `target_error`.
+        UserWarning
+            If the features of some of the rows have more than twice the kernel's diagonal: the rows
+            differ so much that few features cannot have all of their kernels.
         """
         net = own_network(self.net)
         warn_of_unpicklable(net)
@@ -129,7 +132,7 @@ class _NeuralFeatures(Compiled, FeatureMap):
         if takes_images(net):
             self.tail_ = 0.0  # the features of a pixel have the energy of all degrees
         else:
-            self._measure_tail(X)
+            warn_of_excess(self._measure_tail(X))
         release(X)
         return self
 
