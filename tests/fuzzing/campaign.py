@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import faulthandler
 import multiprocessing as mp
-import os
-import queue
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import wait
 from typing import Any, NamedTuple
 
 from .cases import command, run
 
-HANG = 900.0  # seconds after which a case counts as one that never ends
+HANG = 1800.0  # seconds after which a case counts as one that never ends
 
 
 class Result(NamedTuple):
@@ -25,28 +24,33 @@ class Result(NamedTuple):
     seconds: float
 
 
-def campaign(seed: int, cases: int, jobs: int, calls: int | None = None) -> Iterator[Result]:
-    """Run cases 0 .. cases - 1, or until so many calls are made; yield `Result`s.
+def work(seed: int, case: int) -> Result:
+    before = time.process_time()
+    calls, wrong = run(seed, case)
+    return Result(case, Counter(calls), wrong, time.process_time() - before)
+
+
+def campaign(
+    seed: int,
+    cases: int,
+    jobs: int,
+    calls: int | None = None,
+    work: Callable[[int, int], Result] = work,
+) -> Iterator[Result]:
+    """Run cases 0 .. cases - 1, or until so many calls are made.
 
     Process j takes the cases j, j + jobs, ...; after a crash another one goes on behind the case.
     """
-    context = mp.get_context("spawn")
-    results = context.Queue()
-    workers = [_Worker(context, seed, start, cases, jobs, results) for start in range(jobs)]
+    workers = [_Worker(work, seed, range(start, cases, jobs)) for start in range(jobs)]
     made = 0
     try:
-        while any(worker.alive for worker in workers):
-            try:
-                start, result = results.get(timeout=5)
-            except queue.Empty:
-                for worker in workers:
-                    if (wrong := worker.lost()) is not None:
-                        yield Result(worker.case, Counter(), wrong, 0.0)
-                        worker.go_on()
-                continue
-            workers[start].next(result.case)
-            made += sum(result.calls.values())
-            yield result
+        while running := {worker.results: worker for worker in workers if worker.left}:
+            for ready in wait(list(running), timeout=5):
+                result = running[ready].take()
+                made += sum(result.calls.values())
+                yield result
+            for worker in running.values():
+                worker.end_if_it_hangs()
             if calls is not None and made >= calls:
                 return
     finally:
@@ -55,53 +59,46 @@ def campaign(seed: int, cases: int, jobs: int, calls: int | None = None) -> Iter
 
 
 class _Worker:
-    def __init__(
-        self, context: Any, seed: int, start: int, cases: int, jobs: int, results: Any
-    ) -> None:
-        self.context, self.seed, self.start = context, seed, start
-        self.cases, self.jobs, self.results = cases, jobs, results
-        self.case = start  # that is being run
+    """A process that runs cases one after the other."""
+
+    def __init__(self, work: Callable[[int, int], Result], seed: int, cases: range) -> None:
+        self.work, self.seed = work, seed
+        self.left = cases
         self._begin()
 
-    @property
-    def alive(self) -> bool:
-        return self.case < self.cases
+    def take(self) -> Result:
+        """Return the result of the first case that is left."""
+        case, self.left = self.left[0], self.left[1:]
+        try:
+            result: Result = self.results.recv()
+        except EOFError:
+            self.process.join()
+            how = f"crash or no end, exit code {self.process.exitcode}"
+            result = Result(case, Counter(), f"{how}\n  {command(self.seed, case)}", 0.0)
+            self._begin()
+        self.since = time.monotonic()
+        return result
 
-    def next(self, case: int) -> None:
-        self.case, self.since = case + self.jobs, time.monotonic()
-
-    def lost(self) -> str | None:
-        """Return what became of a process that crashed or hangs, None of any other."""
-        if not self.alive:
-            return None
-        how = f"\n  {command(self.seed, self.case)}"
-        if not self.process.is_alive():
-            return f"crash, exit code {self.process.exitcode}{how}"
+    def end_if_it_hangs(self) -> None:
         if time.monotonic() - self.since > HANG:
             self.process.kill()
-            return f"no end within {HANG:g} s{how}"
-        return None
-
-    def go_on(self) -> None:
-        self.case += self.jobs
-        if self.alive:
-            self._begin()
 
     def stop(self) -> None:
         self.process.kill()
         self.process.join()
 
     def _begin(self) -> None:
+        context = mp.get_context("spawn")
+        self.results, theirs = context.Pipe(duplex=False)
         self.since = time.monotonic()
-        arguments = (self.seed, self.case, self.cases, self.jobs, self.start, self.results)
-        self.process = self.context.Process(target=_work, args=arguments, daemon=True)
+        self.process = context.Process(
+            target=_all, args=(self.work, self.seed, self.left, theirs), daemon=True
+        )
         self.process.start()
+        theirs.close()
 
 
-def _work(seed: int, first: int, cases: int, jobs: int, start: int, results: Any) -> None:
+def _all(work: Callable[[int, int], Result], seed: int, cases: range, results: Any) -> None:
     faulthandler.enable()
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    for case in range(first, cases, jobs):
-        before = time.process_time()
-        calls, wrong = run(seed, case)
-        results.put((start, Result(case, Counter(calls), wrong, time.process_time() - before)))
+    for case in cases:
+        results.send(work(seed, case))

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-
 EXACT = ("sketch",)  # calls that give the same bits at every SIMD level (an SRHT's do not)
 
 
