@@ -14,6 +14,7 @@ from .duals import Real
 EPS = float(np.finfo(np.float64).eps)
 SNAP = 12 * EPS  # correlations so near to 1 or -1 are at rounding level, and count as such
 ROUNDING = 40 * EPS  # more than any layer's, or than what nkfast counts as 1 or -1
+TABLES = 1e-12  # what tables make of equal rows' correlation
 FAR = 1e-3  # from 1 and -1, where rounding is not magnified
 
 
@@ -39,7 +40,7 @@ class Reference(NamedTuple):
     ntk_bound: Any
 
 
-def reference(net: Any, X: Any, Z: Any, line: float) -> Reference:
+def reference(net: Any, X: Any, Z: Any, line: float, tables: bool = False) -> Reference:
     """Return kernels to be met within `line` of their scale.
 
     And within what a rounding of each layer's correlations makes of them: where these are near to
@@ -50,8 +51,9 @@ def reference(net: Any, X: Any, Z: Any, line: float) -> Reference:
     end = walk(net.layers, start)
     scales = duals.root(end.p[:, None], end.q), duals.root(end.tp[:, None], end.tq)
     bounds = [line * scale + 1e-40 * scale.max(initial=0) for scale in scales]
-    if walk.nearest < FAR:
-        others = [Walk(move)(net.layers, start) for move in (ROUNDING, -ROUNDING)]
+    if tables or walk.nearest < FAR:
+        move = TABLES if tables else ROUNDING
+        others = [Walk(by)(net.layers, start) for by in (move, -move)]
         for i in range(2):
             bounds[i] = bounds[i] + np.max([np.abs(end[i] - other[i]) for other in others], axis=0)
     return Reference(end.k, end.theta, *scales, *bounds)

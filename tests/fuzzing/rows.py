@@ -28,16 +28,17 @@ def check(draw: Draw, nkfast: Library) -> None:
     X = data.matrix(draw, draw.count(0, 70), d, scale, spread)
     Z = data.matrix(draw, draw.count(0, 70), d, scale, spread)
     nkfast.note(net, f"{X.shape} up to {root_mean_square(X):.2g}", f"{Z.shape}")
-    Case(draw, nkfast, net, X, Z).check()
+    Case(draw, nkfast, network, X, Z).check()
 
 
 class Case:
     """The kernels of one network on X and Z."""
 
-    def __init__(self, draw: Draw, nkfast: Library, net: Any, X: Any, Z: Any) -> None:
-        self.draw, self.call, self.net, self.X, self.Z = draw, nkfast, net, X, Z
-        self.exact: Reference = reference(net, X, Z, LINE)
-        self.both = nkfast("kernel", net.kernel, X, Z)
+    def __init__(self, draw: Draw, nkfast: Library, network: Network, X: Any, Z: Any) -> None:
+        self.draw, self.call, self.net, self.X, self.Z = draw, nkfast, network.net, X, Z
+        self.tables = network.tables
+        self.exact: Reference = reference(self.net, X, Z, LINE, self.tables)
+        self.both = nkfast("kernel", self.net.kernel, X, Z)
 
     def check(self) -> None:
         self.near(self.both, "kernel")
@@ -57,7 +58,7 @@ class Case:
         """K(X, X) and its symmetry, eigenvalues and diagonal."""
         call, net, X = self.call, self.net, self.X
         own, ends = call("kernel", net.kernel, X), call("diag", net.diag, X)
-        exact = reference(net, X, X, LINE)
+        exact = reference(net, X, X, LINE, self.tables)
         for name in ("nngp", "ntk"):
             K, d = getattr(own, name), getattr(ends, name)
             same(K, K.T, f"K(X, X) and its transpose, {name}")
