@@ -1,7 +1,8 @@
-// Several threads at once: calls of the pool, nested and of their own, exceptions, forks, interrupts.
+// Several threads at once: calls of the pool, nested and of their own, exceptions, forks,
+// interrupts.
 //
-// Compiled with a thread sanitizer by `make sanitize`: the pool is one caller's at a time, and what a block writes is
-// there when parallel_for returns.
+// Compiled with a thread sanitizer by `make sanitize`: the pool is one caller's at a time, and what
+// a block writes is there when parallel_for returns.
 #include "parallel.hpp"
 
 #include <cstdio>
