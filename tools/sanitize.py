@@ -41,6 +41,7 @@ LEFT_OUT = "not memory and not baseline and not crash and not every_other_level"
 class Sanitizer:
     """A kind of build, and what runs in it."""
 
+    name: str
     flag: str
     libraries: list[str]
     options: dict[str, str]
@@ -49,6 +50,7 @@ class Sanitizer:
 
 
 ADDRESS = Sanitizer(
+    "address",
     "address,undefined",
     ["libasan.so", "libubsan.so"],
     # Python itself keeps memory until its end, which is no leak of ours; programs are looked at.
@@ -60,6 +62,7 @@ ADDRESS = Sanitizer(
     ["avx512", "avx2", "base"],
 )
 THREAD = Sanitizer(
+    "thread",
     "thread",
     ["libtsan.so"],
     {"TSAN_OPTIONS": "die_after_fork=0"},
@@ -84,12 +87,12 @@ def run_programs(sanitizer: Sanitizer, folder: Path) -> list[str]:
     """Compile and run the C++ programs; return what is wrong."""
     wrong = []
     for name, sources in PROGRAMS.items():
-        program = folder / f"{name}-{sanitizer.flag}"
+        program = folder / f"{name}-{sanitizer.name}"
         files = [str(ROOT / "tests" / "cpp" / f"{name}.cpp"), *map(str, sources)]
         flags = [*FLAGS, f"-fsanitize={sanitizer.flag}"]
         subprocess.run([*compiler(), *flags, *files, "-ldl", "-o", str(program)], check=True)
         env = logged(sanitizer, folder / program.name)
-        env["ASAN_OPTIONS"] = env.get("ASAN_OPTIONS", "").replace("detect_leaks=0", "")
+        env = {key: value.replace("leaks=0", "leaks=1") for key, value in env.items()}
         done = subprocess.run([str(program)], env={**os.environ, **env}, check=False)
         reports = count_reports(folder, program.name)
         print(f"{name}, {sanitizer.flag}: exit code {done.returncode}, {reports} reports")
@@ -105,7 +108,7 @@ def logged(sanitizer: Sanitizer, path: Path) -> dict[str, str]:
 
 def run_tests(sanitizer: Sanitizer, python: str, level: str, quick: bool, folder: Path) -> bool:
     """Run Python's tests at a SIMD level; return whether all is well."""
-    log = folder / f"python-{sanitizer.flag}-{level}"
+    log = folder / f"python-{sanitizer.name}-{level}"
     env = logged(sanitizer, log)
     libraries = [library(name) for name in [*sanitizer.libraries, "libstdc++.so.6"]]
     env |= {"LD_PRELOAD": " ".join(libraries), "NKFAST_SIMD": level, "OPENBLAS_NUM_THREADS": "1"}

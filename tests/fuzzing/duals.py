@@ -218,6 +218,8 @@ def of(activation: Any) -> Any:
 
     def own(p: Any, q: Any, c: Any) -> Any:
         p, q, c = (np.asarray(v, np.float64) for v in (p, q, c))
-        return activation.dual(p, q, c), activation.dual_derivative(p, q, c)
+        k = activation.dual(p, q, c)
+        # Of rows of zeros: tables leave 1e-154, which would have an angle.
+        return np.where(np.abs(k) < 1e-100, 0, k), activation.dual_derivative(p, q, c)
 
     return own

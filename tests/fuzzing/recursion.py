@@ -13,7 +13,7 @@ from .duals import Real
 
 EPS = float(np.finfo(np.float64).eps)
 SNAP = 12 * EPS  # correlations so near to 1 or -1 are at rounding level, and count as such
-ROUNDING = 40 * EPS  # more than any layer's, or than what nkfast counts as 1 or -1
+ROUNDING = 100 * EPS  # more than any layer's, or than what nkfast counts as 1 or -1
 TABLES = 1e-12  # what tables make of equal rows' correlation
 FAR = 1e-3  # from 1 and -1, where rounding is not magnified
 
