@@ -38,7 +38,8 @@ def test_a_target_exists(target):
 
 
 def test_each_line_names_what_shows_it():
-    rows = [line for line in PAGE.splitlines() if line.startswith("| ")]
+    promises = PAGE.split("## Random calls")[0]
+    rows = [line for line in promises.splitlines() if line.startswith("| ")]
     for line in rows:
         if not line.startswith("| Promise |"):
             assert re.search(r"`(tests/|make )", line.split("|")[2]), line
