@@ -6,6 +6,9 @@ PYTHON ?= python3
 WERROR ?= false#  true: compiler warnings are errors (CI)
 PYTEST_ARGS ?=
 CELLS ?=#  of `make matrix`: all by default
+CASES ?= 20000
+SEED ?= 0
+JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -23,13 +26,15 @@ SOURCES := pyproject.toml meson.build meson.options README.md LICENSE \
   $(shell find csrc src \( -type d -o -type f \) ! -path '*/__pycache__*')
 
 .DELETE_ON_ERROR:
-.PHONY: demo test matrix bench lint format wheel clean help
+.PHONY: demo test matrix bench fuzz sanitize lint format wheel clean help
 
 help:
 	@echo "make demo    compare exact kernels with features on real data: table and plot"
 	@echo "make test    run the test-suite          (PYTEST_ARGS='-k dispatch' to choose)"
 	@echo "make matrix  the test-suite of the last commit on all Pythons, packages and compilers (hours)"
 	@echo "make bench   run the benchmarks"
+	@echo "make fuzz    random calls against plain references  (CASES=20000 SEED=0 JOBS=cores)"
+	@echo "make sanitize  the core's tests in builds with sanitizers (GCC): addresses, races"
 	@echo "make lint    ruff, mypy, import-linter, clang-format    (make format repairs what can be)"
 	@echo "make wheel   sdist and wheel of the last commit, in dist/"
 	@echo "make clean   remove .venv, build, dist and caches"
@@ -45,6 +50,14 @@ matrix: $(DONE)/venv
 
 bench: $(DONE)/plot,bench $(DONE)/neural_tangents
 	$(BIN)/python -m pytest bench --benchmark-columns=min,median,iqr,rounds $(PYTEST_ARGS)
+
+fuzz: $(DONE)/plot,test
+	cd tests && OPENBLAS_NUM_THREADS=1 ../$(BIN)/python -m fuzzing \
+	  --cases $(CASES) --seed $(SEED) --jobs $(JOBS)
+
+sanitize: $(DONE)/sanitized-address $(DONE)/sanitized-thread
+	$(BIN)/python tools/sanitize.py \
+	  $(VENV)/sanitized-address/bin/python $(VENV)/sanitized-thread/bin/python
 
 lint: $(DONE)/plot,test,lint
 	$(BIN)/ruff check $(LINTED)
@@ -87,6 +100,21 @@ $(DONE)/wheel: $(DONE)/venv $(SOURCES)
 	@rm -rf $(BUILD) $(VENV)/wheel
 	@$(PIP) wheel --no-deps --wheel-dir $(VENV)/wheel \
 	  --config-settings=build-dir=$(BUILD) --config-settings=setup-args=-Dwerror=$(WERROR) .
+	@touch $@
+
+# nkfast built with a sanitizer, in an environment of its own. Races do not depend on SIMD levels.
+SANITIZE_address := -Db_sanitize=address,undefined
+SANITIZE_thread := -Db_sanitize=thread -Dsimd_levels=
+SANITIZED := -Dbuildtype=custom -Doptimization=1 -Ddebug=true -Db_ndebug=false -Db_lundef=false
+$(DONE)/sanitized-%: $(DONE)/venv $(SOURCES)
+	@echo "==> Building nkfast with sanitizers: $* (some minutes)"
+	@rm -rf build/sanitized-$* $(VENV)/sanitized-$*
+	@$(PYTHON) -m venv $(VENV)/sanitized-$*
+	@$(PIP) wheel --no-deps --wheel-dir $(VENV)/sanitized-$* \
+	  --config-settings=build-dir=build/sanitized-$* \
+	  $(foreach how,$(SANITIZED) $(SANITIZE_$*),--config-settings=setup-args=$(how)) .
+	@$(VENV)/sanitized-$*/bin/python -m pip --disable-pip-version-check --quiet \
+	  install "$$(echo $(VENV)/sanitized-$*/*.whl)[test]"
 	@touch $@
 
 # $(DONE)/a,b: nkfast installed with its extras a and b. pip replaces an equal version only if forced.

@@ -127,3 +127,72 @@ def test_the_core_refuses_points_without_columns():
         program.run_points(
             np.empty((2, 0)), np.empty((2, 0)), 1.0, _core.Destination(nngp=out, ntk=None), 1
         )
+
+
+def corrupt(S, change):
+    """The matrix with a part changed behind SciPy's back."""
+    S = S.copy()
+    change(S)
+    return S
+
+
+def cut(part):
+    def change(S):
+        setattr(S, part, getattr(S, part)[:-1])
+
+    return change
+
+
+def put(part, at, value):
+    def change(S):
+        getattr(S, part)[at] = value
+
+    return change
+
+
+LONG = 2**31 - 1
+CORRUPT = {
+    "a column too large": put("indices", 2, 8),
+    "a column far too large": put("indices", 2, LONG),
+    "a negative column": put("indices", 0, -1),
+    "a first start above 0": put("indptr", 0, 1),
+    "a start beyond the entries": put("indptr", 3, LONG),
+    "a negative start": put("indptr", 3, -5),
+    "descending starts": put("indptr", 3, 1),
+    "an end beyond the entries": put("indptr", -1, LONG),
+    "too few starts": cut("indptr"),
+    "too few columns": cut("indices"),
+    "too few values": cut("data"),
+}
+
+
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+@pytest.mark.parametrize("make", [sp.csr_array, sp.csr_matrix, sp.csc_array, sp.bsr_array])
+@pytest.mark.parametrize("how", CORRUPT)
+def test_corrupt_sparse_rows_are_refused(how, make, index):
+    S = make(np.round(X, 1) + 1)
+    S.indices, S.indptr = S.indices.astype(index), S.indptr.astype(index)
+    S = corrupt(S, CORRUPT[how])
+    for call in ("nngp", "ntk", "features", "sketch", "srht", "tensor"):
+        with pytest.raises(ValueError, match="expected"):
+            CALLS[call](S)
+    with pytest.raises(ValueError, match="expected"):
+        nk.sketch.CountSketch(4, random_state=0).fit_rows(X).sketch_rows(S)
+
+
+@pytest.mark.parametrize("part", ["row", "col"])
+@pytest.mark.parametrize("value", [-1, 8, LONG])
+def test_corrupt_coordinates_are_refused(part, value):
+    S = sp.coo_array(X)
+    getattr(S, part)[3] = value
+    with pytest.raises(ValueError, match="X: expected indices within shape"):
+        NET.ntk(S)
+
+
+def test_other_sparse_formats_are_taken():
+    for make in (sp.dok_array, sp.lil_array, sp.dia_array, sp.bsr_array, sp.coo_array):
+        np.testing.assert_allclose(NET.ntk(make(X)), NET.ntk(X), 1e-12)
+    S = sp.lil_array(X)
+    S.rows[0][0] = 99
+    with pytest.raises(ValueError, match="indices in"):
+        NET.ntk(S)

@@ -1,4 +1,4 @@
-"""csrc/parallel.hpp, through a small C++ program."""
+"""csrc/parallel.hpp, through small C++ programs."""
 
 import shutil
 import subprocess
@@ -11,9 +11,10 @@ COMPILER = shutil.which("c++")
 
 
 @pytest.mark.skipif(COMPILER is None, reason="needs a C++ compiler")
-def test_parallel_for(tmp_path):
-    program = tmp_path / "test_parallel"
-    source = ROOT / "tests" / "cpp" / "test_parallel.cpp"
+@pytest.mark.parametrize("name", ["test_parallel", "test_races"])
+def test_parallel_for(tmp_path, name):
+    program = tmp_path / name
+    source = ROOT / "tests" / "cpp" / f"{name}.cpp"
     flags = ["-std=c++20", "-O1", "-Wall", "-Wextra", "-pthread", "-ldl", f"-I{ROOT / 'csrc'}"]
     subprocess.run([COMPILER, *flags, str(source), "-o", str(program)], check=True)
     done = subprocess.run([str(program)], capture_output=True, text=True, timeout=60)

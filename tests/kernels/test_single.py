@@ -234,3 +234,18 @@ def test_a_map_without_a_form_in_float32_that_comes_later():
         builder.activation(DualKind.SIGN, (), table, table)
         builder.finish().run_points(X, X, 1 / 9, Destination(nngp=out, ntk=None), 1)
     assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e-2, 1.0])
+@pytest.mark.parametrize("behind", [nk.ReLU(), nk.Sign(), nk.ABReLU(-0.3, 1.4), nk.Erf()])
+@pytest.mark.parametrize("table", [nk.SELU(), nk.Tanh(), nk.Softplus(), nk.ReLU6(), nk.Gabor()])
+def test_errors_of_tables_are_not_magnified_behind_them(table, behind, scale):
+    """Rows that a bias makes nearly equal: angles are roots of what a table may miss."""
+    X = (scale * np.random.default_rng(0).standard_normal((30, 3))).astype(np.float32)
+    layers = (nk.Dense(1.2, 0.5), table, nk.Dense(1.5, 0.4), behind, nk.Dense())
+    net = nk.Sequential(*layers)
+    exact, found = net.kernel(X.astype(np.float64)), net.kernel(X)
+    for name, d in net.diag(X.astype(np.float64))._asdict().items():
+        scales = np.sqrt(np.outer(d, d))
+        error = np.abs(getattr(found, name) - getattr(exact, name))
+        assert np.all(error <= 3e-7 * scales), name

@@ -31,12 +31,47 @@ _IMAGES_FROM = {  # by their number of axes
 }
 
 
-def _as_float32(X: Any) -> Any:
-    """Turn float16 and foreign float32 into float32: scikit-learn would make float64 of them."""
+def _entered(X: Any, name: str) -> Any:
+    """Return `X` as scikit-learn may see it.
+
+    Sparse parts do not contradict each other: SciPy would read past their ends. And float16 and
+    foreign float32 are float32, of which scikit-learn would make float64.
+    """
+    if sp.issparse(X):
+        X = _sound(X, name)
     dtype = getattr(X, "dtype", None)
     if isinstance(dtype, np.dtype) and dtype.kind == "f" and dtype.itemsize <= 4:
         return X.astype(np.float32, copy=False)
     return X
+
+
+def _sound(X: Any, name: str) -> Any:
+    """Refuse sparse matrices whose parts contradict each other."""
+    if X.format == "coo":
+        known = all(_within(at, size) for at, size in zip((X.row, X.col), X.shape, strict=True))
+        if not (known and len(X.row) == len(X.col) == len(X.data)):
+            raise ValueError(f"{name}: expected indices within shape {X.shape}, one for each entry")
+        return X
+    if X.format not in ("csr", "csc", "bsr"):
+        X = X.tocsr()
+    blocks = X.blocksize if X.format == "bsr" else (1, 1)
+    sizes = [size // block for size, block in zip(X.shape, blocks, strict=True)]
+    n, width = reversed(sizes) if X.format == "csc" else sizes
+    starts, indices = X.indptr, X.indices
+    if starts.shape != (n + 1,) or starts[0] != 0 or np.any(starts[1:] < starts[:-1]):
+        raise ValueError(f"{name}: expected indptr to ascend from 0 in {n + 1} entries")
+    if starts[-1] > min(len(indices), len(X.data)):
+        raise ValueError(
+            f"{name}: expected as many indices and entries as indptr ends in, {starts[-1]}, got "
+            f"{len(indices)} and {len(X.data)}"
+        )
+    if not _within(indices[: starts[-1]], width):
+        raise ValueError(f"{name}: expected indices in [0, {width}), got others")
+    return X
+
+
+def _within(indices: NDArray[Any], size: int) -> bool:
+    return len(indices) == 0 or bool(indices.min() >= 0 and indices.max() < size)
 
 
 def _floats(X: Any) -> Any:
@@ -94,7 +129,7 @@ def check_rows(
     """Return `X` as a C-ordered float32/float64 array or as CSR, refusing NaN and infinity."""
     _refuse_more_axes(X, name)
     X = check_array(
-        _as_float32(X),
+        _entered(X, name),
         accept_sparse="csr" if accept_sparse else False,
         accept_large_sparse=True,
         dtype=_floats(X),
@@ -114,7 +149,7 @@ def check_images(X: Any, name: str = "X", flat_hint: str | None = None) -> Float
     if sp.issparse(X):
         raise TypeError(f"{name}: expected a dense array of images, got a sparse matrix")
     X = check_array(
-        _as_float32(X),
+        _entered(X, name),
         dtype=FLOATS,
         order="C",
         ensure_2d=False,
@@ -150,7 +185,7 @@ def refuse_channels_first(shape: tuple[int, ...], name: str) -> None:
 def check_columns(A: Any, name: str) -> Rows:
     """Return `A` as a float32/float64 matrix in C or Fortran order, or as CSR or CSC."""
     A = check_array(
-        _as_float32(A),
+        _entered(A, name),
         accept_sparse=["csr", "csc"],
         accept_large_sparse=True,
         dtype=FLOATS,
@@ -171,7 +206,7 @@ def check_estimator_rows(estimator: Any, X: Any, *, reset: bool) -> Rows:
     _refuse_more_axes(X, "X")
     X = validate_data(
         estimator,
-        _as_float32(X),
+        _entered(X, "X"),
         reset=reset,
         accept_sparse="csr",
         accept_large_sparse=True,

@@ -48,8 +48,11 @@ class RowPairs:
             raise ValueError(f"Z: expected {d} features as in X, got {self.Z.shape[1]}")
         self.shape = (len(left), len(right))
         self.dtype = np.result_type(self.X.dtype, self.Z.dtype)
-        # Maps that are series stop where they are good enough for the dtype of the result.
-        self._tol = 1e-7 if self.dtype == np.float32 else 1e-14
+        # Maps that are series stop where they are good enough for the dtype of the result: the last
+        # one, since near 1 and -1 an activation behind makes roots of errors in correlations.
+        self._tols = [1e-14] * len(left.variances)
+        if self._tols and self.dtype == np.float32:
+            self._tols[-1] = 1e-7
         # The exact diagonal: from c = p = q, not from a rounded inner product.
         self.ends: dict[str, Array] = left.own._asdict() if self.symmetric else {}
         self._tiled = not sp.issparse(self.X) and not sp.issparse(self.Z) and d <= _TILED_FEATURES
@@ -117,13 +120,18 @@ class RowPairs:
         """Return the activations' maps between a few points, None if the core cannot do it."""
         left, right = self._left, self._right
         known = zip(
-            left.steps.activations, left.variances, right.variances, self._spans, strict=True
+            left.steps.activations,
+            left.variances,
+            right.variances,
+            self._tols,
+            self._spans,
+            strict=True,
         )
         maps = []
         # BLAS threads that wait for more work would take the core from the loops that follow.
         with one_blas_thread():
-            for activation, p, q, span in known:
-                dual = activation._dual_map(p[rows], q[cols], self._tol, span)
+            for activation, p, q, tol, span in known:
+                dual = activation._dual_map(p[rows], q[cols], tol, span)
                 if dual is None:
                     return None
                 maps.append(dual)
@@ -140,13 +148,13 @@ class RowPairs:
             right.few(sum(x.right.shape[1] for x in known)),
         )
         maps = []
-        for i, (dual, span) in enumerate(zip(known, self._spans, strict=True)):
+        for i, (dual, tol, span) in enumerate(zip(known, self._tols, self._spans, strict=True)):
             if self.symmetric and rows == cols:
                 keep = keep_left and keep_right
-                tables = left.tables(i, rows, ("left", "right"), self._tol, span, keep)
+                tables = left.tables(i, rows, ("left", "right"), tol, span, keep)
             else:
-                tables = left.tables(i, rows, ("left",), self._tol, span, keep_left)
-                tables |= right.tables(i, cols, ("right",), self._tol, span, keep_right)
+                tables = left.tables(i, rows, ("left",), tol, span, keep_left)
+                tables |= right.tables(i, cols, ("right",), tol, span, keep_right)
             maps.append(DualMap(dual.kind, dual.params, tables["left"], tables["right"]))
         return maps
 
