@@ -37,7 +37,9 @@ def check(draw: Draw, nkfast: Library) -> None:
     own = getattr(nkfast("diag", net.diag, X), get)
     norms = np.sum(Z * Z, axis=1)
     share = norms / np.where(own > 0, own, 1)
-    expect(share.max() < 3 or told, f"norms of features: {share.max():.3g} of the kernel, no warning")
+    expect(
+        share.max() < 3 or told, f"norms of features: {share.max():.3g} of the kernel, no warning"
+    )
     _error(nkfast, net, get, X, Z, phi)
 
 

@@ -18,15 +18,17 @@ from ._noise import NoiseMeans, noise_covariance
 Ints = NDArray[np.int64]
 
 _PRIOR = 1e-4
-_NEAREST = 2000  # pairs, and as many others, on which errors are measured
+_NEAREST = 2000  # pairs, and as many others, on which errors are measured, ...
+_HEAVIEST = 1000  # ... and those with the largest kernel
 _DIGITS = 1 << 40, 1 << 21  # into which cosines, then kernels are rounded to order pairs
 
 
 def choose_pairs(rho: Doubles, kernel: Doubles) -> tuple[Ints, Ints, Doubles]:
     """Return the pairs i < j at the smallest angles, some others, and how many each stands for.
 
-    Where not all of a power is there, it is missed by pairs at small angles. The others are every
-    so many-th in the order of angles, whatever the order of the rows.
+    Where not all of a power is there, it is missed by pairs at small angles; and of rows whose norms
+    spread, few pairs have most of the kernel. The others are every so many-th in the order of
+    angles, whatever the order of the rows.
 
     Parameters
     ----------
@@ -35,11 +37,15 @@ def choose_pairs(rho: Doubles, kernel: Doubles) -> tuple[Ints, Ints, Doubles]:
     """
     i, j = np.triu_indices(len(rho), 1)
     order = _order(rho[i, j], kernel[i, j])
-    rest, first = order[:-_NEAREST], order[-_NEAREST:]
-    rest = rest[:: -(-len(rest) // _NEAREST) or 1]
-    counts = np.ones(len(rest) + len(first))
-    counts[: len(rest)] = (len(order) - len(first)) / max(len(rest), 1)
-    some = np.concatenate([rest, first])
+    size = np.abs(kernel[i, j][order])
+    first = np.arange(len(order)) >= len(order) - _NEAREST
+    if len(order) > _HEAVIEST:  # without those of the same size as the next
+        first |= size > np.partition(size, -_HEAVIEST)[-_HEAVIEST]
+    rest, first = order[~first], order[first]
+    every = -(-len(rest) // _NEAREST) or 1
+    some = np.concatenate([rest[::every], first])
+    counts = np.ones(len(some))
+    counts[: len(some) - len(first)] = len(rest) / max(len(some) - len(first), 1)
     return i[some], j[some], counts
 
 

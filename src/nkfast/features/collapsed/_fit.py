@@ -35,7 +35,7 @@ _CANDIDATES = 60000  # harmonics at least, or eight times the features
 _FIRST_ROWS = 120, 500  # that tell which are worth a closer look, in many and in few dimensions,
 _ENTRIES = 8_000_000, 30_000_000  # by rows that make features of so many entries
 _MOST_ENERGY_ROWS = 4000
-_HARMONIC_ROWS = 250  # on whose pairs harmonics are fitted
+_HARMONIC_ROWS = 250, 500  # on whose pairs harmonics are fitted
 _HOPELESS = 1.5  # times the error to be beaten, at which more candidates do not help
 _FEW_DIMENSIONS = 16  # up to which harmonics that are better than powers are so than split ones
 _SIZES = 1e-140, 1e140  # of kernels whose squares are no trouble
@@ -234,17 +234,17 @@ class Sample:
             return None
         expansion = expand(self.net, self.norms, d, q, self.kernel, harmonic=True)
         # Features chosen for the rows whose pairs tell the error would look too good.
-        held = np.flatnonzero(self._held)[:_HARMONIC_ROWS]
+        few = d <= _FEW_DIMENSIONS  # where features are nothing but harmonics
+        held = np.flatnonzero(self._held)[: _HARMONIC_ROWS[few]]
         pairs, unit, norms = self._pairs_of(held), self._unit[held], self.norms[self._rows]
         axes, shares = self._directions.axes[::-1], self._directions.shares[::-1]
-        if d > _FEW_DIMENSIONS:
+        if not few:
             candidates = Candidates(expansion, axes, shares, norms, width, width)
             error, *_ = candidates.fit(candidates.expected, pairs, unit, norms[held], 1)
             if error >= _HOPELESS * bound:
                 return None
         candidates = Candidates(expansion, axes, shares, norms, width, max(8 * width, _CANDIDATES))
         rows = self._energy_rows
-        few = d <= _FEW_DIMENSIONS  # where features are nothing but harmonics
         some = self._unit_rows(rows[: _FIRST_ROWS[few]])
         among = candidates.best(candidates.energies(*some))
         rows = rows[: max(_ENTRIES[few] // len(among), _FIRST_ROWS[few])]
