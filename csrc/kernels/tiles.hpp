@@ -150,7 +150,7 @@ private:
   double scale_;
   double shift_;
   std::size_t c0_ = 0, c1_ = 0; // what is packed
-  AlignedBuffer<P> panels_; // for every kDualPad columns (depth, column)
+  AlignedBuffer<P> panels_;     // for every kDualPad columns (depth, column)
   AlignedBuffer<P> rows_;
   AlignedBuffer<P> block_; // sums of a block of features for a panel
 };

@@ -26,9 +26,9 @@ _DIGITS = 1 << 40, 1 << 21  # into which cosines, then kernels are rounded to or
 def choose_pairs(rho: Doubles, kernel: Doubles) -> tuple[Ints, Ints, Doubles]:
     """Return the pairs i < j at the smallest angles, some others, and how many each stands for.
 
-    Where not all of a power is there, it is missed by pairs at small angles; and of rows whose norms
-    spread, few pairs have most of the kernel. The others are every so many-th in the order of
-    angles, whatever the order of the rows.
+    Where not all of a power is there, it is missed by pairs at small angles; and of rows whose
+    norms spread, few pairs have most of the kernel. The others are every so many-th in the order
+    of angles, whatever the order of the rows.
 
     Parameters
     ----------
@@ -41,11 +41,11 @@ def choose_pairs(rho: Doubles, kernel: Doubles) -> tuple[Ints, Ints, Doubles]:
     first = np.arange(len(order)) >= len(order) - _NEAREST
     if len(order) > _HEAVIEST:  # without those of the same size as the next
         first |= size > np.partition(size, -_HEAVIEST)[-_HEAVIEST]
-    rest, first = order[~first], order[first]
-    every = -(-len(rest) // _NEAREST) or 1
-    some = np.concatenate([rest[::every], first])
+    rest = order[~first]
+    few = rest[:: -(-len(rest) // _NEAREST) or 1]
+    some = np.concatenate([few, order[first]])
     counts = np.ones(len(some))
-    counts[: len(some) - len(first)] = len(rest) / max(len(some) - len(first), 1)
+    counts[: len(few)] = len(rest) / max(len(few), 1)
     return i[some], j[some], counts
 
 
