@@ -437,8 +437,8 @@ _DOC = """Feature map of the {name} of a network: Z Z^T approximates the kernel.
     Notes
     -----
     `fit` looks at the rows' norms and, for the adjustment, at the exact kernel of at most 500 rows;
-    it takes about a second, some seconds for activations without a closed form in up to four
-    columns, and longer with `oversampling`. Rows whose norm lies outside the fitted range are
+    it takes some tenths of a second, a second or two for activations without a closed form whose
+    rows' norms spread widely, and longer with `oversampling`. Rows whose norm lies outside the fitted range are
     weighted by the kernel itself, one by one; many of them take longer. Zero rows are points like
     any other.
 
