@@ -401,3 +401,16 @@ def test_equal_points_of_a_wide_table():
     k, slope = nk.Mish()._diagonal(p)
     assert_allclose(nk.Mish().dual(p, p, p), k, rtol=1e-13)
     assert_allclose(nk.Mish().dual_derivative(p, p, p), slope, rtol=1e-13)
+
+
+def test_slopes_of_a_series_beside_a_large_constant():
+    """How small a term is for the slope does not follow from the constant."""
+    act = nk.Polynomial([-0.8, 0.2, -0.3])
+    p = 1e-16 * np.array([1.0, 2.0, 9.0])
+    dual_map = act._dual_map(p, p, 1e-14, (1e-16, 1e-15))
+    for rho in (0.9, -1e-3, 1e-4):
+        c = rho * np.sqrt(np.outer(p, p))
+        _, slope = run(
+            dual_map.kind, dual_map.params, dual_map.left, dual_map.right, c, np.ones_like(c)
+        )
+        assert_allclose(slope, 0.04, rtol=1e-12)
