@@ -121,8 +121,44 @@ def test_zero_variance(name):
         if q == 0 and name == "own step cosine":
             continue  # there it has two values
         for p, r in ((0.0, q), (q, 0.0)):
-            assert_allclose(act.dual(p, r, 0.0), at_zero * mean, rtol=1e-9, atol=1e-13)
+            found = act.dual(p, r, 0.0)
+            assert_allclose(found, at_zero * mean, rtol=1e-9, atol=1e-13)
+            if at_zero == 0 and name != "own step cosine":
+                assert found == 0
             assert np.isfinite(act.dual_derivative(p, r, 0.0))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_tiny_variances_are_not_zero(name):
+    """Nor are they those of a stand-in: near zero f is homogeneous, and so is its dual."""
+    act = CASES[name][0]
+    p = np.array([1e-20, 1e-60, 1e-100, 1e-140])
+    k = np.array([act.dual(v, 4 * v, v) for v in p])
+    diagonal = act._diagonal(p)[0]
+    if k[0] == 0:  # f is zero near zero
+        assert not k.any()
+        assert not diagonal.any()
+        return
+    order = float(np.round(np.log10(k[0] / k[1]) / 40))
+    size = p**order
+    held = size > 1e-300
+    for found in (k, diagonal):
+        assert_allclose(found[held], (found[0] / size[0] * size)[held], rtol=1e-6)
+
+
+@pytest.mark.parametrize("act", [nk.ReLU(), nk.LeakyReLU(0.1), nk.Abs(), nk.RectifiedMonomial(1)])
+def test_other_points_are_at_a_right_angle_to_zero(act):
+    mean = (act(1.0) - act(-1.0)) / 2  # E f'(v)
+    for p, q in ((0.0, 2.0), (2.0, 0.0)):
+        assert_allclose(act.dual_derivative(p, q, 0.0), mean**2, rtol=1e-14)
+
+
+def test_angles_of_tiny_variances():
+    """The product of two of them may be zero in float64."""
+    for v in (1.0, 1e-170, 1e-200, 1e-300):
+        assert_allclose(nk.Sign().dual(v, 4 * v, v), 1 / 3, rtol=1e-13)
+        assert_allclose(nk.RectifiedMonomial(0).dual(v, 4 * v, v), 1 / 3, rtol=1e-13)
+        assert_allclose(nk.RectifiedMonomial(1).dual_derivative(v, 4 * v, v), 1 / 3, rtol=1e-13)
 
 
 @pytest.mark.parametrize("name", sorted(SMOOTH))

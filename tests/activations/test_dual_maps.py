@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.polynomial import chebyshev
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
-import nkfast
+import nkfast as nk
 from dual_maps import deviations, run
 from nkfast._core import DualKind
 
@@ -298,7 +298,7 @@ def test_table(rank, n, n_slope, stretch):
 @pytest.mark.parametrize("decades", [0.3, 4.0])
 def test_table_of_few_functions(tol, bound, decades):
     """As many functions of the columns as the tolerance needs, for points of all sizes."""
-    activation = nkfast.ELU()
+    activation = nk.ELU()
     rng = np.random.default_rng(0)
     p, q = 10 ** (decades * (rng.random(10) - 0.7)), 10 ** (decades * (rng.random(40) - 0.7))
     c = np.resize(RHOS, (10, 40)) * np.sqrt(p)[:, None] * np.sqrt(q)
@@ -375,3 +375,42 @@ def test_shapes_that_do_not_fit_are_refused():
         run(DualKind.SIGN, (), table, table, np.zeros((3, 4)))
     with pytest.raises(ValueError, match=r"theta: expected shape \(3, 3\), got \(4, 3\)"):
         run(DualKind.SIGN, (), table, table, np.zeros((3, 3)), np.zeros((4, 3)))
+
+
+@pytest.mark.parametrize("act", [nk.ELU(0.7), nk.Softsign()])
+@pytest.mark.parametrize("tol", [1e-12, 1e-7])
+def test_tables_where_the_norms_of_function_and_slope_part(act, tol):
+    """Their ratio, about 1 / s, takes more nodes than each of them."""
+    for low, high in ((0.01, 0.1), (0.032, 0.342), (0.3, 2.0)):
+        s = np.linspace(low, high, 41)
+        q = s[::8] ** 2
+        (k, slope), (k2, slope2) = act._diagonal(q), act._diagonal(s**2)
+        dual_map = act._dual_map(q, s**2, tol, (low**2, high**2))
+        for rho in (0.99, -0.4):
+            c = rho * np.sqrt(q)[:, None] * s
+            exact = act.dual(q[:, None], s**2, c), act.dual_derivative(q[:, None], s**2, c)
+            left, right = dual_map.left, dual_map.right
+            found = run(dual_map.kind, dual_map.params, left, right, c, np.ones_like(c))
+            for value, other, d, e in zip(found, exact, (k, slope), (k2, slope2), strict=True):
+                assert np.all(np.abs(value - other) <= tol * np.sqrt(np.outer(d, e)))
+
+
+def test_equal_points_of_a_wide_table():
+    """Tables of wide Gaussians hold nine digits, their diagonal more."""
+    p = np.linspace(80.0, 900.0, 150)
+    k, slope = nk.Mish()._diagonal(p)
+    assert_allclose(nk.Mish().dual(p, p, p), k, rtol=1e-13)
+    assert_allclose(nk.Mish().dual_derivative(p, p, p), slope, rtol=1e-13)
+
+
+def test_slopes_of_a_series_beside_a_large_constant():
+    """How small a term is for the slope does not follow from the constant."""
+    act = nk.Polynomial([-0.8, 0.2, -0.3])
+    p = 1e-16 * np.array([1.0, 2.0, 9.0])
+    dual_map = act._dual_map(p, p, 1e-14, (1e-16, 1e-15))
+    for rho in (0.9, -1e-3, 1e-4):
+        c = rho * np.sqrt(np.outer(p, p))
+        _, slope = run(
+            dual_map.kind, dual_map.params, dual_map.left, dual_map.right, c, np.ones_like(c)
+        )
+        assert_allclose(slope, 0.04, rtol=1e-12)

@@ -29,6 +29,11 @@ def gap(p: Any, q: Any, c: Any) -> Any:
     return np.maximum(s - c, 0) * np.maximum(s + c, 0)
 
 
+def half_square(p: Any, q: Any, c: Any) -> Any:
+    """E (u - v)^2 / 2, of large variances without rounding."""
+    return (np.sqrt(p) - np.sqrt(q)) ** 2 / 2 + np.maximum(root(p, q) - c, 0)
+
+
 def angle(p: Any, q: Any, c: Any) -> Any:
     """The angle between two vectors, a right one if one of them is zero."""
     return np.where(p * q == 0, PI / 2, np.arctan2(np.sqrt(gap(p, q, c)), c))
@@ -103,17 +108,22 @@ def sine(a: float, b: float, phase: float) -> Any:
     """a sin(b x + phase)."""
 
     def dual(p: Any, q: Any, c: Any) -> Any:
-        b2, cosine = Real(b) ** 2, np.cos(2 * Real(phase))
-        near, far = np.exp(b2 * (c - (p + q) / 2)), np.exp(-b2 * (c + (p + q) / 2))
+        b2 = Real(b) ** 2
+        squares = 2 * np.sin(Real(phase)) ** 2, 2 * np.cos(Real(phase)) ** 2
+        size = np.abs(c)
+        near = np.exp(-b2 * half_square(p, q, size))
+        apart = -near * np.expm1(-2 * b2 * size)  # of the terms with u - v and u + v
+        far = np.where(c < 0, near, near - apart)
+        apart = np.where(c < 0, -apart, apart)
         half = Real(a) ** 2 / 2
-        return half * (near - cosine * far), half * b2 * (near + cosine * far)
+        return half * (apart + squares[0] * far), half * b2 * (apart + squares[1] * far)
 
     return dual
 
 
 def rbf(gamma: float) -> Any:
     def dual(p: Any, q: Any, c: Any) -> Any:
-        k = np.exp(-Real(gamma) * (p + q - 2 * c))
+        k = np.exp(-2 * Real(gamma) * half_square(p, q, c))
         return k, 2 * Real(gamma) * k
 
     return dual
@@ -218,8 +228,6 @@ def of(activation: Any) -> Any:
 
     def own(p: Any, q: Any, c: Any) -> Any:
         p, q, c = (np.asarray(v, np.float64) for v in (p, q, c))
-        k = activation.dual(p, q, c)
-        # Of rows of zeros: tables leave 1e-154, which would have an angle.
-        return np.where(np.abs(k) < 1e-100, 0, k), activation.dual_derivative(p, q, c)
+        return activation.dual(p, q, c), activation.dual_derivative(p, q, c)
 
     return own

@@ -11,12 +11,6 @@ from activation_cases import CASES
 
 from .draw import Draw
 
-# Of which the duals grow like exp or powers of the variance, and which hold a few digits less at
-# each layer that they meet: taken on rows of moderate size.
-GROWING = (nk.Exp, nk.Monomial, nk.Polynomial, nk.Hermite)
-WAVES = (nk.Sin, nk.RBF, nk.Gabor)  # exp(b^2 (c - (p + q) / 2)) leaves digits at moderate variances
-POWERS = (nk.RectifiedMonomial,)
-
 PLAIN = {
     nk.ReLU: lambda draw: nk.ReLU(),
     nk.LeakyReLU: lambda draw: nk.LeakyReLU(draw.uniform(-0.5, 0.9)),
@@ -50,7 +44,6 @@ class Network:
     def __init__(self, draw: Draw, images: bool = False, cheap: bool = False) -> None:
         self.draw = draw
         self.cheap = cheap
-        self.kinds: set[type] = set()
         self.tables = False
         # One kind of activation in most networks, or each layer its own.
         self._only = self._activation() if draw.chance(0.3) else None
@@ -60,13 +53,6 @@ class Network:
     def scale(self) -> float:
         """Return a scale of rows that the network can take."""
         draw = self.draw
-        growing = any(issubclass(kind, GROWING) for kind in self.kinds)
-        waves = any(issubclass(kind, WAVES) for kind in self.kinds)
-        if growing:
-            return draw.power(-3, -0.5)
-        if waves:
-            powers = any(issubclass(kind, POWERS) for kind in self.kinds)
-            return draw.power(-8, 0 if powers else 1)
         if self.tables:  # which are made anew for other ranges
             return draw.power(-8, 8) if draw.chance(0.02) else draw.power(-1, 0.5)
         return draw.power(-8, 8)
@@ -84,7 +70,6 @@ class Network:
             names = {"pieces": PIECES, "tables": TABLES, "slow": SLOW}[kind]
             activation = CASES[draw.pick(names)][0]
             self.tables = True
-        self.kinds.add(type(activation))
         return activation
 
     def _next(self) -> Any:

@@ -216,7 +216,8 @@ def _angle(p: Array, q: Array, c: Array) -> tuple[Array, Array]:
     root = np.sqrt(np.maximum(below, 0)) * np.sqrt(np.maximum(above, 0))
     dtype = np.result_type(p, q, c, np.float32)
     root = np.where(_at_rounding(np.minimum(below, above), s, dtype), 0, root)
-    return root, np.arctan2(root, c)
+    # Beside a point at zero every other one is at a right angle.
+    return root, np.where((p == 0) != (q == 0), np.pi / 2, np.arctan2(root, c))
 
 
 def _sine(p: Array, q: Array, c: Array, beta: float) -> tuple[Array, Array, Array, Array]:

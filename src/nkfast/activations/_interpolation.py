@@ -333,6 +333,11 @@ class Table:
         series = self.bases[which] if series is None else series
         return np.asarray(self.norms.sum_series(s, series) * self.norms(s)[which][:, None])
 
+    def _ratio(self, x: Array) -> Array:
+        """Return the norm of f' by that of f at Chebyshev coordinates."""
+        n, n1 = self.norms(self.norms.profile.points(x))
+        return np.asarray(n1 / np.where(n > 0, n, 1))
+
     def _angle(self, s: Array, t: Array, c: Array) -> Array:
         return np.asarray(np.arccos(_snapped(c * _inverse(s) * _inverse(t))))
 
@@ -343,28 +348,33 @@ class Table:
         for i in range(0, flat[0].size, _ROWS):
             part = slice(i, i + _ROWS)
             u, v, w = (x[part] for x in flat)
-            x = self.angles(self._angle(u, v, w))
+            angle = self._angle(u, v, w)
+            x = self.angles(angle)
             for which, values in enumerate(self.values):
                 left, right = self._basis(u, which), self._basis(v, which)
                 half = np.tensordot(left, values, (1, 1))
                 rows = np.matmul(half, right[:, :, None])[:, :, 0]
                 out[which, part] = chebval(x, rows.T, tensor=False)
+            # Of equal points more is known than the table's tolerance.
+            same = (u == v) & (angle == 0)
+            out[:, part][:, same] = np.square(self.norms(u[same]))
         return out[0].reshape(shape), out[1].reshape(shape)
 
     def dual_map(self, s: Array, t: Array) -> DualMap:
         # The core takes one right basis, for the functions of both f and f'. Those of f' come in
         # relative to the norm of f; where that is not about the same at all points (some are near
         # zero), each has functions of its own.
-        x = chebpts1(self.count)
-        n, n1 = self.norms(self.norms.profile.points(x))
-        ratio = n1 / np.where(n > 0, n, 1)
-        at_nodes = [chebvander(x, self.count - 1) @ base for base in self.bases]
+        ratio = self._ratio(chebpts1(_NODE_COUNTS[-1]))
         if ratio.max() > _ALIKE * ratio.min():
             right = np.hstack([self._basis(t, 0), self._basis(t, 1)])
             ranks = [base.shape[1] for base in self.bases]
             places = (np.eye(ranks[0], sum(ranks)), np.eye(ranks[1], sum(ranks), ranks[0]))
         else:
-            own = (at_nodes[0], ratio[:, None] * at_nodes[1])
+            # The ratio is no polynomial of the bases' degree: nodes for the product of both.
+            terms = np.abs(to_series(ratio)) > self.tol / 100 * ratio.min()
+            x = chebpts1(self.count + int(np.flatnonzero(terms)[-1]))
+            own = [chebvander(x, self.count - 1) @ base for base in self.bases]
+            own[1] *= self._ratio(x)[:, None]
             scales = (1.0, max(float(np.sqrt(ratio.min() * ratio.max())), 1e-300))
             # As many functions as the kernels at the nodes need to the tolerance.
             joint = np.hstack(

@@ -85,12 +85,15 @@ class Numerical(Activation):
             )
         rho = _snapped(c * _inverse(s) * _inverse(t))
         # An infinitesimal deviation stands for zero: there a kink at zero still has two sides.
-        s, t = (np.where(v.real > 1e-150, v, 1e-150) for v in (s, t))
+        nought = (s == 0) | (t == 0)
+        s, t = (np.where(v == 0, 1e-150, v) for v in (s, t))
         dtype = np.result_type(rho, np.float64)  # complex if any is
         entries = zip(*(v.astype(dtype).flat for v in (s, t, rho)), strict=True)
         out = [direct_products(self._both, self._kinks, *entry) for entry in entries]
-        both = np.reshape(out, (*rho.shape, 2))
-        return both[..., 0], both[..., 1]
+        k, slope = np.moveaxis(np.reshape(out, (*rho.shape, 2)), -1, 0)
+        if not self._jumps and not np.any(self._function(np.zeros(1))):
+            k = np.where(nought, 0, k)
+        return k, slope
 
     def _representation(self, s: Array, t: Array, tol: float) -> Series | Table:
         return _represent(_Ref(self), *_range(s, t), tol)

@@ -20,7 +20,7 @@ from ._base import _snapped
 from ._complex_steps import clipped, density, distribution
 from ._quadrature import REACH, panels
 
-_LEAST_STD = np.float64(1e-60)  # stands for zero
+_LEAST_STD = np.float64(1e-60)  # from which on a kink is met, or powers of its distance overflow
 _LOST = 1e-8  # of the kernel, that may be lost to cancelling terms
 _EPS = float(np.finfo(np.float64).eps)
 
@@ -92,11 +92,16 @@ def refuse_cancellation(terms: Sequence[Term], largest: float) -> None:
         )
 
 
-def correlation(s: Array, t: Array, c: Array) -> tuple[Array, Array, Array]:
-    """Return s and t, never zero, and rho = c / (s t), which is 0 where one of them is."""
-    nought = (s.real <= _LEAST_STD) | (t.real <= _LEAST_STD)
-    s, t = (np.where(v.real > _LEAST_STD, v, _LEAST_STD) for v in (s, t))
-    return s, t, _snapped(np.where(nought, 0, c / s / t))
+def correlation(s: Array, t: Array, c: Array) -> Array:
+    """Return rho = c / (s t), 0 where one of them is zero."""
+    nought = (s == 0) | (t == 0)
+    s, t = (np.where(v == 0, 1, v) for v in (s, t))
+    return _snapped(np.where(nought, 0, c / s / t))
+
+
+def distance(at: float, s: Array) -> Array:
+    """Return at / s; very far is as far as any."""
+    return at / np.where(s.real > _LEAST_STD, s, _LEAST_STD)
 
 
 def truncated_pair(terms: Sequence[Term], s: Array, t: Array, c: Array) -> tuple[Array, Array]:
@@ -104,7 +109,7 @@ def truncated_pair(terms: Sequence[Term], s: Array, t: Array, c: Array) -> tuple
 
     Where rho is 1 or -1 it stays so: it does for points on a line through zero, and only there.
     """
-    s, t, rho = correlation(s, t, c)
+    rho = correlation(s, t, c)
     out = np.zeros((2, *rho.shape), rho.dtype)
     kinks: dict[tuple[float, float, int], list[tuple[int, Term, Term]]] = {}
     for which, own in enumerate((terms, derivatives(terms))):
@@ -116,7 +121,7 @@ def truncated_pair(terms: Sequence[Term], s: Array, t: Array, c: Array) -> tuple
                 out[which] += a.coef * b.coef * _moment(a, b, s, t, rho)
     for (h, k, sign), pairs in kinks.items():
         powers = max(max(a.power, b.power) for _, a, b in pairs)
-        moments = _Truncated(h / s, k / t, sign * rho, powers)
+        moments = _Truncated(distance(h, s), distance(k, t), sign * rho, powers)
         for which, a, b in pairs:
             scale = a.coef * s**a.power * (b.coef * t**b.power)
             out[which] += scale * moments.moment(a.power, b.power)
@@ -127,9 +132,9 @@ def _moment(a: Term, b: Term, s: Array, t: Array, rho: Array) -> Array:
     """Return E A(u) B(v) without the coefficients; not for two truncated powers."""
     scale = s**a.power * t**b.power
     if a.side:
-        value = _one_truncated(b.power, a.power, a.side * a.at / s, a.side * rho)
+        value = _one_truncated(b.power, a.power, distance(a.side * a.at, s), a.side * rho)
     elif b.side:
-        value = _one_truncated(a.power, b.power, b.side * b.at / t, b.side * rho)
+        value = _one_truncated(a.power, b.power, distance(b.side * b.at, t), b.side * rho)
     else:
         value = _full(a.power, b.power, rho)
     return np.asarray(scale * value)

@@ -29,6 +29,7 @@ from ._piecewise import (
     Term,
     correlation,
     derivatives,
+    distance,
     largest_deviation,
     ratio,
     refuse_cancellation,
@@ -65,7 +66,7 @@ def piecewise_pair(terms: Sequence[Term], s: Array, t: Array, c: Array) -> tuple
 
 
 def _wide_pair(terms: Sequence[Term], s: Array, t: Array, c: Array) -> tuple[Array, Array]:
-    s, t, rho = correlation(s, t, c)
+    rho = correlation(s, t, c)
     out = [np.zeros(rho.shape, rho.dtype) for _ in range(2)]
     parts = (terms, derivatives(terms))
     sides = [[_Point(own, v) for own in parts] for v in (s, t)]
@@ -151,7 +152,7 @@ class _Point:
                     sizes += there[..., None] * np.abs(piece)
             limit += met[..., None] * own
             sizes += met[..., None] * np.abs(own)
-            h = np.where(met, at / s, 0)
+            h = np.where(met, distance(at, s), 0)
             self.kinks[at] = _Kink(
                 h, met[..., None] * jump * scale, [int(i) for i in np.flatnonzero(jump)]
             )

@@ -174,7 +174,7 @@ class Sign(Activation):
 
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
         _, theta = _angle(p, q, c)
-        k = np.where(p * q == 0, 0, 1 - 2 / np.pi * theta)
+        k = np.where((p == 0) | (q == 0), 0, 1 - 2 / np.pi * theta)
         return k, np.zeros_like(k)
 
     def _diagonal(self, p: Array) -> tuple[Array, Array]:
@@ -226,7 +226,7 @@ class RectifiedMonomial(Activation):
         inverse = _inverse(np.sqrt(p) * np.sqrt(q))
         rho, sine = c * inverse, root * inverse
         scale = (np.sqrt(p) * np.sqrt(q)) ** max(n - 1, 0)
-        nought = p * q == 0
+        nought = (p == 0) | (q == 0)
         k = _arc_cosine(n, rho, theta, sine) * scale * (np.sqrt(p) * np.sqrt(q) if n else 1)
         k = np.where(nought, 0, k)
         if n == 0:
