@@ -4,7 +4,9 @@
 #include "bind/builders.hpp"
 #include "bind/dual_map.hpp"
 #include "kernels/dense.hpp"
+#include "kernels/series.hpp"
 
+#include <pybind11/complex.h>
 #include <pybind11/native_enum.h>
 #include <pybind11/stl.h>
 
@@ -102,6 +104,46 @@ template <class X> void bind_points(py::class_<KernelProgram>& program) {
       "X"_a.noconvert(), "Z"_a.noconvert(), "scale"_a, "to"_a, "n_threads"_a);
 }
 
+Array<double> bound_hermite_sums(const Array<double>& values, const Array<double>& z,
+                                 const Array<double>& start, std::size_t degrees) {
+  if (values.ndim() != 2) {
+    throw std::invalid_argument("values: expected a 2-D array");
+  }
+  const py::ssize_t rows = values.shape(0), n = values.shape(1);
+  check_shape(z, {n}, "z");
+  check_shape(start, {n}, "start");
+  Array<double> out({rows, static_cast<py::ssize_t>(degrees)});
+  const double *f = values.data(), *x = z.data(), *from = start.data();
+  double* to = out.mutable_data();
+  {
+    const Unlocked unlocked;
+    hermite_sums(f, static_cast<std::size_t>(rows), static_cast<std::size_t>(n), x, from, degrees,
+                 to);
+  }
+  return out;
+}
+
+py::tuple bound_product_series(const Array<double>& a, const Array<double>& b,
+                               const Array<std::complex<double>>& rho) {
+  if (a.ndim() != 2 || rho.ndim() != 3) {
+    throw std::invalid_argument("a, rho: expected a 2-D and a 3-D array");
+  }
+  const py::ssize_t rows = a.shape(0), cols = rho.shape(1), points = rho.shape(2);
+  check_shape(b, {cols, a.shape(1)}, "b");
+  check_shape(rho, {rows, cols, points}, "rho");
+  Array<std::complex<double>> value({rows, cols, points}), slope({rows, cols, points});
+  const double *left = a.data(), *right = b.data();
+  const std::complex<double>* x = rho.data();
+  std::complex<double>*k = value.mutable_data(), *d = slope.mutable_data();
+  const auto terms = static_cast<std::size_t>(a.shape(1));
+  {
+    const Unlocked unlocked;
+    product_series(left, static_cast<std::size_t>(rows), right, static_cast<std::size_t>(cols),
+                   terms, x, static_cast<std::size_t>(points), k, d);
+  }
+  return py::make_tuple(value, slope);
+}
+
 } // namespace
 
 void bind_kernels(py::module_& m) {
@@ -154,6 +196,11 @@ void bind_kernels(py::module_& m) {
            "nngp_mirror"_a.none(true) = py::none(), "ntk_mirror"_a.none(true) = py::none(),
            "nngp_diagonal"_a.none(true) = py::none(), "ntk_diagonal"_a.none(true) = py::none(),
            "symmetric"_a = false);
+
+  m.def("hermite_sums", &bound_hermite_sums, "values"_a.noconvert(), "z"_a.noconvert(),
+        "start"_a.noconvert(), "degrees"_a);
+  m.def("product_series", &bound_product_series, "a"_a.noconvert(), "b"_a.noconvert(),
+        "rho"_a.noconvert());
 
   using B = KernelBuilder;
   py::class_<Turns<B>>(m, "KernelBuilder", "Puts a KernelProgram together, layer by layer.")

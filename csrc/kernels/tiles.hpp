@@ -54,7 +54,8 @@ inline std::size_t rows_end(std::size_t r0, const Item& item, const Extent& exte
   return extent.symmetric && r0 < item.c0 ? std::min(end, item.c0) : end;
 }
 
-// Products of a tile in P, from Points: columns are packed once per item, rows once per tile.
+// Products of a tile in P, from Points: columns are packed once for all items in a row that have
+// them, rows once per tile.
 template <class P, class X> class Products {
 public:
   // scale <x, z> + shift.
@@ -64,7 +65,11 @@ public:
         block_(points.depth > kBlock ? kRows * kDualPad : 0) {}
 
   void columns(std::size_t c0, std::size_t c1) {
+    if (c0 == c0_ && c1 == c1_) {
+      return;
+    }
     c0_ = c0;
+    c1_ = c1;
     const std::size_t depth = points_.depth;
     for (std::size_t j = c0; j < c1; j += kDualPad) {
       P* panel = panels_.data() + (j - c0) * depth;
@@ -144,8 +149,8 @@ private:
   Points<X> points_;
   double scale_;
   double shift_;
-  std::size_t c0_ = 0;
-  AlignedBuffer<P> panels_; // for every kDualPad columns (depth, column)
+  std::size_t c0_ = 0, c1_ = 0; // what is packed
+  AlignedBuffer<P> panels_;     // for every kDualPad columns (depth, column)
   AlignedBuffer<P> rows_;
   AlignedBuffer<P> block_; // sums of a block of features for a panel
 };

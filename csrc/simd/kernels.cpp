@@ -25,6 +25,7 @@ namespace {
 #include "simd/piecewise.inl.hpp"
 #include "simd/gram.inl.hpp"
 #include "simd/window.inl.hpp"
+#include "simd/series.inl.hpp"
 // clang-format on
 
 template <class T> constexpr Table<T> table() {
@@ -79,6 +80,10 @@ constexpr WindowTable window_table() {
   return {.sum = window_sum, .slide = slide, .pool = pool, .add_rows = add_rows};
 }
 
+constexpr SeriesTable series_table() {
+  return {.hermite_sums = hermite_sums, .complex_series = complex_series};
+}
+
 } // namespace
 
 extern const Kernels kernels;
@@ -86,6 +91,7 @@ constinit const Kernels kernels{.f32 = table<float>(),
                                 .f64 = table<double>(),
                                 .dual = dual_table(),
                                 .dual_single = dual_single_table(),
-                                .window = window_table()};
+                                .window = window_table(),
+                                .series = series_table()};
 
 } // namespace nkfast::NKFAST_LEVEL

@@ -226,12 +226,40 @@ struct WindowTable {
                    double* dst);
 };
 
+// Integrals against the normalised Hermite polynomials h_l, l < degrees, by a rule of n nodes, a
+// multiple of kDualPad.
+struct HermiteSums {
+  const double* z;     // nodes
+  const double* start; // h_0 there, times whatever the h_l are weighted by
+  const double* values;
+  std::size_t ld, rows, n;   // of the values: rows of n numbers, ld apart
+  const double *step, *back; // h_(l + 1) = step[l] z h_l - back[l] h_(l - 1)
+  std::size_t degrees;
+  double* sums; // room for degrees * rows * kMostLanes numbers, aligned
+  double* out;  // out[r * degrees + l] = sum over j < n of values[r * ld + j] h_l(z_j)
+};
+
+// sum over l < n_terms of c_l rho^l and its derivative, for n complex rho, a multiple of kDualPad;
+// aligned, real and imaginary parts apart.
+struct ComplexSeries {
+  const double* c;
+  std::size_t n_terms, n;
+  const double *re, *im;
+  double *value_re, *value_im, *slope_re, *slope_im;
+};
+
+struct SeriesTable {
+  void (*hermite_sums)(const HermiteSums& p);
+  void (*complex_series)(const ComplexSeries& p);
+};
+
 struct Kernels {
   Table<float> f32;
   Table<double> f64;
   DualTable<double> dual;
   DualTable<float> dual_single;
   WindowTable window;
+  SeriesTable series;
 };
 
 } // namespace nkfast

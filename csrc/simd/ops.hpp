@@ -53,7 +53,8 @@ template <class T> inline Vec<T> load_any(const T* x) {
 template <class T> inline void store_any(T* x, Vec<T> v) {
   *reinterpret_cast<typename Lanes<T>::Unaligned*>(x) = v;
 }
-template <class T> inline Vec<T> splat(T a) { return Vec<T>{} + a; }
+// Less zero, not plus zero, which would be an addition: -0 + 0 is not -0.
+template <class T> inline Vec<T> splat(T a) { return a - Vec<T>{}; }
 
 // --- arithmetic ---
 

@@ -37,6 +37,15 @@ def radial_weights(
     power: float,
     n_threads: int,
 ) -> NDArray[np.float64]: ...
+def hermite_sums(
+    values: NDArray[np.float64], z: NDArray[np.float64], start: NDArray[np.float64], degrees: int
+) -> NDArray[np.float64]:
+    """Return sum_j values[r, j] start[j] h_l(z_j), h_l normalised Hermite polynomials: (r, l)."""
+
+def product_series(
+    a: NDArray[np.float64], b: NDArray[np.float64], rho: NDArray[np.complex128]
+) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
+    """Return sum_l a[i, l] b[j, l] rho[i, j, t]^l and its derivative."""
 
 _Ints = Sequence[int] | NDArray[Any]
 _Reals = Sequence[float] | NDArray[Any]

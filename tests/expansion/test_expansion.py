@@ -121,7 +121,7 @@ def fitted(g, rho, kernel, n_rows, *args):
     """Fit to all pairs of a kernel, from coefficients (q + 1, s, s)."""
     i, j = np.triu_indices(len(rho), 1)
     near = np.einsum("lii->li", g)
-    pairs = Pairs(g[:, i, j], rho[i, j], kernel[i, j], near, np.diagonal(kernel), n_rows)
+    pairs = Pairs(g[:, i, j], rho[i, j], kernel[i, j], near, np.diagonal(kernel), n_rows, (i, j))
     return fit_factors(pairs, *args)
 
 

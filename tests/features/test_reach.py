@@ -52,3 +52,25 @@ def test_the_warning_tells_norms_and_error():
         warnings.simplefilter("error")
         phi.transform(X)
         nk.NTKFeatures(nk.mlp(2), 512, random_state=0).fit(X).transform(1e100 * X)  # homogeneous
+
+
+@pytest.mark.parametrize("kind", [nk.NTKFeatures, nk.NNGPFeatures])
+def test_rows_that_features_are_too_few_for(kind):
+    """Small rows, whose kernel is a bias, beside large ones, to which few features are fitted."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 12)) * np.repeat([1e-3, 1e4], 30)[:, None]
+    net = nk.Sequential(nk.Dense(0.6), nk.Dense(0.4, b_std=0.5))
+    with pytest.warns(UserWarning, match="times the kernel's diagonal: they are too few"):
+        kind(net, 3, random_state=0).fit(X)
+    kind(net, 64, random_state=0).fit(X)  # linear and constant fit into 13
+
+
+def test_a_kernel_that_is_zero():
+    """The NTK of a network that ends in a step."""
+    X = np.random.default_rng(0).standard_normal((20, 6))
+    net = nk.Sequential(nk.Dense(1.0, 0.1), nk.Sign())
+    assert not net.ntk(X).any()
+    for m in (1, 30):
+        phi = nk.NTKFeatures(net, m, random_state=0).fit(X)
+        assert phi.tail_ == 0
+        assert not phi.transform(X).any()

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from scipy import stats
 
 import nkfast as nk
-from nkfast.features.collapsed._allocation import noise_covariance
+from nkfast.features.collapsed._noise import NoiseMeans, noise_covariance
 from nkfast.sketch import _linear, _program, _tensor
 
 Z = 5.0
@@ -46,9 +46,9 @@ def expected_square(phi, X):
     g = np.array([products[:, terms == l].sum(axis=1) for l in range(terms.max() + 1)])
     energies = np.mean(u**2, axis=0)
     ranks = phi.expansion_.ranks
-    return noise_covariance(
-        g, rho[i, j], phi.allocation_, terms, ranks, energies, phi.n_components_
-    ).sum()
+    means = NoiseMeans(g, rho[i, j], np.full(len(i), 1 / len(i)))
+    plan = phi.allocation_
+    return noise_covariance(means, plan, terms, ranks, energies, phi.n_components_).sum()
 
 
 def errors(cls, sketch, X):

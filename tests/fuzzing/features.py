@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,9 @@ def check(draw: Draw, nkfast: Library) -> None:
     get = "ntk" if kind is nk.NTKFeatures else "nngp"
     sketch = draw.pick(("tensorsrht", "tensorsketch"))
     nkfast.note(kind.__name__, m, net, X.shape, f"up to {root_mean_square(X):.2g}")
-    phi = nkfast("fit", kind(net, m, sketch=sketch, random_state=draw.seed).fit, X)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        phi = nkfast("fit", kind(net, m, sketch=sketch, random_state=draw.seed).fit, X)
     Z = nkfast("transform", phi.transform, X)
     expect(Z.shape == (len(X), m), f"shape {Z.shape}")
     expect(np.all(np.isfinite(Z)), "features are not finite")
@@ -33,7 +36,9 @@ def check(draw: Draw, nkfast: Library) -> None:
     own = getattr(nkfast("diag", net.diag, X), get)
     norms = np.sum(Z * Z, axis=1)
     share = norms / np.where(own > 0, own, 1)
-    expect(share.max() < 3, f"norms of features: {share.max():.3g} of the kernel")
+    expect(
+        share.max() < 3 or told, f"norms of features: {share.max():.3g} of the kernel, no warning"
+    )
     _error(nkfast, net, get, X, Z, phi)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from nkfast._arrays.validation import Array
+from nkfast._core import hermite_sums
 
 from ._complex_steps import clipped, density
 
@@ -73,22 +74,6 @@ def graded_rule(width: float, kinks: Sequence[float]) -> tuple[Array, Array]:
         edges.append(near[(near > low) & (near < high)])
     z, w = panels(np.unique(np.concatenate(edges)))
     return z, w * density(z)
-
-
-def hermite_functions(z: Array, weight: Array, degree: int) -> Array:
-    """Return weight_n h_l(z_n) for l = 0..degree, of shape (n, degree + 1).
-
-    The recurrence starts from the square root of the density, so that nothing overflows.
-    """
-    root = np.exp(-z * z / 4)
-    out = np.empty((degree + 1, len(z)))
-    out[0] = root
-    if degree >= 1:
-        out[1] = z * root
-    for l in range(1, degree):
-        out[l + 1] = (z * out[l] - np.sqrt(l) * out[l - 1]) / np.sqrt(l + 1)
-    out *= np.where(root > 0, weight / np.where(root > 0, root, 1), 0)
-    return out.T
 
 
 def hermite_integrals(
@@ -161,11 +146,15 @@ def _integrals(
 ) -> Array:
     corners = [k / s[0] for k in kinks]
     z, w = graded_rule(width, corners) if grade else normal_rule(width, corners)
+    # From the square root of the density, so that nothing overflows.
+    root = np.exp(-z * z / 4)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(root > 0, w / root, 0)
     out = np.zeros((len(s), degree + 1))
-    step = max(1, 4 * _BATCH // (degree + 1))
+    step = max(1, _BATCH // len(s))
     for i in range(0, len(z), step):
         part = slice(i, i + step)
-        out += f(s[:, None] * z[part]) @ hermite_functions(z[part], w[part], degree)
+        out += hermite_sums(f(s[:, None] * z[part]) * share[part], z[part], root[part], degree + 1)
     return out
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from nkfast._arrays.validation import Array
-from nkfast._core import DualKind
+from nkfast._core import DualKind, product_series
 
 from ._base import _inverse
 from ._dual_map import DualMap
@@ -33,6 +33,13 @@ def series_pair(a: Array, b: Array, s: Array, t: Array, c: Array) -> tuple[Array
     rho = c * inverse
     if not np.iscomplexobj(rho):
         rho = np.clip(rho, -1, 1)
+    if np.iscomplexobj(rho) and not (np.iscomplexobj(a) or np.iscomplexobj(b)):
+        n, m = len(a), b.shape[1] if b.ndim > 1 else 0
+        if rho.ndim == 3 and a.shape[:-1] == (n, 1, 1) and b.shape[:-1] == (1, m, 1):
+            rho = np.ascontiguousarray(np.broadcast_to(rho, (n, m, rho.shape[2])))
+            left, right = (np.ascontiguousarray(v.reshape(-1, v.shape[-1])) for v in (a, b))
+            k, slope = product_series(left, right, rho)
+            return k, slope * inverse
     shape = np.broadcast_shapes(a.shape[:-1], b.shape[:-1], rho.shape)
     k, slope = np.zeros((2, *shape), np.result_type(a, b, rho))
     first, second = (np.ascontiguousarray(np.moveaxis(v, -1, 0)) for v in (a, b))

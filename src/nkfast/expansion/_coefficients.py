@@ -12,8 +12,7 @@ from nkfast.networks import Sequential
 
 from ._zonal import n_harmonics, zonal
 
-_CIRCLE = 512  # points on the circle on which the kernel is sampled
-_RADIUS = 1e-16 ** (1 / _CIRCLE)  # of that circle: the first aliased coefficient is at rounding
+_POINTS, _MOST_POINTS = 8, 512  # on the circle on which the kernel is sampled, for each degree
 _CHUNK = 64  # left nodes at a time, to bound memory
 _LONG = 200  # powers that harmonics are summed from
 _ENDED = 1e-7  # share of the last of them, below which that is all
@@ -46,10 +45,12 @@ def radial_coefficients(
     -----
     The kernel is analytic in rho inside the unit disk, because every layer's map is a power series
     with a finite sum at 1. So the coefficients are Cauchy integrals, here a Fourier transform over
-    a circle of radius slightly below 1: no truncated series is composed, so nothing is lost.
+    a circle of radius below 1: no truncated series is composed, so nothing is lost. The more points
+    there are, the nearer to 1 is that radius, and the less rounding is magnified.
     """
-    turn = np.exp(2j * np.pi * np.arange(_CIRCLE // 2 + 1) / _CIRCLE)
-    rho = _RADIUS * turn
+    n = min(_POINTS * (degree + 1), _MOST_POINTS)
+    radius = 1e-16 ** (1 / n)  # the first aliased coefficient is at rounding
+    rho = radius * np.exp(2j * np.pi * np.arange(n // 2 + 1) / n)
     out = np.empty((degree + 1, len(a), len(b)))
     for i in range(0, len(a), _CHUNK):
         left = a[i : i + _CHUNK, None, None]
@@ -59,8 +60,8 @@ def radial_coefficients(
             Moments(k, np.zeros_like(k), left**2 / n_features, right**2 / n_features)
         )
         value = np.broadcast_to(end.theta if kernel == "ntk" else end.k, k.shape)
-        series = np.fft.irfft(value.conj(), n=_CIRCLE)[..., : degree + 1]
-        out[:, i : i + _CHUNK] = np.moveaxis(series / _RADIUS ** np.arange(degree + 1), -1, 0)
+        series = np.fft.irfft(value.conj(), n=n)[..., : degree + 1]
+        out[:, i : i + _CHUNK] = np.moveaxis(series / radius ** np.arange(degree + 1), -1, 0)
     return out
 
 

@@ -192,6 +192,8 @@ def _components(
         _ranks_of(part, np.sqrt(share), _CONSTANT_RANKS if l == 0 else limits, energy)
         for l, part in enumerate(g)
     ]
+    if energy == 0:  # the NTK of a network that ends in a step
+        found[0] = np.zeros((1, len(share)))
     counts = [len(part) for part in found]
     degrees = np.repeat(np.arange(len(g), dtype=np.int64), counts)
     ranks = np.concatenate([np.arange(count, dtype=np.int64) for count in counts])

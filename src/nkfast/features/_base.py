@@ -75,13 +75,18 @@ class FeatureMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetworkEstim
             squares[rows] = np.einsum("ij,ij->i", Z, Z)
         return self._own(X) - squares
 
-    def _measure_tail(self, X: Rows) -> None:
-        """Set `tail_` by some of the fitted rows; it is infinite where their kernel is."""
+    def _measure_tail(self, X: Rows) -> Array:
+        """Set `tail_` by some of the fitted rows; it is infinite where their kernel is.
+
+        Return what the features lack of the diagonal of each of these rows, as a share of it.
+        """
         n, most = X.shape[0], _TAIL_ROWS if X.ndim == 2 else _TAIL_IMAGES
-        some = np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.intp))
+        some = take(X, np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.intp)))
         with np.errstate(over="ignore", invalid="ignore"):
-            tail = float(self._missing(take(X, some)).mean())
+            missing, own = self._missing(some), self._own(some)
+        tail = float(missing.mean())
         self.tail_ = max(tail, 0.0) if np.isfinite(tail) else np.inf
+        return np.divide(missing, own, out=np.zeros(len(own)), where=own > 0)
 
     def missing_diagonal(self, X: Any) -> Array:
         """Return k(x, x) - |z(x)|^2 for each row x of `X`: what Z Z^T lacks on its diagonal.

@@ -34,7 +34,7 @@ from ._base import Construction, FeatureMap, feature_array, refuse_overflow, rel
 from ._compression import fit_to_kernel, principal_directions, refuse_directions
 from ._layerwise import LayerwiseMap
 from ._monomials import n_monomials
-from ._reach import Reach
+from ._reach import Reach, warn_of_excess
 from .collapsed import CollapsedMap, Sample
 from .pixels import DEGREE, MOST_DEGREE, ImageSample, PixelMap, default_width
 
@@ -104,6 +104,9 @@ class _NeuralFeatures(Compiled, FeatureMap):
         -----
         ConvergenceWarning
             If ``n_components="auto"`` ends at `max_components` with more than `target_error`.
+        UserWarning
+            If the features of some of the rows have more than twice the kernel's diagonal: the rows
+            differ so much that few features cannot have all of their kernels.
         """
         net = own_network(self.net)
         warn_of_unpicklable(net)
@@ -129,7 +132,7 @@ class _NeuralFeatures(Compiled, FeatureMap):
         if takes_images(net):
             self.tail_ = 0.0  # the features of a pixel have the energy of all degrees
         else:
-            self._measure_tail(X)
+            warn_of_excess(self._measure_tail(X))
         release(X)
         return self
 
@@ -434,8 +437,8 @@ _DOC = """Feature map of the {name} of a network: Z Z^T approximates the kernel.
     Notes
     -----
     `fit` looks at the rows' norms and, for the adjustment, at the exact kernel of at most 500 rows;
-    it takes about a second, some seconds for activations without a closed form in up to four
-    columns, and longer with `oversampling`. Rows whose norm lies outside the fitted range are
+    it takes some tenths of a second, a second or two for activations without a closed form whose
+    rows' norms spread widely, and longer with `oversampling`. Rows whose norm lies outside the fitted range are
     weighted by the kernel itself, one by one; many of them take longer. Zero rows are points like
     any other.
 

@@ -13,6 +13,27 @@ from nkfast.networks import Sequential
 
 _MARGIN = 1.25  # by which norms may leave the range of the fitted rows
 _EXCESS = 0.1  # of the kernel's diagonal, that rows beyond may lack besides what fitted ones do
+_TWICE, _SOME = 1.0, 0.01  # excess of the diagonal, and share of rows with it, that is told
+
+
+def warn_of_excess(shares: Doubles) -> None:
+    """Warn if features of some fitted rows have more than twice the kernel's diagonal.
+
+    A map is fitted to the kernel as a whole, and what that needs may be far from small rows.
+
+    Parameters
+    ----------
+    shares : ndarray of shape (n,)
+        What features lack of the diagonal, as a share of it.
+    """
+    wrong = np.mean(shares < -_TWICE) if len(shares) else 0.0
+    if wrong > _SOME:
+        warnings.warn(
+            f"X: the features of {wrong:.0%} of the fitted rows have up to "
+            f"{1 - shares.min():.3g} times the kernel's diagonal: they are too few for rows whose "
+            "kernels differ so much; take more features, or scale the rows",
+            stacklevel=4,
+        )
 
 
 class Reach:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,16 +12,54 @@ from scipy.optimize import nnls
 
 from nkfast._arrays.validation import Doubles
 
-from ._allocation import Allocation, allocate, noise_covariance, noise_levels, powers
+from ._allocation import Allocation, allocate, powers
+from ._noise import NoiseMeans, noise_covariance
+
+Ints = NDArray[np.int64]
 
 _PRIOR = 1e-4
-_NOISE_PAIRS = 2500  # on which the noise is estimated
-_NEAREST = 4000  # pairs on which parts of powers are summed, and as many others
+_NEAREST = 2000  # pairs, and as many others, on which errors are measured, ...
+_HEAVIEST = 1000  # ... and those with the largest kernel
+_DIGITS = 1 << 40, 1 << 21  # into which cosines, then kernels are rounded to order pairs
+
+
+def choose_pairs(rho: Doubles, kernel: Doubles) -> tuple[Ints, Ints, Doubles]:
+    """Return the pairs i < j at the smallest angles, some others, and how many each stands for.
+
+    Where not all of a power is there, it is missed by pairs at small angles; and of rows whose
+    norms spread, few pairs have most of the kernel. The others are every so many-th in the order
+    of angles, whatever the order of the rows.
+
+    Parameters
+    ----------
+    rho, kernel : ndarray of shape (s, s)
+        The cosines and the exact kernel of s rows.
+    """
+    i, j = np.triu_indices(len(rho), 1)
+    order = _order(rho[i, j], kernel[i, j])
+    size = np.abs(kernel[i, j][order])
+    first = np.arange(len(order)) >= len(order) - _NEAREST
+    if len(order) > _HEAVIEST:  # without those of the same size as the next
+        first |= size > np.partition(size, -_HEAVIEST)[-_HEAVIEST]
+    rest = order[~first]
+    few = rest[:: -(-len(rest) // _NEAREST) or 1]
+    some = np.concatenate([few, order[first]])
+    counts = np.ones(len(some))
+    counts[: len(few)] = len(rest) / max(len(few), 1)
+    return i[some], j[some], counts
+
+
+def _order(rho: Doubles, kernel: Doubles) -> Ints:
+    """Return the order of pairs by their cosines, and by the kernel where these are the same."""
+    low, high = kernel.min(initial=np.inf), kernel.max(initial=-np.inf)
+    share = (kernel - low) / (high - low) if high > low else np.zeros_like(kernel)
+    coarse = np.rint((1 + np.clip(rho, -1, 1)) * (_DIGITS[0] - 1)).astype(np.int64)
+    return np.argsort(coarse * _DIGITS[1] + (share * (_DIGITS[1] - 1)).astype(np.int64))
 
 
 @dataclass
 class Pairs:
-    """The kernel of a sample of s rows: its diagonal, and the pairs i < j.
+    """The kernel of a sample of s rows: its diagonal, and some pairs of rows.
 
     Attributes
     ----------
@@ -34,6 +73,10 @@ class Pairs:
         Of the exact kernel.
     n_rows : int
         Number of rows of which the sample was drawn.
+    rows : tuple of ndarray of shape (n_pairs,)
+        The numbers of both rows of each pair.
+    counts : ndarray of shape (n_pairs,), optional
+        How many pairs each stands for, one by default.
     """
 
     coefficients: Doubles
@@ -42,49 +85,30 @@ class Pairs:
     diagonal_coefficients: Doubles
     diagonal: Doubles
     n_rows: int
+    rows: tuple[Ints, Ints]
+    counts: Doubles | None = None
 
     @cached_property
-    def _order(self) -> NDArray[np.int64]:
-        return np.lexsort((self.kernel, np.round(self.rho, 12)))
+    def shares(self) -> Doubles:
+        """The weight of each pair in a mean over all of them."""
+        counts = np.ones(len(self.rho)) if self.counts is None else self.counts
+        return np.asarray(counts / max(counts.sum(), 1))
 
     @cached_property
-    def nearest(self) -> tuple[NDArray[np.int64], Doubles]:
-        """Numbers of the pairs at the smallest angles, and some others; how many each stands for.
-
-        Where not all of a power is there, it is missed by pairs at small angles.
-        """
-        order = self._order
-        rest, first = order[:-_NEAREST], order[-_NEAREST:]
-        rest = rest[:: -(-len(rest) // _NEAREST) or 1]
-        counts = np.ones(len(rest) + len(first))
-        counts[: len(rest)] = (len(order) - len(first)) / max(len(rest), 1)
-        return np.concatenate([rest, first]), counts
-
-    @property
-    def nearest_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The two rows of each of the `nearest` pairs."""
-        i, j = np.triu_indices(len(self.diagonal), 1)
-        some, _ = self.nearest
-        return i[some], j[some]
-
-    def among(self, rows: NDArray[np.bool_]) -> Pairs:
-        """Return the pairs of some of the rows."""
-        i, j = np.triu_indices(len(self.diagonal), 1)
-        kept = rows[i] & rows[j]
-        return Pairs(
-            self.coefficients[:, kept],
-            self.rho[kept],
-            self.kernel[kept],
-            self.diagonal_coefficients[:, rows],
-            self.diagonal[rows],
-            self.n_rows,
-        )
+    def parts(self) -> tuple[Doubles, Doubles]:
+        """What there is of each degree: on the diagonal, and g_l rho^l of the pairs."""
+        q = len(self.coefficients) - 1
+        return self.diagonal_coefficients, self.coefficients * powers(self.rho, q)
 
     @cached_property
-    def some(self) -> NDArray[np.int64]:
-        """Numbers of some pairs: the same in whatever order rows are."""
-        found = self._order
-        return found[:: -(-len(found) // _NOISE_PAIRS) or 1]
+    def problem(self) -> FactorProblem:
+        """The error of all degrees without noise."""
+        return FactorProblem(self, self.parts)
+
+    @cached_property
+    def noise(self) -> NoiseMeans:
+        """What the noise of sketches is made of."""
+        return NoiseMeans(self.coefficients, self.rho, self.shares)
 
 
 def fit_factors(
@@ -123,15 +147,15 @@ def fit_factors(
         The expected error, as a share of the root mean square of the kernel.
     """
     q = int(degrees.max(initial=0))
-    size = np.array([np.sum(energies[degrees == l]) for l in range(q + 1)])
-    problem = FactorProblem(pairs, size)
-    g, rho = pairs.coefficients[: q + 1, pairs.some], pairs.rho[pairs.some]
-    spread = energies * noise_levels(rho, q)[degrees]
+    size = np.bincount(degrees, energies, q + 1).astype(np.float64)
+    problem = pairs.problem.up_to(q)
+    problem.pull(size)
+    spread = energies * pairs.noise.levels[degrees]
     factors = np.ones(q + 1)
     for _ in range(4):  # the factors are those of the plan that is returned
         weighted = spread * factors[degrees]
         plan = allocate(degrees, ranks, weighted, n_features, n_components, tails)
-        noise = noise_covariance(g, rho, plan, degrees, ranks, energies, n_components)
+        noise = noise_covariance(pairs.noise, plan, degrees, ranks, energies, n_components)
         lost = np.array([not np.any(plan.widths[degrees == l] > 0) for l in range(q + 1)])
         factors = problem.solve(noise, lost)
     return factors, plan, problem.error(factors, noise)
@@ -140,38 +164,40 @@ def fit_factors(
 class FactorProblem:
     """The expected squared error as a function of the factors: quadratic."""
 
-    def __init__(
-        self, pairs: Pairs, size: Doubles, parts: tuple[Doubles, Doubles] | None = None
-    ) -> None:
+    def __init__(self, pairs: Pairs, parts: tuple[Doubles, Doubles]) -> None:
         """Sum over pairs of rows.
 
         Parameters
         ----------
         pairs : Pairs
-        size : ndarray of shape (q + 1,)
-            How much of the kernel each degree is.
-        parts : tuple of ndarray, of shapes (q + 1, s) and (q + 1, n), optional
-            Of what the factors are, if not of powers of the cosine: for each degree its part of
-            the diagonal, and of the kernel of the pairs ``pairs.nearest``.
+        parts : tuple of ndarray, of shapes (q + 1, s) and (q + 1, n_pairs)
+            Of what the factors are: for each degree its part of the diagonal, and of the kernel of
+            the pairs.
         """
+        near, far = parts
         s = len(pairs.diagonal)
-        if parts is None:
-            n, q = len(pairs.kernel), len(size) - 1
-            near, far = pairs.diagonal_coefficients[: q + 1], pairs.coefficients[: q + 1]
-            far = far * powers(pairs.rho, q)
-            kernel, counts = pairs.kernel, np.ones(n)
-        else:
-            near, far = parts
-            some, counts = pairs.nearest
-            kernel = pairs.kernel[some]
-        shares = counts / max(counts.sum(), 1) * (1 - 1 / pairs.n_rows)
+        shares = pairs.shares * (1 - 1 / pairs.n_rows)
         share = 1 / (s * pairs.n_rows)
         self._gram = share * (near @ near.T) + (far * shares) @ far.T
-        self._right = share * (near @ pairs.diagonal) + far @ (shares * kernel)
-        self._whole = share * float(np.sum(pairs.diagonal**2)) + float(shares @ kernel**2)
-        # Neighbouring powers are nearly collinear: stay near 1 where the data do not care. On
-        # held-out rows this costs nothing; with few rows, which say little, the pull is stronger.
-        self._prior = np.diag(size**2 * max(_PRIOR, 1 / s**2))
+        self._right = share * (near @ pairs.diagonal) + far @ (shares * pairs.kernel)
+        self._whole = share * float(np.sum(pairs.diagonal**2)) + float(shares @ pairs.kernel**2)
+        self._pull = max(_PRIOR, 1 / s**2)
+        self._prior = np.zeros_like(self._gram)
+
+    def up_to(self, degree: int) -> FactorProblem:
+        """Return the problem of the degrees up to one."""
+        found = copy(self)
+        found._gram = self._gram[: degree + 1, : degree + 1]
+        found._right = self._right[: degree + 1]
+        return found
+
+    def pull(self, size: Doubles) -> None:
+        """Keep the factors near 1 where the data do not care; `size` is that of each degree.
+
+        Neighbouring powers are nearly collinear. On held-out rows this costs nothing; with few
+        rows, which say little, the pull is stronger.
+        """
+        self._prior = np.diag(size**2 * self._pull)
 
     def solve(self, noise: Doubles, lost: NDArray[np.bool_]) -> Doubles:
         """Return the best factors; those of `lost` degrees, which have no features, are 0."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,9 +17,9 @@ from nkfast.expansion import Expansion, expand
 from nkfast.kernels import Kernel, diagonal_of_norms
 from nkfast.networks import Sequential
 
-from ._allocation import Allocation, noise_levels
+from ._allocation import Allocation
 from ._columns import Columns
-from ._factors import FactorProblem, Pairs, fit_factors
+from ._factors import FactorProblem, Pairs, choose_pairs, fit_factors
 from ._harmonic_fit import WHOLE, Candidates, whole_size
 from ._harmonics import MOST_HARMONIC_DEGREE, Harmonics
 from ._split import Directions, Split
@@ -31,7 +31,12 @@ _SPLIT_ROWS = 8000  # in whose directions, and on which, powers are split
 _MOST_DIMENSIONS = 256  # that are turned: d^2 operations for each row
 _ROWS_A_DIMENSION = 4  # rows at least
 _GAINS = (0.05, 0.15)  # of fits that are general, and of those closer to the rows they have seen
-_HARMONIC_ROWS = 4000  # on which the energies of harmonics are measured
+_CANDIDATES = 60000  # harmonics at least, or eight times the features
+_FIRST_ROWS = 120, 500  # that tell which are worth a closer look, in many and in few dimensions,
+_ENTRIES = 8_000_000, 30_000_000  # by rows that make features of so many entries
+_MOST_ENERGY_ROWS = 4000
+_HARMONIC_ROWS = 250, 500  # on whose pairs harmonics are fitted
+_HOPELESS = 1.5  # times the error to be beaten, at which more candidates do not help
 _FEW_DIMENSIONS = 16  # up to which harmonics that are better than powers are so than split ones
 _SIZES = 1e-140, 1e140  # of kernels whose squares are no trouble
 _GAIN = 0.1  # share of the expected error that twice the degree must save
@@ -76,7 +81,7 @@ class Sample:
         self._column_rows = np.sort(order[:_COLUMN_ROWS])
         self._split_rows = order[::-1][:_SPLIT_ROWS]
         held = order[: min(_ROWS, len(order) // 2)]
-        self._energy_rows = order[::-1][: min(len(order) - len(held), _HARMONIC_ROWS)]
+        self._energy_rows = order[::-1][: min(len(order) - len(held), _MOST_ENERGY_ROWS)]
         self._held = np.isin(self._rows, held)
 
     def rows(self, some: NDArray[np.int64]) -> Rows:
@@ -120,19 +125,27 @@ class Sample:
         return self._unit_rows(self._rows)[0]
 
     @cached_property
-    def _pairs(self) -> Pairs:
+    def _exact(self) -> tuple[Array, Array]:
+        """Cosines and exact kernel of the rows on which the factors are fitted."""
         sample, a = self.rows(self._rows), self.norms[self._rows]
-        unit = scale_rows(sample.astype(np.float64), inverse(a))
-        rho = inner_products(unit, unit)
+        unit = scale_rows(sample, inverse(a))
         exact = np.asarray(self.net.kernel(sample, get=self.kernel), np.float64)
-        i, j = np.triu_indices(len(a), 1)
-        near = np.empty((self.degree + 1, len(a)))
-        far = np.empty((self.degree + 1, len(i)))
-        for l in range(self.degree + 1):
-            part = self._weights[:, self.expansion.degrees == l]
-            near[l] = np.einsum("ir,ir->i", part, part)
-            far[l] = (part @ part.T)[i, j]
-        return Pairs(far, rho[i, j], exact[i, j], near, np.diagonal(exact), self.X.shape[0])
+        return inner_products(unit, unit), exact
+
+    def _pairs_of(self, some: NDArray[np.int64]) -> Pairs:
+        """Return pairs among some of those rows."""
+        rho, exact = (part[np.ix_(some, some)] for part in self._exact)
+        i, j, counts = choose_pairs(rho, exact)
+        of_degree = np.arange(self.degree + 1)[:, None] == self.expansion.degrees
+        u = self._weights[some]
+        near, far = (of_degree.astype(np.float64) @ part.T for part in (u**2, u[i] * u[j]))
+        diagonal = np.diagonal(exact)
+        rest = (self.X.shape[0], (i, j), counts)
+        return Pairs(far, rho[i, j], exact[i, j], near, diagonal, *rest)
+
+    @cached_property
+    def _pairs(self) -> Pairs:
+        return self._pairs_of(np.arange(len(self._rows)))
 
     def fit(self, degree: int, width: int) -> Fit:
         """Return the fit of degrees up to that, for so many features."""
@@ -152,15 +165,26 @@ class Sample:
         unit, norms = self._unit_rows(self._split_rows)
         return Directions(unit, self.expansion.weights(norms), self.expansion.degrees, n)
 
-    def _parts(self, split: Split, q: int) -> tuple[Array, Array]:
-        """Return what a split has of each degree, on the diagonal and of the nearest pairs."""
-        i, j = self._pairs.nearest_rows
-        turned, u = self._unit @ split.axes.T, self._weights
-        near = split.kernel(turned**2, u**2, q)
-        return near, split.kernel(turned[i] * turned[j], u[i] * u[j], q)
+    @cached_property
+    def _products(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        """Of the rows, then of the pairs: sums of products along leading axes, and of weights."""
+        assert self._directions is not None
+        turned, u = self._unit @ self._directions.axes.T, self._weights
+        i, j = self._pairs.rows
+        near, far = np.cumsum(turned**2, axis=1), np.cumsum(turned[i] * turned[j], axis=1)
+        return (near, u**2), (far, u[i] * u[j])
 
-    def fit_split(self, whole: Fit, width: int) -> Fit | None:
-        """Return the fit of the same degrees, split between leading directions and the others."""
+    def _parts(self, split: Split, q: int) -> tuple[Array, Array]:
+        """Return what a split has of each degree, on the diagonal and of the pairs."""
+        k = split.n_leading - 1
+        near, far = (split.kernel(s[:, k], s[:, -1], u, q) for s, u in self._products)
+        return near, far
+
+    def fit_split(self, whole: Fit, width: int, start: int | None = None) -> Fit | None:
+        """Return the fit of the same degrees, split between leading directions and the others.
+
+        The number of leading directions is sought downhill from `start`, or from the best of a few.
+        """
         if self.X.shape[1] > width // 2 or self._directions is None:
             return None
         if not np.any(self.expansion.degrees == 1):
@@ -168,28 +192,37 @@ class Sample:
         q = len(whole.factors) - 1
         degrees = self.expansion.degrees[self.expansion.degrees <= q]
         energies = np.mean(self._weights[:, : len(degrees)] ** 2, axis=0)
-        size = np.bincount(degrees, energies, q + 1).astype(np.float64)
-        problem = FactorProblem(self._pairs, size)
-        levels = noise_levels(self._pairs.rho[self._pairs.some], q)
-        best: tuple[float, Array, Split] | None = None
-        for k in self._directions.numbers:
-            factors = np.ones(q + 1)
-            for last in (False, False, True):
-                split = self._directions.split(k, width, factors, levels)
-                lost = np.bincount(split.leading + split.others, minlength=q + 1) == 0
-                found = problem
-                if last:
-                    found = FactorProblem(self._pairs, size, self._parts(split, q))
-                factors = found.solve(split.noise, lost)
-            error = found.error(factors, split.noise)
-            if best is None or error < best[0]:
-                best = error, factors, split
-        assert best is not None
-        error, factors, split = best
+        trial = partial(self._try_split, np.bincount(degrees, energies, q + 1), width)
+        numbers = self._directions.numbers
+        first = range(0, len(numbers), 2) if start is None else [numbers.index(start)]
+        found = {at: trial(numbers[at]) for at in first}
+        while True:
+            best = min(found, key=lambda at: (found[at][0], at))
+            around = [at for at in (best - 1, best + 1) if 0 <= at < len(numbers)]
+            around = [at for at in around if at not in found]
+            if not around:
+                break
+            found |= {at: trial(numbers[at]) for at in around}
+        error, factors, split = found[best]
         widths = np.bincount(split.terms, split.widths, len(degrees)).astype(np.int64)
         exact = np.bincount(split.terms, ~split.exact, len(degrees)) == 0
         plan = Allocation(widths, exact & (widths > 0), -1, float(np.trace(split.noise)))
         return Fit(self.expansion, factors, plan, error, split, gain=_GAINS[1])
+
+    def _try_split(self, size: Array, width: int, k: int) -> tuple[float, Array, Split]:
+        """Return expected error, factors and split at k leading directions."""
+        assert self._directions is not None
+        q = len(size) - 1
+        factors, levels = np.ones(q + 1), self._pairs.noise.levels[: q + 1]
+        problem = self._pairs.problem.up_to(q)
+        for last in (False, False, True):
+            split = self._directions.split(k, width, factors, levels)
+            lost = np.bincount(split.leading + split.others, minlength=q + 1) == 0
+            if last:
+                problem = FactorProblem(self._pairs, self._parts(split, q))
+            problem.pull(size)
+            factors = problem.solve(split.noise, lost)
+        return problem.error(factors, split.noise), factors, split
 
     def fit_harmonics(self, most: int, width: int, bound: float = np.inf) -> Fit | None:
         """Return the fit of spherical harmonics up to some degree, at most `most`.
@@ -200,19 +233,28 @@ class Sample:
         if d < 2 or whole_size(d) > width or q <= WHOLE or self._directions is None:
             return None
         expansion = expand(self.net, self.norms, d, q, self.kernel, harmonic=True)
-        axes, shares = self._directions.axes[::-1], self._directions.shares[::-1]
-        norms, held = self.norms[self._rows], self._held
-        candidates = Candidates(expansion, axes, shares, norms, width)
-        energies = candidates.energies(*self._unit_rows(self._energy_rows))
         # Features chosen for the rows whose pairs tell the error would look too good.
-        pairs = self._pairs.among(held)
-        error, factors, chosen = candidates.fit(energies, pairs, self._unit[held], norms[held])
+        few = d <= _FEW_DIMENSIONS  # where features are nothing but harmonics
+        held = np.flatnonzero(self._held)[: _HARMONIC_ROWS[few]]
+        pairs, unit, norms = self._pairs_of(held), self._unit[held], self.norms[self._rows]
+        axes, shares = self._directions.axes[::-1], self._directions.shares[::-1]
+        if not few:
+            candidates = Candidates(expansion, axes, shares, norms, width, width)
+            error, *_ = candidates.fit(candidates.expected, pairs, unit, norms[held], 1)
+            if error >= _HOPELESS * bound:
+                return None
+        candidates = Candidates(expansion, axes, shares, norms, width, max(8 * width, _CANDIDATES))
+        rows = self._energy_rows
+        some = self._unit_rows(rows[: _FIRST_ROWS[few]])
+        among = candidates.best(candidates.energies(*some))
+        rows = rows[: max(_ENTRIES[few] // len(among), _FIRST_ROWS[few])]
+        energies = candidates.energies(*self._unit_rows(rows), among)
+        error, factors, chosen = candidates.fit(energies, pairs, unit, norms[held])
         if error * (1 + _GAINS[0]) >= bound:
             return None
-        few = len(self._energy_rows)
-        if few < _HARMONIC_ROWS:  # once the error is known, all are looked at
-            others = candidates.energies(self._unit[held], norms[held])
-            energies = (few * energies + held.sum() * others) / (few + held.sum())
+        if len(rows) == len(self._energy_rows):  # once the error is known, all are looked at
+            others = candidates.energies(unit, norms[held], among)
+            energies = (len(rows) * energies + len(held) * others) / (len(rows) + len(held))
             _, factors, chosen = candidates.fit(energies, self._pairs, self._unit, norms)
         used, terms, widths = np.unique(chosen.terms, return_inverse=True, return_counts=True)
         plan = Allocation(widths, widths == np.bincount(candidates.every.terms)[used], -1, 0.0)
@@ -233,8 +275,13 @@ class Sample:
         if harmonic is not None:
             found.append((costs[0], harmonic))
         if self.X.shape[1] > _FEW_DIMENSIONS or harmonic is None:
-            splits = [self.fit_split(fit, width) for fit in whole]
-            found += [(c, fit) for c, fit in zip(costs, splits, strict=True) if fit is not None]
+            start = None
+            for cost, fit in zip(costs, whole, strict=True):
+                split = self.fit_split(fit, width, start)
+                if split is None or split.split is None:
+                    break
+                found.append((cost, split))
+                start = split.split.n_leading
         return min(found, key=_score)[1]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nkfast._arrays.blocks import blocks
 from nkfast._arrays.validation import Doubles
@@ -13,10 +14,11 @@ from nkfast.expansion import Expansion, n_harmonics
 from ._factors import FactorProblem, Pairs
 from ._harmonics import MOST_HARMONIC_DEGREE, HarmonicMap, Harmonics, harmonic_basis
 
+Ints = NDArray[np.int64]
+
 WHOLE = 2  # degrees that are there for rows of any kind, and more as long as they take
 _WHOLE_SHARE = 4  # of the features no more than one of so many
-_CANDIDATES = (8, 60000)  # harmonics: that many times the features, or that many
-_ROUNDS = 3  # of choosing harmonics and fitting their factors
+_ROUNDS = 2  # of choosing harmonics and fitting their factors
 
 
 def whole_size(n_features: int) -> int:
@@ -39,9 +41,15 @@ class Candidates:
     """Harmonics that may become features: all pairs of a term and a harmonic of its degree."""
 
     def __init__(
-        self, expansion: Expansion, axes: Doubles, shares: Doubles, norms: Doubles, width: int
+        self,
+        expansion: Expansion,
+        axes: Doubles,
+        shares: Doubles,
+        norms: Doubles,
+        width: int,
+        limit: int,
     ) -> None:
-        """Set up candidates for `width` features.
+        """Set up about `limit` candidates for `width` features.
 
         Parameters
         ----------
@@ -56,7 +64,6 @@ class Candidates:
         q = int(expansion.degrees.max(initial=0))
         strengths = np.mean(expansion.weights(norms) ** 2, axis=0)
         strengths = np.bincount(expansion.degrees, strengths, q + 1).astype(np.float64)
-        limit = max(_CANDIDATES[0] * width, _CANDIDATES[1])
         whole = min(whole_degree(len(shares), width), q)
         basis = harmonic_basis(shares, strengths, limit, whole)
         self.expansion = expansion = expansion.take(expansion.degrees <= basis.degree)
@@ -64,26 +71,39 @@ class Candidates:
         terms = [np.full(len(some), c) for c, some in enumerate(columns)]
         self.every = Harmonics(axes, basis, np.concatenate(terms), np.concatenate(columns))
         self._degrees = expansion.degrees[self.every.terms]
+        shares_of_degree = strengths / np.maximum(np.bincount(self._degrees, minlength=q + 1), 1)
+        self.expected = shares_of_degree[self._degrees]  # energies, before any rows are looked at
         self._whole = (self._degrees <= whole) & (expansion.ranks[self.every.terms] == 0)
 
-    def energies(self, unit: Doubles, norms: Doubles) -> Doubles:
-        """Return the mean square of each candidate; rows have norm 1 or 0 in `unit`."""
-        weights, basis = np.square(self.expansion.weights(norms)), self.every.basis
-        columns = np.arange(basis.size)
-        features = HarmonicMap(replace(self.every, terms=basis.degrees, columns=columns))
-        sums = np.zeros(len(self.every.terms))
-        ends = np.searchsorted(basis.degrees, np.arange(basis.degree + 2))
-        for some in blocks(len(unit), basis.size):
+    def energies(self, unit: Doubles, norms: Doubles, among: Ints | None = None) -> Doubles:
+        """Return the mean square of each candidate; rows have norm 1 or 0 in `unit`.
+
+        Of the others it is 0, if only those `among` some are asked for, by their numbers.
+        """
+        every, weights = self.every, np.square(self.expansion.weights(norms))
+        among = np.arange(len(every.terms)) if among is None else among
+        columns = np.unique(every.columns[among])
+        terms = every.basis.degrees[columns]
+        features = HarmonicMap(replace(every, terms=terms, columns=columns))
+        sums = np.zeros((len(self.expansion.degrees), len(columns)))
+        ends = np.searchsorted(terms, np.arange(every.basis.degree + 2))
+        for some in blocks(len(unit), len(columns)):
             squares = np.square(features(unit[some], np.ones((len(unit[some]), 1))))
-            at = 0
-            for c, l in enumerate(self.expansion.degrees):
-                part = squares[:, ends[l] : ends[l + 1]]
-                sums[at : at + part.shape[1]] += weights[some, c] @ part
-                at += part.shape[1]
-        return sums / max(len(unit), 1)
+            for l in np.unique(self.expansion.degrees):
+                ranks, part = self.expansion.degrees == l, slice(ends[l], ends[l + 1])
+                sums[ranks, part] += weights[some][:, ranks].T @ squares[:, part]
+        found = np.zeros(len(every.terms))
+        places = np.searchsorted(columns, every.columns[among])
+        found[among] = sums[every.terms[among], places] / max(len(unit), 1)
+        return found
+
+    def best(self, energies: Doubles) -> Ints:
+        """Return the numbers of twice the candidates that become features, by their energies."""
+        order = np.lexsort((-energies, ~self._whole))[: 2 * self.width]
+        return np.sort(order)
 
     def fit(
-        self, energies: Doubles, pairs: Pairs, unit: Doubles, norms: Doubles
+        self, energies: Doubles, pairs: Pairs, unit: Doubles, norms: Doubles, rounds: int = _ROUNDS
     ) -> tuple[float, Doubles, Harmonics]:
         """Return the expected error, the factors of the degrees, and the harmonics.
 
@@ -103,9 +123,10 @@ class Candidates:
         nothing = np.zeros((q + 1, q + 1))
         best: tuple[float, Doubles, Harmonics] | None = None
         factors = np.ones(q + 1)
-        for _ in range(_ROUNDS):
+        for _ in range(rounds):
             some = self._choose(energies * factors[degrees])
-            problem = FactorProblem(pairs, size, self._parts(some, pairs, unit, norms))
+            problem = FactorProblem(pairs, self._parts(some, pairs, unit, norms))
+            problem.pull(size)
             lost = np.bincount(self.expansion.degrees[some.terms], minlength=q + 1) == 0
             factors = problem.solve(nothing, lost)
             error = problem.error(factors, nothing)
@@ -124,8 +145,8 @@ class Candidates:
     def _parts(
         self, harmonics: Harmonics, pairs: Pairs, unit: Doubles, norms: Doubles
     ) -> tuple[Doubles, Doubles]:
-        """Return what there is of each degree, on the diagonal and of the nearest pairs."""
-        i, j = pairs.nearest_rows
+        """Return what there is of each degree, on the diagonal and of the pairs."""
+        i, j = pairs.rows
         q = harmonics.basis.degree
         near, far = np.zeros((q + 1, len(unit))), np.zeros((q + 1, len(i)))
         Z = HarmonicMap(harmonics)(unit, self.expansion.weights(norms))

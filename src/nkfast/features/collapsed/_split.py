@@ -31,7 +31,8 @@ Ints = NDArray[np.int64]
 _LEADING = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # numbers k that are tried
 _LEAST = 4  # features of a sketched part at least, or
 _SHARE = 256  # of all features; each part takes time
-_ANGLES = 300  # rows whose angles tell what the noise of shared powers adds up to
+_ANGLES = 150  # rows whose angles tell what the noise of shared powers adds up to
+_ENERGY_ROWS = 1000  # that tell the energies of the parts
 _MANY = 1 << 40  # monomials, more than any width
 _OTHER = 1e-2  # of the squared norm, taken to lie in b at least: the rows of the fit are but some
 
@@ -66,13 +67,13 @@ class Split:
     exact: NDArray[np.bool_]
     noise: Doubles
 
-    def kernel(self, axis_products: Doubles, weights: Doubles, degree: int) -> Doubles:
+    def kernel(self, inside: Doubles, whole: Doubles, weights: Doubles, degree: int) -> Doubles:
         """Return what the parts add up to without noise, for each degree and pair of rows.
 
         Parameters
         ----------
-        axis_products : ndarray of shape (n, d)
-            Products of the coordinates of both rows of a pair, which have norm 1 or 0.
+        inside, whole : ndarray of shape (n,)
+            <a, a'> and <x, x'> of the pairs of rows, which have norm 1 or 0.
         weights : ndarray of shape (n, n_terms)
             Products of their weights u_c.
         degree : int
@@ -81,9 +82,7 @@ class Split:
         -------
         ndarray of shape (degree + 1, n)
         """
-        k = self.n_leading
-        a = powers(axis_products[:, :k].sum(axis=1), degree)
-        b = powers(axis_products[:, k:].sum(axis=1), degree)
+        a, b = powers(inside, degree), powers(whole - inside, degree)
         out = np.zeros_like(a)
         for c in np.unique(self.terms):
             some = self.terms == c
@@ -123,8 +122,9 @@ class Directions:
         values, vectors = np.linalg.eigh((unit[::2] * counts).T @ unit[::2])
         self.shares = np.maximum(values[::-1], 0.0)
         self.axes = np.ascontiguousarray(svd_flip(vectors[:, ::-1], None)[0].T)
-        self._squares = np.square(weights[1::2])
-        turned = unit[1::2] @ self.axes.T
+        others = slice(1, 2 * _ENERGY_ROWS, 2)
+        self._squares = np.square(weights[others])
+        turned = unit[others] @ self.axes.T
         self._inside = np.cumsum(np.square(turned), axis=1)
         self._some = turned[:_ANGLES]
         self._degrees = degrees
