@@ -2,16 +2,16 @@
 
 inline void hermite_sums(const HermiteSums& p) {
   constexpr std::size_t W = kLanes<double>;
-  constexpr std::size_t kChains = 4; // vectors of nodes at once
-  static_assert(kDualPad % (kChains * W) == 0);
+  constexpr std::size_t kNodes = 4; // vectors of nodes at once
+  static_assert(kDualPad % (kNodes * W) == 0);
   Lane* sums = reinterpret_cast<Lane*>(p.sums);
   for (std::size_t t = 0; t < p.degrees * p.rows; ++t) {
     sums[t] = Lane{};
   }
-  for (std::size_t j = 0; j < p.n; j += kChains * W) {
-    Lane z[kChains], now[kChains], before[kChains] = {};
+  for (std::size_t j = 0; j < p.n; j += kNodes * W) {
+    Lane z[kNodes], now[kNodes], before[kNodes] = {};
 #pragma GCC unroll 4
-    for (std::size_t u = 0; u < kChains; ++u) {
+    for (std::size_t u = 0; u < kNodes; ++u) {
       z[u] = load_any(p.z + j + u * W);
       now[u] = load_any(p.start + j + u * W);
     }
@@ -20,14 +20,14 @@ inline void hermite_sums(const HermiteSums& p) {
         const double* from = p.values + r * p.ld + j;
         Lane sum = sums[l * p.rows + r];
 #pragma GCC unroll 4
-        for (std::size_t u = 0; u < kChains; ++u) {
+        for (std::size_t u = 0; u < kNodes; ++u) {
           sum = fused(load_any(from + u * W), now[u], sum);
         }
         sums[l * p.rows + r] = sum;
       }
       const Lane step = splat(p.step[l]), back = splat(-p.back[l]);
 #pragma GCC unroll 4
-      for (std::size_t u = 0; u < kChains; ++u) {
+      for (std::size_t u = 0; u < kNodes; ++u) {
         const Lane next = fused(z[u] * now[u], step, before[u] * back);
         before[u] = now[u];
         now[u] = next;
@@ -47,7 +47,6 @@ inline void hermite_sums(const HermiteSums& p) {
 
 inline void complex_series(const ComplexSeries& p) {
   constexpr std::size_t W = kLanes<double>;
-  constexpr std::size_t kChains = kRegisters / 8; // vectors at once
   static_assert(kDualPad % (kChains * W) == 0);
   for (std::size_t j = 0; j < p.n; j += kChains * W) {
     Lane x[kChains], y[kChains], k[kChains] = {}, ki[kChains] = {}, d[kChains] = {},
