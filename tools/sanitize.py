@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,9 +33,16 @@ PROGRAMS = {
     "test_programs": [CORE / "sketch" / "builder.cpp", CORE / "sketch" / "program.cpp"],
 }
 REPORT = re.compile(r"runtime error:|==\d+==ERROR|WARNING: ThreadSanitizer|FATAL: ")
-# What measures memory, looks at object files or crashes on purpose means nothing here, and what
-# starts all tests again at each SIMD level is done below.
-LEFT_OUT = "not memory and not baseline and not crash and not every_other_level"
+PASSED = re.compile(r"(\d+) passed")
+# What measures memory, looks at object files or crashes on purpose means nothing here. What
+# compiles or starts all tests again at each SIMD level is done by this file.
+LEFT_OUT = " and ".join(
+    f"not {name}"
+    for name in (
+        *("memory", "does_not_hold_the_file", "baseline", "crash"),
+        *("every_other_level", "parallel_for", "other_cpus"),
+    )
+)
 
 
 @dataclass
@@ -47,6 +55,8 @@ class Sanitizer:
     options: dict[str, str]
     tests: list[str]
     levels: list[str] = field(default_factory=lambda: ["base"])
+    arguments: list[str] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
 
 
 ADDRESS = Sanitizer(
@@ -60,6 +70,7 @@ ADDRESS = Sanitizer(
         *(f"tests/kernels/test_{name}.py" for name in ("symmetry", "points", "conv", "exact")),
     ],
     ["avx512", "avx2", "base"],
+    ["--numprocesses=auto", "--maxprocesses=8", "--dist=worksteal"],
 )
 THREAD = Sanitizer(
     "thread",
@@ -95,7 +106,10 @@ def run_programs(sanitizer: Sanitizer, folder: Path) -> list[str]:
         env = {key: value.replace("leaks=0", "leaks=1") for key, value in env.items()}
         done = subprocess.run([str(program)], env={**os.environ, **env}, check=False)
         reports = count_reports(folder, program.name)
-        print(f"{name}, {sanitizer.flag}: exit code {done.returncode}, {reports} reports")
+        print(
+            f"{name}, {sanitizer.flag}: exit code {done.returncode}, {reports} reports", flush=True
+        )
+        sanitizer.counts.update(programs=1, reports=reports)
         if done.returncode != 0 or reports:
             wrong.append(f"{name}, {sanitizer.flag}")
     return wrong
@@ -113,6 +127,7 @@ def run_tests(sanitizer: Sanitizer, python: str, level: str, quick: bool, folder
     libraries = [library(name) for name in [*sanitizer.libraries, "libstdc++.so.6"]]
     env |= {"LD_PRELOAD": " ".join(libraries), "NKFAST_SIMD": level, "OPENBLAS_NUM_THREADS": "1"}
     command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", LEFT_OUT]
+    command += sanitizer.arguments
     if quick or level != sanitizer.levels[0]:
         command += ["-m", "simd"]
     done = subprocess.run(
@@ -125,6 +140,8 @@ def run_tests(sanitizer: Sanitizer, python: str, level: str, quick: bool, folder
     )
     reports = count_reports(folder, log.name)
     closing = done.stdout.strip().splitlines()[-1:] or ["nothing was printed"]
+    passed = PASSED.search(closing[0])
+    sanitizer.counts.update(tests=int(passed[1]) if passed else 0, reports=reports)
     print(f"Python's tests, {sanitizer.flag}, {level}: {closing[0]}, {reports} reports", flush=True)
     if done.returncode != 0:
         print(done.stdout[-4000:])
@@ -177,6 +194,12 @@ def main() -> int:
             wrong.append(f"Python's tests, {THREAD.flag}")
     finally:
         shutil.rmtree(folder)
+    for sanitizer in (ADDRESS, THREAD):
+        n = sanitizer.counts
+        print(
+            f"sanitize: {sanitizer.flag}: {n['programs']} programs, "
+            f"{n['tests']} of Python's tests passed, {n['reports']} reports"
+        )
     print("sanitize: " + ("; ".join(wrong) + " failed" if wrong else "no reports"))
     return int(bool(wrong))
 
