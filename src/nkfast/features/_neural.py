@@ -438,9 +438,9 @@ _DOC = """Feature map of the {name} of a network: Z Z^T approximates the kernel.
     -----
     `fit` looks at the rows' norms and, for the adjustment, at the exact kernel of at most 500 rows;
     it takes some tenths of a second, a second or two for activations without a closed form whose
-    rows' norms spread widely, and longer with `oversampling`. Rows whose norm lies outside the fitted range are
-    weighted by the kernel itself, one by one; many of them take longer. Zero rows are points like
-    any other.
+    rows' norms spread widely, and longer with `oversampling`. Rows whose norm lies outside the
+    fitted range are weighted by the kernel itself, one by one; many of them take longer. Zero rows
+    are points like any other.
 
     *Automatic width.* A quarter of the rows, at most 400, is held out, and the error is measured on
     all pairs of these, so `error_` is an honest estimate for new rows; the map is the one fitted on
