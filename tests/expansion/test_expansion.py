@@ -237,3 +237,12 @@ def test_an_expansion_is_a_kernel():
     exact = net.ntk(X)
     assert np.abs(found.kernel_of(norms, rho) - exact)[away].max() < 1e-4 * np.abs(exact).max()
     assert np.all(found.kernel_of(norms, rho, np.zeros(len(found.degrees), bool)) == 0)
+
+
+@pytest.mark.filterwarnings("ignore:.*kernels of nearly equal points")
+def test_layers_that_overflow_are_refused():
+    """In between: what comes behind them is bounded again."""
+    net = nk.Sequential(nk.Dense(1.0), nk.Exp(1.0, 0.4), nk.Dense(1.8), nk.RBF(0.01), nk.Dense(1.0))
+    X = np.random.default_rng(0).standard_normal((50, 60)) * 5e3
+    with pytest.raises(ValueError, match="can hold in all layers"):
+        nk.NNGPFeatures(net, 100).fit(X)

@@ -155,7 +155,13 @@ def expand(
         zero = np.mean(norms == 0) if len(norms) else 0.0
         share = np.append(share * (1 - zero), zero + _FLOOR)
     of = harmonic_coefficients if harmonic else radial_coefficients
-    g = of(net, nodes, nodes, n_features, degree, kernel)
+    with np.errstate(over="ignore", invalid="ignore"):
+        g = of(net, nodes, nodes, n_features, degree, kernel)
+    if not np.isfinite(g).all():
+        raise ValueError(
+            f"X: expected rows whose kernels float64 can hold in all layers of the network, up to a "
+            f"quarter beyond their norms, got norms up to {norms.max(initial=0.0):.3g}; scale them"
+        )
     degrees, ranks, basis = _components(g, share, _HARMONIC_RANKS if harmonic else _RANKS)
     values = np.array([g[l] @ b for l, b in zip(degrees, basis, strict=True)]).reshape(basis.shape)
     at_zero = np.where((degrees == 0) & (power is None), values[:, -1], 0.0)
