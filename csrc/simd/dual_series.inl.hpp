@@ -33,8 +33,8 @@ inline std::size_t terms_that_matter(const DualRow& row, std::size_t n_terms, do
     now *= y;
     const double a = row.left[1 + t] * row.params[4 + t];
     size[t] = (a < 0 ? -a : a) * (row.params[0] + stride * static_cast<double>(t) + 1);
-    // A constant is nothing to measure the derivative by.
-    total += t == 0 && row.params[0] == 0 && row.theta != nullptr ? 0 : size[t];
+    // A constant is nothing to measure the derivative by, and k is the same without it.
+    total += t == 0 && row.params[0] == 0 ? 0 : size[t];
   }
   const double tol = row.params[3] > kEps / 32 ? row.params[3] : kEps / 32;
   double rest = 0;

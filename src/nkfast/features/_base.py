@@ -67,13 +67,13 @@ class FeatureMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetworkEstim
         """Return the exact kernel of each checked row with itself, (n,), in float64."""
         raise NotImplementedError
 
-    def _missing(self, X: Rows) -> Array:
-        """Return k(x, x) - |z(x)|^2 of checked rows."""
+    def _squares(self, X: Rows) -> Array:
+        """Return |z(x)|^2 of checked rows."""
         squares = np.empty(X.shape[0])
         for rows in blocks(X.shape[0], self._n_features_out):
             Z = self._map(X[rows]).astype(np.float64, copy=False)
             squares[rows] = np.einsum("ij,ij->i", Z, Z)
-        return self._own(X) - squares
+        return squares
 
     def _measure_tail(self, X: Rows) -> Array:
         """Set `tail_` by some of the fitted rows; it is infinite where their kernel is.
@@ -83,8 +83,9 @@ class FeatureMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetworkEstim
         n, most = X.shape[0], _TAIL_ROWS if X.ndim == 2 else _TAIL_IMAGES
         some = take(X, np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.intp)))
         with np.errstate(over="ignore", invalid="ignore"):
-            missing, own = self._missing(some), self._own(some)
-        tail = float(missing.mean())
+            own = self._own(some)
+            missing = own - self._squares(some)
+            tail = float(missing.mean())
         self.tail_ = max(tail, 0.0) if np.isfinite(tail) else np.inf
         return np.divide(missing, own, out=np.zeros(len(own)), where=own > 0)
 
@@ -125,7 +126,8 @@ class FeatureMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetworkEstim
         >>> model = Ridge(alpha=0.01 + phi.tail_).fit(phi.transform(X / 16), y)  # as K + 0.01 I
         """
         check_is_fitted(self)
-        return self._missing(self._checked(X))
+        X = self._checked(X)
+        return self._own(X) - self._squares(X)
 
     def _checked(self, X: Any) -> Rows:
         """Return what `transform` was given as checked rows."""
