@@ -87,7 +87,7 @@ class FeatureMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetworkEstim
             missing = own - self._squares(some)
             tail = float(missing.mean())
         self.tail_ = max(tail, 0.0) if np.isfinite(tail) else np.inf
-        return np.divide(missing, own, out=np.zeros(len(own)), where=own > 0)
+        return np.asarray(np.divide(missing, own, out=np.zeros(len(own)), where=own > 0))
 
     def missing_diagonal(self, X: Any) -> Array:
         """Return k(x, x) - |z(x)|^2 for each row x of `X`: what Z Z^T lacks on its diagonal.
