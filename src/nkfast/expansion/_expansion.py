@@ -160,7 +160,8 @@ def expand(
     if not np.isfinite(g).all():
         raise ValueError(
             f"X: expected rows whose kernels float64 can hold in all layers of the network, up to "
-            f"a quarter beyond their norms, got norms up to {norms.max(initial=0.0):.3g}; scale them"
+            f"a quarter beyond their norms, got norms up to {norms.max(initial=0.0):.3g}; scale "
+            "them"
         )
     degrees, ranks, basis = _components(g, share, _HARMONIC_RANKS if harmonic else _RANKS)
     values = np.array([g[l] @ b for l, b in zip(degrees, basis, strict=True)]).reshape(basis.shape)
