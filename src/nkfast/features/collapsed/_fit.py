@@ -32,8 +32,9 @@ _MOST_DIMENSIONS = 256  # that are turned: d^2 operations for each row
 _ROWS_A_DIMENSION = 4  # rows at least
 _GAINS = (0.05, 0.15)  # of fits that are general, and of those closer to the rows they have seen
 _CANDIDATES = 60000  # harmonics at least, or eight times the features
-_FIRST_ROWS = 120, 500  # that tell which are worth a closer look, in many and in few dimensions,
-_ENTRIES = 8_000_000, 30_000_000  # by rows that make features of so many entries
+_FIRST_ROWS = 150, 300  # that tell which are worth a closer look, in few dimensions two,
+_ENTRIES = 10_000_000, 30_000_000  # by rows that make features of so many entries,
+_KEPT = 8, 2  # at so many times the harmonics that become features
 _MOST_ENERGY_ROWS = 4000
 _HARMONIC_ROWS = 250, 500  # on whose pairs harmonics are fitted
 _HOPELESS = 1.5  # times the error to be beaten, at which more candidates do not help
@@ -245,9 +246,14 @@ class Sample:
                 return None
         candidates = Candidates(expansion, axes, shares, norms, width, max(8 * width, _CANDIDATES))
         rows = self._energy_rows
-        some = self._unit_rows(rows[: _FIRST_ROWS[few]])
-        among = candidates.best(candidates.energies(*some))
-        rows = rows[: max(_ENTRIES[few] // len(among), _FIRST_ROWS[few])]
+        least = _FIRST_ROWS[few]
+        energies = candidates.energies(*self._unit_rows(rows[:least]))
+        if few:
+            among = candidates.best(energies, _KEPT[0])
+            some = rows[: max(_ENTRIES[0] // len(among), least)]
+            energies = candidates.energies(*self._unit_rows(some), among)
+        among = candidates.best(energies, _KEPT[1])
+        rows = rows[: max(_ENTRIES[few] // len(among), least)]
         energies = candidates.energies(*self._unit_rows(rows), among)
         error, factors, chosen = candidates.fit(energies, pairs, unit, norms[held])
         if error * (1 + _GAINS[0]) >= bound:

@@ -18,7 +18,7 @@ Ints = NDArray[np.int64]
 
 WHOLE = 2  # degrees that are there for rows of any kind, and more as long as they take
 _WHOLE_SHARE = 4  # of the features no more than one of so many
-_ROUNDS = 2  # of choosing harmonics and fitting their factors
+_ROUNDS = 3  # of choosing harmonics and fitting their factors
 
 
 def whole_size(n_features: int) -> int:
@@ -97,9 +97,9 @@ class Candidates:
         found[among] = sums[every.terms[among], places] / max(len(unit), 1)
         return found
 
-    def best(self, energies: Doubles) -> Ints:
-        """Return the numbers of twice the candidates that become features, by their energies."""
-        order = np.lexsort((-energies, ~self._whole))[: 2 * self.width]
+    def best(self, energies: Doubles, times: int) -> Ints:
+        """Return the numbers of so many times the candidates that become features, by energy."""
+        order = np.lexsort((-energies, ~self._whole))[: times * self.width]
         return np.sort(order)
 
     def fit(
