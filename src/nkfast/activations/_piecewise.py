@@ -6,6 +6,7 @@ distribution function by integration by parts (Stein's identity E X g = E g_X + 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -189,16 +190,34 @@ def _one_truncated(i: int, j: int, k: Array, rho: Array) -> Array:
     return np.asarray(value + rho * np.where(np.abs(k.real) > 40, 0, density(k) * given[i - 1]))
 
 
-class _Truncated:
+class PairMoments(ABC):
+    """Moments of a pair of kinks h and k, each computed once from lower ones."""
+
+    def __init__(self, h: Array, k: Array, rho: Array) -> None:
+        self.h, self.k, self.rho = h, k, rho
+        self.root = np.sqrt((1 - rho) * (1 + rho))
+        # rho h - k and rho k - h, without cancellation where rho is near 1 or -1
+        same = rho.real > 0
+        self.y_below = np.where(same, (h - k) - (1 - rho) * h, rho * h - k)
+        self.x_below = np.where(same, (k - h) - (1 - rho) * k, rho * k - h)
+        self.known: dict[tuple[int, int], Array] = {}
+
+    def moment(self, i: int, j: int) -> Array:
+        if (i, j) not in self.known:
+            self.known[i, j] = self._compute(i, j)
+        return self.known[i, j]
+
+    @abstractmethod
+    def _compute(self, i: int, j: int) -> Array:
+        """Return the moment of degrees i and j, from lower ones."""
+
+
+class _Truncated(PairMoments):
     """E (X - h)_+^i (Y - k)_+^j for i and j up to `powers`."""
 
     def __init__(self, h: Array, k: Array, rho: Array, powers: int) -> None:
-        self.h, self.k, self.rho = h, k, rho
-        root = np.sqrt((1 - rho) * (1 + rho))
-        # rho h - k, without cancellation where rho is near 1 or -1
-        same = rho.real > 0
-        y_given_h = np.where(same, (h - k) - (1 - rho) * h, rho * h - k)
-        x_given_k = np.where(same, (k - h) - (1 - rho) * k, rho * k - h)
+        super().__init__(h, k, rho)
+        root, y_given_h, x_given_k = self.root, self.y_below, self.x_below
         self.y_given_h = _tail_moments(y_given_h, root, powers + 1)
         self.x_given_k = _tail_moments(x_given_k, root, powers + 1)
         self.at_h, self.at_k = density(h), density(k)
@@ -215,11 +234,6 @@ class _Truncated:
         at_h = rho.imag * joint - h.imag * self.y_given_h[0].real
         at_k = -k.imag * self.x_given_k[0].real
         return np.asarray(value + 1j * (self.at_h.real * at_h + self.at_k.real * at_k))
-
-    def moment(self, i: int, j: int) -> Array:
-        if (i, j) not in self.known:
-            self.known[i, j] = self._compute(i, j)
-        return self.known[i, j]
 
     def _compute(self, i: int, j: int) -> Array:
         h, k, rho = self.h, self.k, self.rho

@@ -26,6 +26,7 @@ from nkfast._arrays.validation import Array
 
 from ._complex_steps import density
 from ._piecewise import (
+    PairMoments,
     Term,
     correlation,
     derivatives,
@@ -173,15 +174,12 @@ class _Point:
         self.odd = self.odd + self.limit @ _HALVES
 
 
-class _Moved:
+class _Moved(PairMoments):
     """D_ij of a pair of kinks."""
 
     def __init__(self, h: Array, k: Array, rho: Array) -> None:
-        self.h, self.k, self.rho = h, k, rho
-        self.root = root = np.sqrt((1 - rho) * (1 + rho))
-        same = rho.real > 0
-        y_given_h = np.where(same, (h - k) - (1 - rho) * h, rho * h - k)
-        x_given_k = np.where(same, (k - h) - (1 - rho) * k, rho * k - h)
+        super().__init__(h, k, rho)
+        root, y_given_h, x_given_k = self.root, self.y_below, self.x_below
         at = ratio(y_given_h, root)
         self.less = np.expm1(-np.minimum((h * h + at * at).real, 1e4) / 2) / (2 * pi)
         if np.iscomplexobj(rho) or np.iscomplexobj(at):
@@ -224,11 +222,6 @@ class _Moved:
         """Return density(0) E (W - k)^j sgn(W) / 2."""
         unit = self.root / (2 * pi)
         return np.asarray((0 * unit, unit, -2 * k * unit, unit * (3 * k * k + 2 * self.root**2))[j])
-
-    def moment(self, i: int, j: int) -> Array:
-        if (i, j) not in self.known:
-            self.known[i, j] = self._compute(i, j)
-        return self.known[i, j]
 
     def _compute(self, i: int, j: int) -> Array:
         h, k, rho = self.h, self.k, self.rho
