@@ -86,8 +86,9 @@ class FeatureMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetworkEstim
             own = self._own(some)
             missing = own - self._squares(some)
             tail = float(missing.mean())
+            share = np.divide(missing, own, out=np.zeros(len(own)), where=own > 0)
         self.tail_ = max(tail, 0.0) if np.isfinite(tail) else np.inf
-        return np.asarray(np.divide(missing, own, out=np.zeros(len(own)), where=own > 0))
+        return np.where(np.isfinite(share), share, 0.0)
 
     def missing_diagonal(self, X: Any) -> Array:
         """Return k(x, x) - |z(x)|^2 for each row x of `X`: what Z Z^T lacks on its diagonal.

@@ -45,7 +45,6 @@ _DIRECTION_ROWS = 4000  # rows whose features' principal directions are kept, or
 _FIRST_WIDTH = 64  # that n_components="auto" tries
 _HELD_OUT = 400  # rows on whose pairs it measures the error, or a quarter of the rows
 _HELD_OUT_IMAGES = 40  # whose exact kernels take milliseconds a pair
-_REACH_ROWS = 100  # on which it is measured what features lack of the diagonal
 _FEW = 20  # with fewer rows none are held out
 _FITTED = (
     *("error_", "compression_", "tail_", "expansion_", "allocation_", "factors_", "steps_"),
@@ -124,6 +123,7 @@ class _NeuralFeatures(Compiled, FeatureMap):
         rng = check_random_state(self.random_state)
         for name in _FITTED:  # not fitted, if what follows is interrupted
             self.__dict__.pop(name, None)
+        self._reach = None
         if m is None:
             self._fit_auto(net, X, rng)
         else:
@@ -135,6 +135,10 @@ class _NeuralFeatures(Compiled, FeatureMap):
             lacking = self._measure_tail(X)
             if self.construction == "collapsed":  # layerwise ones are noise where they are few
                 warn_of_excess(lacking)
+            if net._homogeneity() is None:
+                lost = getattr(self._construction, "lost", None)
+                shape = (net, self._kernel, X.shape[1], row_norms(X, get_num_threads()))
+                self._reach = Reach(*shape, lacking, lost)
         release(X)
         return self
 
@@ -188,11 +192,6 @@ class _NeuralFeatures(Compiled, FeatureMap):
         self._width = width
         self._compiled_single = None
         self.compression_ = self._compress(sample, width, rng) if width > m else None
-        self._reach = None
-        if isinstance(sample, Sample) and sample.net._homogeneity() is None:
-            X, norms = take(sample.X, np.arange(min(sample.X.shape[0], _REACH_ROWS))), sample.norms
-            lost = getattr(self._construction, "lost", None)
-            self._reach = Reach(sample.net, self._kernel, d, norms, self._features(X), lost)
 
     def _draw(
         self,

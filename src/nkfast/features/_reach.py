@@ -49,10 +49,10 @@ class Reach:
         kernel: Kernel,
         n_features: int,
         norms: Doubles,
-        Z: Array,
+        lacking: Doubles,
         lost: Callable[[Doubles], Doubles] | None,
     ) -> None:
-        """Measure what the features of the first fitted rows lack.
+        """Keep what is known of the fitted rows.
 
         Parameters
         ----------
@@ -60,8 +60,8 @@ class Reach:
             Of the map.
         norms : ndarray of shape (n,)
             Of the fitted rows.
-        Z : ndarray of shape (m, n_components)
-            Features of the first m of them.
+        lacking : ndarray of shape (m,)
+            What the features of some of them lack of the diagonal, as a share of it.
         lost : callable, optional
             From norms to what the map is known to lack, where features do not tell it.
         """
@@ -69,7 +69,8 @@ class Reach:
         self._net, self._kernel, self._n_features = net, kernel, n_features
         inside = norms[norms > 0]
         self._range = (float(inside.min()), float(inside.max())) if len(inside) else (0.0, 0.0)
-        self._lacking = float(self._lack(norms[: len(Z)], Z).max(initial=0.0))
+        known = np.abs(lacking) if lost is None else lost(norms[: len(lacking)])
+        self._lacking = float(known.max(initial=0.0))
 
     def check(self, norms: Doubles, Z: Array) -> None:
         """Warn if features of rows of other norms lack, or have, too much of the diagonal."""
