@@ -6,6 +6,9 @@ PYTHON ?= python3
 WERROR ?= false#  true: compiler warnings are errors (CI)
 PYTEST_ARGS ?=
 CELLS ?=#  of `make matrix`: all by default
+BASE ?=#  revisions for `make bench-compare`
+HEAD ?= HEAD
+COMPARE ?=#  its options
 CASES ?= 20000
 SEED ?= 0
 JOBS ?= $(shell nproc 2>/dev/null || echo 1)
@@ -26,13 +29,15 @@ SOURCES := pyproject.toml meson.build meson.options README.md LICENSE \
   $(shell find csrc src \( -type d -o -type f \) ! -path '*/__pycache__*')
 
 .DELETE_ON_ERROR:
-.PHONY: demo test matrix bench fuzz sanitize lint format wheel clean help
+.PHONY: demo test matrix bench bench-save bench-compare fuzz sanitize lint format wheel clean help
 
 help:
 	@echo "make demo    compare exact kernels with features on real data: table and plot"
 	@echo "make test    run the test-suite          (PYTEST_ARGS='-k dispatch' to choose)"
 	@echo "make matrix  the test-suite of the last commit on all Pythons, packages and compilers (hours)"
 	@echo "make bench   run the benchmarks"
+	@echo "make bench-save   the same, and keep the figures in bench/results"
+	@echo "make bench-compare BASE=REV   every job by two revisions in turns (HEAD=REV COMPARE='-k wht')"
 	@echo "make fuzz    random calls against plain references  (CASES=20000 SEED=0 JOBS=cores)"
 	@echo "make sanitize  the core's tests in builds with sanitizers (GCC): addresses, races"
 	@echo "make lint    ruff, mypy, import-linter, clang-format    (make format repairs what can be)"
@@ -50,6 +55,17 @@ matrix: $(DONE)/venv
 
 bench: $(DONE)/plot,bench $(DONE)/neural_tangents
 	$(BIN)/python -m pytest bench --benchmark-columns=min,median,iqr,rounds $(PYTEST_ARGS)
+
+# Figures of a release: bench/results/VERSION-COMMIT.json, which docs/make_benchmarks.py draws.
+bench-save: $(DONE)/plot,bench $(DONE)/neural_tangents
+	@mkdir -p build
+	$(BIN)/python -m pytest bench --benchmark-columns=min,median,iqr,rounds \
+	  --benchmark-json=build/bench.json $(PYTEST_ARGS)
+	$(BIN)/python bench/keep.py build/bench.json bench/results
+
+bench-compare: $(DONE)/venv
+	@$(if $(BASE),,$(error make bench-compare BASE=REVISION [HEAD=REVISION] [COMPARE='-k wht']))
+	$(BIN)/python tools/bench_compare.py $(BASE) $(HEAD) $(COMPARE)
 
 fuzz: $(DONE)/plot,test
 	cd tests && OPENBLAS_NUM_THREADS=1 ../$(BIN)/python -m fuzzing \

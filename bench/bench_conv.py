@@ -58,6 +58,7 @@ def bench_activations(benchmark: Any, activation: str) -> None:
         lambda: net.ntk(x, z),
         {"relu": lambda: relu.ntk(x, z)},
         group="NTK, Myrtle-5, 6 x 8 images 32x32x3 threads=2, over ReLU",
+        own=True,
         threads=2,
         rounds=3,
     )
@@ -75,6 +76,7 @@ def bench_without_pools(benchmark: Any) -> None:
         lambda: pooled.ntk(x[:8], x[8:16]),
         {"Flatten, 200 images": lambda: flat.ntk(x)},
         group="NTK, 4 convolutions, 32x32x3 threads=2",
+        own=True,
         threads=2,
         rounds=3,
     )

@@ -172,6 +172,7 @@ def bench_csr_width(benchmark: Any, name: str, n: int) -> None:
         jobs[1_000_000],
         {OURS: jobs[1_000]},
         group=f"{name} csr {n} rows, d=1e3",
+        own=True,
         threads=THREADS,
         rounds=31,
     )
@@ -257,6 +258,7 @@ def bench_wht_threads(benchmark: Any, n: int) -> None:
         lambda: job(one, 1),
         {OURS: lambda: job(two, THREADS)},
         group=f"wht n={n} float32, two threads on 1.5 MB",
+        own=True,
         threads=THREADS,
         rounds=31,
     )

@@ -1,4 +1,4 @@
-"""The table of ratios at the end of a benchmark session."""
+"""The table of ratios at the end of a benchmark session; what its JSON says of the machine."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ from typing import Any
 
 import pytest
 
+import nkfast as nk
 from harness import cpu_model, ratio_table
 from nkfast import _core
+
+
+def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
+    machine_info["nkfast"] = {**nk.show_config("dict"), "cpu": cpu_model()}
 
 
 @pytest.hookimpl(trylast=True)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 import nkfast as nk
+from in_turns import InTurns
 from nkfast import _core
 
 OURS = "nkfast"
@@ -48,6 +49,7 @@ def measure(
     threads: int,
     rounds: int,
     pause: float = 0.0,
+    own: bool = False,
     **facts: Any,
 ) -> None:
     """Time `job`, before each round of it every one of `ours`, and note the medians.
@@ -56,6 +58,9 @@ def measure(
     jobs; where the job is nkfast's own it stays empty. BLAS gets as many threads as nkfast.
     `pause` seconds before them let a rival's threads, which may watch for more work, fall asleep;
     then ours run once unmeasured. The order of ours changes from round to round.
+
+    Where two versions of nkfast are compared, its own jobs alone are made: `own` says that `job`
+    is one of them, too.
     """
     times: dict[str, list[float]] = {name: [] for name in ours}
     turns = itertools.count()
@@ -72,6 +77,11 @@ def measure(
             times[name].append(perf_counter() - start)
 
     benchmark.group = group
+    if isinstance(benchmark, InTurns):
+        with threadpool_limits(threads), nk.num_threads(threads):
+            for name, run in ({**ours, rival: job} if own or not ours else ours).items():
+                benchmark.time(name, run)
+        return
     benchmark.extra_info.update(
         rival=rival, cpu=cpu_model(), simd_level=_core.simd_level(), threads=threads, **facts
     )
