@@ -48,6 +48,7 @@ def ratios(run: dict[str, Any]) -> dict[str, float]:
 
 
 def label(run: dict[str, Any]) -> str:
+    """Return what stands below a run's points."""
     return f"{run['version']}\n{run['commit'][:7]}\n{run['date'][:10]}"
 
 
@@ -94,6 +95,7 @@ def table(kept: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
+    """Draw the picture; write the table."""
     kept = runs()
     draw(kept, HERE / "benchmarks.png")
     page = HERE / "benchmarks.md"
