@@ -133,17 +133,39 @@ def test_tiny_variances_are_not_zero(name):
     """Nor are they those of a stand-in: near zero f is homogeneous, and so is its dual."""
     act = CASES[name][0]
     p = np.array([1e-20, 1e-60, 1e-100, 1e-140])
-    k = np.array([act.dual(v, 4 * v, v) for v in p])
-    diagonal = act._diagonal(p)[0]
-    if k[0] == 0:  # f is zero near zero
-        assert not k.any()
-        assert not diagonal.any()
-        return
-    order = float(np.round(np.log10(k[0] / k[1]) / 40))
-    size = p**order
-    held = size > 1e-300
-    for found in (k, diagonal):
-        assert_allclose(found[held], (found[0] / size[0] * size)[held], rtol=1e-6)
+    pairs = np.array([(act.dual(v, 4 * v, v), act.dual_derivative(v, 4 * v, v)) for v in p]).T
+    several = 2 if float(act(0.0)) == 0 else 1  # slopes beside a constant are at its rounding
+    for k, own in list(zip(pairs, act._diagonal(p), strict=True))[:several]:
+        if k[0] == 0:  # f is zero near zero, or constant
+            assert not k.any()
+            assert not own.any()
+            continue
+        order = float(np.round(np.log10(k[0] / k[1]) / 40))
+        size = p**order
+        held = size > 1e-300
+        for found in (k, own):
+            assert_allclose(found[held], (found[0] / size[0] * size)[held], rtol=1e-6)
+
+
+def test_slopes_at_tiny_variances():
+    """Those of x^2 and x^4 go to zero with the variances, and so do NTKs of such layers."""
+    p = np.array([1e-8, 1e-20, 1e-40])
+    for act, slope in (
+        (nk.Monomial(2), 4 * p),
+        (nk.Monomial(4), 240 * p**3),
+        (nk.Polynomial([1.0, 0.0, 2.0]), 16 * p),
+        (nk.Elementwise(lambda x: 2 * np.sin(x / 2) ** 2), p),
+        (nk.Elementwise(lambda x: x * np.tanh(x)), 4 * p),
+    ):
+        assert_allclose(act.dual_derivative(p, p, p), slope, rtol=1e-7, err_msg=repr(act))
+    layers = [nk.Dense(1.6, 0.1)] + [nk.Monomial(4), nk.Dense(0.5)] * 3
+    X = np.array([[0.0, 0.0], [0.1, 0.2], [3.0, 1.0]])
+    p = 0.1**2 + 1.6**2 * np.mean(X**2, axis=1)
+    theta = p
+    for _ in range(3):
+        theta, p = 0.25 * 240 * p**3 * theta, 0.25 * 105 * p**4
+        theta = theta + p
+    assert_allclose(nk.Sequential(*layers).diag(X).ntk, theta, rtol=1e-12)
 
 
 @pytest.mark.parametrize("act", [nk.ReLU(), nk.LeakyReLU(0.1), nk.Abs(), nk.RectifiedMonomial(1)])

@@ -18,7 +18,8 @@ from ._quadrature import hermite_integrals
 
 Span: TypeAlias = tuple[float, float]
 
-_LEAST_STD = 1e-4  # below, a_l(s) / s is at rounding level
+# Standard deviations below which a_l(s) / s is at rounding level, next to f(0), or if that is 0.
+_LEAST_STD, _LEAST_OF_ALL = 1e-4, 1e-75
 
 
 class Activation(Parameters):
@@ -153,8 +154,10 @@ class Activation(Parameters):
         """
         factors = self._has_slope * np.sqrt(np.arange(1, degree + 2))
         out = np.empty((len(stds), 2, degree + 1))
+        vanishes = not np.any(np.abs(self(np.array([-1e-200, 0.0, 1e-200]))) > 1e-100)
+        least = _LEAST_OF_ALL if vanishes else _LEAST_STD
         for table, std in zip(out, map(float, stds), strict=True):
-            s = max(std, _LEAST_STD)
+            s = max(std, least)
             near = self.hermite_coefficients(s, degree + 1)
             table[0] = near[:-1] if s == std else self.hermite_coefficients(std, degree)
             table[1] = factors * near[1:] / s

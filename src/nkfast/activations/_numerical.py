@@ -68,7 +68,9 @@ class Numerical(Activation):
             and _series(_Ref(self), *_range(s, t), _TOL) is None
         ):
             return self._direct(s, t, c)
-        return pair_down_to_zero(self._representation(s.real, t.real, _TOL).pair, s, t, c)
+        vanishes = not np.any(self._function(np.zeros(1)))
+        pair = self._representation(s.real, t.real, _TOL).pair
+        return pair_down_to_zero(pair, s, t, c, vanishes)
 
     def _both(self, x: Array) -> tuple[Array, Array]:
         """Return f(x) and f'(x)."""

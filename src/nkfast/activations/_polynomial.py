@@ -13,7 +13,7 @@ from nkfast._arrays.validation import Array, check_count, check_real
 
 from ._base import Activation, Span, _inverse
 from ._dual_map import DualMap
-from ._series import pair_down_to_zero, series_map, series_pair
+from ._series import series_map, series_pair
 
 _MAX_DEGREE = 50
 
@@ -29,12 +29,12 @@ class _Polynomial(Activation):
         coef = self._coefficients()
         return np.asarray(poly.polyval(x, coef.astype(x.dtype) if x.dtype.kind == "f" else coef))
 
-    def _series(self, s: Array) -> Array:
+    def _series(self, s: Array, coef: Array | None = None) -> Array:
         """Return r_l(p), l = 0..degree, on the last axis: the Hermite coefficients at s = sqrt(p).
 
         r_l(p) = sum_i coef_{l+2i} (l+2i)! / (i! 2^i sqrt(l!)) p^((l+2i)/2).
         """
-        coef = self._coefficients()
+        coef = self._coefficients() if coef is None else coef
         out = []
         for l in range(len(coef)):
             inner = np.zeros(len(coef))
@@ -45,10 +45,13 @@ class _Polynomial(Activation):
         return np.stack(out, axis=-1)
 
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
-        def pair(s: Array, t: Array, c: Array) -> tuple[Array, Array]:
-            return series_pair(self._series(s), self._series(t), s, t, c)
-
-        return pair_down_to_zero(pair, np.sqrt(p), np.sqrt(q), c)
+        # The slope is the dual of the derivative: no quotient by what may be tiny, or zero.
+        s, t, coef = np.sqrt(p), np.sqrt(q), self._coefficients()
+        k, slope = (
+            series_pair(self._series(s, each), self._series(t, each), s, t, c)[0]
+            for each in (coef, poly.polyder(coef))
+        )
+        return k, slope
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         left, right = np.sqrt(p), np.sqrt(q)

@@ -14,7 +14,9 @@ from ._dual_map import DualMap
 
 Pair = Callable[[Array, Array, Array], tuple[Array, Array]]
 
-_SMALL = 1e-6  # standard deviations below which all derivatives are those at zero
+# Standard deviations below which slopes are taken to be those at zero: quotients by them, of sums
+# whose rounding is that of f(0), or of numbers that float64 cannot hold.
+_SMALL, _SMALLEST = 1e-6, 1e-75
 
 
 def series_pair(a: Array, b: Array, s: Array, t: Array, c: Array) -> tuple[Array, Array]:
@@ -51,14 +53,18 @@ def series_pair(a: Array, b: Array, s: Array, t: Array, c: Array) -> tuple[Array
     return k, slope * inverse
 
 
-def pair_down_to_zero(pair: Pair, s: Array, t: Array, c: Array) -> tuple[Array, Array]:
+def pair_down_to_zero(
+    pair: Pair, s: Array, t: Array, c: Array, vanishes: bool
+) -> tuple[Array, Array]:
     """Return pair(s, t, c), the slopes of very small deviations being those of a larger one.
 
-    They are quotients by the deviations, of zero by zero in the end.
+    `vanishes` tells that f(0) = 0: then the slopes of small deviations have all their digits, and
+    where f'(0) is zero, too, they are nothing like those of larger ones.
     """
     k, slope = pair(s, t, c)
-    if min(s.real.min(initial=1.0), t.real.min(initial=1.0)) < _SMALL:
-        u, v = (np.where(v.real < _SMALL, _SMALL, v) for v in (s, t))
+    least = _SMALLEST if vanishes else _SMALL
+    if min(s.real.min(initial=1.0), t.real.min(initial=1.0)) < least:
+        u, v = (np.where(v.real < least, least, v) for v in (s, t))
         slope = pair(u, v, c * _inverse(s) * _inverse(t) * u * v)[1]
     return k, slope
 

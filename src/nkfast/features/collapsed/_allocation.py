@@ -120,8 +120,7 @@ def _share(
 ) -> Allocation:
     """Share the features that `exact` terms leave; `eligible` terms may become exact, too."""
     exact = exact.copy()
-    # Rounded, so that another BLAS, with another last bit, makes the same plan.
-    open_ = np.array([float(f"{e:.6g}") for e in energies])
+    open_ = rounded_energies(energies)
     dropped = open_ <= 0
     while True:
         left = n_components - int(sizes[exact].sum())
@@ -182,6 +181,12 @@ def sketch_widths(
         if parents[l] in parents:
             found[parents[l]] = max(found[l], least, found.get(parents[l], 0))
     return found
+
+
+def rounded_energies(energies: Doubles) -> Doubles:
+    """Round them to six digits: another BLAS, with another last bit, makes the same plan."""
+    mantissa, exponent = np.frexp(energies)
+    return np.asarray(np.ldexp(np.rint(np.ldexp(mantissa, 20)), exponent - 20))
 
 
 def powers(x: Doubles, degree: int) -> Doubles:

@@ -24,7 +24,7 @@ from nkfast._arrays.validation import Doubles
 from nkfast.features._monomials import n_monomials
 from nkfast.sketch._program import next_power_of_two
 
-from ._allocation import MIN_SKETCH, descends, ladder, powers
+from ._allocation import MIN_SKETCH, descends, ladder, powers, rounded_energies
 
 Ints = NDArray[np.int64]
 
@@ -82,8 +82,9 @@ class Split:
         -------
         ndarray of shape (degree + 1, n)
         """
-        a, b = powers(inside, degree), powers(whole - inside, degree)
-        out = np.zeros_like(a)
+        a = powers(inside, int(self.leading.max(initial=0)))
+        b = powers(whole - inside, int(self.others.max(initial=0)))
+        out = np.zeros((degree + 1, len(inside)))
         for c in np.unique(self.terms):
             some = self.terms == c
             i, j = self.leading[some], self.others[some]
@@ -171,7 +172,11 @@ class Directions:
         norms = np.linalg.norm(part, axis=1)
         part = part[norms > 0] / norms[norms > 0, None]
         cosines = (part @ part.T)[np.triu_indices(len(part), 1)]
-        return powers(cosines, degree).mean(axis=1) if len(cosines) else np.ones(degree + 1)
+        means, power = np.ones(degree + 1), np.ones_like(cosines)
+        for l in range(degree if len(cosines) else 0):
+            power *= cosines
+            means[l + 1] = power.mean()
+        return means
 
     def _parts(self, k: int) -> tuple[Any, ...]:
         """Return term, degrees in a and b, monomials and energy of all parts.
@@ -181,8 +186,7 @@ class Directions:
         """
         d, q = len(self.axes), int(self._degrees.max(initial=0))
         a = np.clip(self._inside[:, k - 1], 0, 1)
-        in_a = a ** np.arange(q + 1)[:, None]
-        in_b = np.maximum(1 - a, _OTHER) ** np.arange(q + 1)[:, None]
+        in_a, in_b = powers(a, q), powers(np.maximum(1 - a, _OTHER), q)
         columns: list[list[Doubles]] = [[] for _ in range(6)]
         for l in np.unique(self._degrees):
             ranks = np.flatnonzero(self._degrees == l)
@@ -232,7 +236,7 @@ def _share(
     shares as its energies; of the smallest those remain that are needed for the diagonal.
     """
     least = max(_LEAST, n_components // _SHARE)
-    rounded = np.array([float(f"{e:.6g}") for e in energies])
+    rounded = rounded_energies(energies)
     exact = np.zeros(len(sizes), bool)
     taken = np.flatnonzero(whole).tolist()
     left, rest = n_components - int(sizes[whole].sum()), float(rounded[~whole].sum())
