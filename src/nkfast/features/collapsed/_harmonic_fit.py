@@ -7,17 +7,17 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nkfast._arrays.blocks import blocks
 from nkfast._arrays.validation import Doubles
 from nkfast.expansion import Expansion, n_harmonics
 
 from ._factors import FactorProblem, Pairs
-from ._harmonics import MOST_HARMONIC_DEGREE, HarmonicMap, Harmonics, harmonic_basis
+from ._harmonics import MOST_HARMONIC_DEGREE, HarmonicMap, Harmonics, distinct, harmonic_basis
 
 Ints = NDArray[np.int64]
 
 WHOLE = 2  # degrees that are there for rows of any kind, and more as long as they take
 _WHOLE_SHARE = 4  # of the features no more than one of so many
+_BLOCK = 1 << 20  # features of some rows at a time
 _ROUNDS = 3  # of choosing harmonics and fitting their factors
 
 
@@ -82,16 +82,20 @@ class Candidates:
         """
         every, weights = self.every, np.square(self.expansion.weights(norms))
         among = np.arange(len(every.terms)) if among is None else among
-        columns = np.unique(every.columns[among])
+        columns = distinct(every.columns[among])
         terms = every.basis.degrees[columns]
         features = HarmonicMap(replace(every, terms=terms, columns=columns))
         sums = np.zeros((len(self.expansion.degrees), len(columns)))
         ends = np.searchsorted(terms, np.arange(every.basis.degree + 2))
-        for some in blocks(len(unit), len(columns)):
-            squares = np.square(features(unit[some], np.ones((len(unit[some]), 1))))
-            for l in np.unique(self.expansion.degrees):
+        step = max(_BLOCK // max(len(columns), 1), 1)
+        buffer = np.empty((min(step, len(unit)), len(columns)))
+        for i in range(0, len(unit), step):
+            rows, heavy = unit[i : i + step], weights[i : i + step]
+            squares = features(rows, np.ones((len(rows), 1)), buffer[: len(rows)])
+            np.square(squares, out=squares)
+            for l in distinct(self.expansion.degrees):
                 ranks, part = self.expansion.degrees == l, slice(ends[l], ends[l + 1])
-                sums[ranks, part] += weights[some][:, ranks].T @ squares[:, part]
+                sums[ranks, part] += heavy[:, ranks].T @ squares[:, part]
         found = np.zeros(len(every.terms))
         places = np.searchsorted(columns, every.columns[among])
         found[among] = sums[every.terms[among], places] / max(len(unit), 1)
@@ -151,7 +155,9 @@ class Candidates:
         near, far = np.zeros((q + 1, len(unit))), np.zeros((q + 1, len(i)))
         Z = HarmonicMap(harmonics)(unit, self.expansion.weights(norms))
         degrees = self.expansion.degrees[harmonics.terms]
-        for l in np.unique(degrees):
-            kernel = Z[:, degrees == l] @ Z[:, degrees == l].T
+        ends = np.searchsorted(degrees, np.arange(q + 2))
+        for l in distinct(degrees):
+            part = Z[:, ends[l] : ends[l + 1]]
+            kernel = part @ part.T
             near[l], far[l] = np.diagonal(kernel), kernel[i, j]
         return near, far

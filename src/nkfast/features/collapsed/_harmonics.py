@@ -190,9 +190,9 @@ def harmonic_steps(harmonics: Harmonics, n_components: int) -> SketchSteps:
     Only harmonics that some feature needs are computed, for each number of dimensions.
     """
     axes, basis, d = harmonics.axes, harmonics.basis, len(harmonics.axes)
-    needed = [np.unique(harmonics.columns)]
+    needed = [distinct(harmonics.columns)]
     for parents in basis.parents[::-1]:
-        needed.append(np.unique(parents[needed[-1]]))
+        needed.append(distinct(parents[needed[-1]]))
     needed = needed[::-1]  # in 1, 2, ..., d dimensions
     steps = SketchSteps()
     steps.linear(INPUT, axes.ravel(), _TURNED)
@@ -201,7 +201,7 @@ def harmonic_steps(harmonics: Harmonics, n_components: int) -> SketchSteps:
     for k in range(2, d + 1):
         parents, entries = basis.parents[k - 2], basis.entries[k - 2]
         table = basis.recurrence(k)
-        used = _reached(np.unique(entries[needed[k - 1]]), table[2])
+        used = _reached(distinct(entries[needed[k - 1]]), table[2])
         a, b, c = (part[used] for part in table)
         steps.recurrence(_TURNED, k, a, b, c, _TABLE)
         entries = np.cumsum(used)[entries] - 1
@@ -223,6 +223,11 @@ def harmonic_steps(harmonics: Harmonics, n_components: int) -> SketchSteps:
             steps.emit(source, len(columns), scale, int(c))
     add_zeros(steps, n_components - len(harmonics.terms))
     return steps
+
+
+def distinct(numbers: Ints) -> Ints:
+    """Return the distinct ones of small integers >= 0, ascending."""
+    return np.flatnonzero(np.bincount(numbers))
 
 
 def _reached(entries: Ints, starts: Doubles) -> NDArray[np.bool_]:
@@ -255,9 +260,9 @@ class HarmonicMap:
         d, self._size = len(harmonics.axes), len(harmonics.terms)
         self._program = harmonic_steps(harmonics, self._size).compile(d)
 
-    def __call__(self, unit: Doubles, weights: Doubles) -> Doubles:
+    def __call__(self, unit: Doubles, weights: Doubles, out: Doubles | None = None) -> Doubles:
         """Return the features of rows with these weights, of shape (n, n_terms) or (n, 1)."""
-        out = np.empty((len(unit), self._size))
+        out = np.empty((len(unit), self._size)) if out is None else out
         shape = (len(unit), self._program.n_weights)
         needed = (
             np.broadcast_to(weights, shape) if weights.shape[1] == 1 else weights[:, : shape[1]]
