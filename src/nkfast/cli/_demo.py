@@ -21,10 +21,10 @@ from nkfast.learn._regression import NTKRegressor
 from nkfast.networks import Sequential, mlp
 
 WIDTHS = (256, 1024, 4096)
-QUICK_WIDTHS = (64, 256)
+QUICK_WIDTHS = (256, 1024)
 
 _ERROR_ROWS = 500  # held-out rows on which the kernels are compared
-_REPEATED_SECONDS = 1.0  # shorter measurements are repeated, and their median is taken
+_REPEATED_SECONDS = 0.3  # shorter measurements are repeated, and their median is taken
 _REPEATS = 3
 
 
@@ -123,7 +123,7 @@ def demo_tasks(*, quick: bool = False, seed: int = 0) -> list[Task]:
     Parameters
     ----------
     quick : bool, default=False
-        Smaller sets, for a look of a few seconds.
+        Smaller sets, for a quick look.
     seed : int, default=0
         Chooses the digits to test on.
 
