@@ -17,7 +17,7 @@ SEED = 1
 AT_A_TIME = 60
 
 
-@pytest.mark.parametrize("first", range(0, 24 * AT_A_TIME, AT_A_TIME))
+@pytest.mark.parametrize("first", range(0, 9 * AT_A_TIME, AT_A_TIME))
 def test_random_calls(first):
     found = [cases.run(SEED, case) for case in range(first, first + AT_A_TIME)]
     wrong = [outcome.wrong for outcome in found if outcome.wrong]
