@@ -35,7 +35,7 @@ public:
     for (std::size_t k = 0; k < f.powers.size(); ++k) {
       const PixelPower& power = f.powers[k];
       const auto length = [&](std::size_t l) { return l == 0 ? n : f.powers[l - 1].n(); };
-      T* to = block_.buffers[Block::kBuffers + k];
+      T* to = block_.buffers[Block::kPowers + k];
       if (const auto* m = std::get_if<Monomials>(&power.how)) {
         block_.loops.weighted_product(powers_[power.a], m->take_a.data(), powers_[power.b],
                                       m->take_b.data(), power.n(), m->factors.template data<T>(),
@@ -124,7 +124,7 @@ private:
   }
 
   void add(const Hash& hash, const T* from, std::size_t n, const T* weight, T* to) {
-    block_.loops.weighted_sketch(from, n, hash.to.data(), hash.signs.template data<T>(), weight,
+    block_.pixel_loops.weighted_sketch(from, n, hash.to.data(), hash.signs.template data<T>(), weight,
                                  to);
   }
 
@@ -135,7 +135,7 @@ private:
       alignas(64) T weight[kMostLanes] = {};
       std::transform(weights + (j + 1) * kMostLanes, weights + (j + 1) * kMostLanes + block_.lanes,
                      weight, [](double w) { return static_cast<T>(w); });
-      block_.loops.weighted_sketch(powers_[j], sums[j].to.size(), sums[j].to.data(),
+      block_.pixel_loops.weighted_sketch(powers_[j], sums[j].to.size(), sums[j].to.data(),
                                    sums[j].signs.template data<T>(), weight, to);
     }
     const double* rests = weights + sums.size() * kMostLanes;

@@ -1,7 +1,7 @@
 // W pixels on their way through a stage.
 #pragma once
 
-#include "aligned.hpp"
+#include "features/pixel_layout.hpp"
 #include "features/pixel_stages.hpp"
 #include "simd/dispatch.hpp"
 
@@ -14,24 +14,19 @@
 namespace nkfast {
 
 // One thread's buffers for a block of pixels, and what is done to vectors in them.
-template <class T> struct PixelBlock {
-  // Numbers of the buffers; powers from kBuffers on.
-  enum { kNngp, kTangent, kLeft, kRight, kSum, kSlope, kProduct, kBuffers };
-
-  const Table<T>& loops;
-  std::size_t lanes;
-  std::vector<T*> buffers;
+template <class T> struct PixelBlock : PixelBuffers {
+  const Table<T>& loops = table<T>();
+  const PixelTable<T>& pixel_loops = pixel_table<T>();
+  const std::size_t lanes = static_cast<std::size_t>(loops.lanes);
+  std::vector<T*> buffers{}; // of the stage at hand
   // Of up to two channels: where the vectors are, c, and |v|^2 as it ought to be.
   T* source[2] = {};
   double c[2][kMostLanes] = {}, energy[2][kMostLanes] = {};
 
-  PixelBlock(std::size_t widest, std::size_t n_powers)
-      : loops(table<T>()), lanes(static_cast<std::size_t>(loops.lanes)) {
-    const std::size_t size = widest * lanes + 7 * kLineBytes / sizeof(T); // on different cache sets
-    const std::size_t n_buffers = kBuffers + n_powers;
-    memory_ = AlignedBuffer<T>(size * n_buffers);
-    for (std::size_t k = 0; k < n_buffers; ++k) {
-      buffers.push_back(memory_.data() + k * (size / 16 * 16));
+  void use(T* memory, const std::vector<std::size_t>& places) {
+    buffers.clear();
+    for (const std::size_t place : places) {
+      buffers.push_back(memory + place * lanes);
     }
   }
 
@@ -67,9 +62,6 @@ template <class T> struct PixelBlock {
     norm_factors(block, n, wanted, factor);
     loops.scale_lanes(block, n, factor);
   }
-
-private:
-  AlignedBuffer<T> memory_;
 };
 
 } // namespace nkfast

@@ -32,15 +32,8 @@ struct Hash {
   Values signs{};
 };
 
-// Rows `pitch` apart, between them and around them zeros for offsets up to the halo.
 struct PixelGrid {
-  std::size_t height = 0, width = 0, pitch = 0;
-  std::size_t front = 0;  // of the first pixel
-  std::size_t stride = 0; // of the planes
-  std::size_t halo_rows = 0, halo_cols = 0;
-
-  std::size_t at(std::size_t row, std::size_t col) const { return front + row * pitch + col; }
-  std::size_t span() const { return (height - 1) * pitch + width; }
+  std::size_t height = 0, width = 0;
 };
 
 struct PixelField {

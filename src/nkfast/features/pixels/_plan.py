@@ -78,7 +78,7 @@ _MOST_DOUBLINGS = 3  # of the width of a pixel
 _FEW_OUTPUTS = 16  # with fewer the scalar has no column of its own
 
 
-_BY_SHAPE = ("halos", "widths")
+_BY_SHAPE = ("widths",)
 
 
 @dataclass
@@ -139,7 +139,6 @@ class PixelPlan:
         self.degree = degree
         self.pixels = shape[0] * shape[1]
         self.fields: list[tuple[int, int, int]] = []
-        self.halos: dict[Shape, list[int]] = {}
         self.stages: list[PixelStage | PixelPool] = []
         self.output: PixelOutput | None = None  # None: the kernel is zero
         self.widths: dict[Shape, int] = {}
@@ -170,13 +169,17 @@ class PixelPlan:
         """Whether the kernel is zero, and so are all features."""
         return self.output is None
 
+    @property
+    def sketched(self) -> bool:
+        """Whether there is an activation, of which features are only near the kernel."""
+        return any(isinstance(s, PixelStage) and s.activation is not None for s in self.stages)
+
     def compile(self) -> PixelProgram:
         """Return the core's program, unless the kernel is zero."""
         assert self.output is not None
         builder = PixelBuilder()
         for height, width, n in self.fields:
-            rows, cols = self.halos.get((height, width), (0, 0))
-            builder.add_field(height=height, width=width, n=n, halo_rows=rows, halo_cols=cols)
+            builder.add_field(height=height, width=width, n=n)
         for stage in self.stages:
             if isinstance(stage, PixelPool):
                 builder.add_pool(
@@ -201,7 +204,6 @@ class PixelPlan:
         self._ahead.pop()
         windows = layer._windows(self._state.shape)
         taps = taps_of(windows, layer.padding == "CIRCULAR")
-        self._need_halo(self._state.shape, layer, windows)
         shape = windows[0].out, windows[1].out
         scale = layer.w_std / len(taps) ** 0.5
         self._state = self._affine(self._state, taps, scale, layer.b_std, shape)
@@ -439,13 +441,6 @@ class PixelPlan:
         power = int(np.clip(np.round(np.log2(factor)), 0, _MOST_DOUBLINGS))
         self.widths[shape] = self.width << power
         return self.widths[shape]
-
-    def _need_halo(self, shape: Shape, conv: Conv, windows: Windows) -> None:
-        if conv.padding == "CIRCULAR" or conv.strides != (1, 1):
-            return
-        halo = self.halos.setdefault(shape, [0, 0])
-        for axis, window in enumerate(windows):
-            halo[axis] = max(halo[axis], window.before, window.after)
 
     def _finish(self, state: State, n_components: int) -> None:
         final = state.phi if not self.tangent or state.alias else state.psi

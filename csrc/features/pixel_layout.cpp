@@ -1,0 +1,424 @@
+#include "features/pixel_layout.hpp"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+#include <variant>
+
+namespace nkfast {
+
+namespace {
+
+constexpr std::size_t kExtra = 2; // behind the features of a block: c, |v|^2
+
+std::int64_t wrap(std::int64_t i, std::int64_t n) { return ((i % n) + n) % n; }
+
+// The pixel of `from` that is seen at a row and column, -1 outside.
+std::int64_t seen(const PixelLook& look, const PixelGrid& from, std::size_t row, std::size_t col) {
+  const auto height = static_cast<std::int64_t>(from.height);
+  const auto width = static_cast<std::int64_t>(from.width);
+  std::int64_t i = static_cast<std::int64_t>(row) * look.row_stride + look.row_offset;
+  std::int64_t j = static_cast<std::int64_t>(col) * look.col_stride + look.col_offset;
+  if (look.circular) {
+    i = wrap(i, height);
+    j = wrap(j, width);
+  }
+  return i >= 0 && i < height && j >= 0 && j < width ? i * width + j : -1;
+}
+
+std::size_t n_blocks(const PixelGrid& grid, std::size_t lanes) {
+  return (grid.height * grid.width + lanes - 1) / lanes;
+}
+
+// Runs of a channel's hash, if they are long: features that stay neighbours with the same sign.
+PixelLayout::Channel find_runs(const PixelChannel& channel, const std::vector<PixelField>& fields,
+                               const std::size_t* starts) {
+  struct Run {
+    std::size_t to, from, n, part;
+  };
+  std::vector<Run> found;
+  std::size_t total = 0;
+  for (std::size_t k = 0; k < channel.parts.size(); ++k) {
+    const PixelPart& part = channel.parts[k];
+    const Ints& to = part.hashed.to;
+    const Reals& signs = part.hashed.signs.reals();
+    const std::size_t n = fields[part.field].n;
+    total += n;
+    for (std::size_t j = 0; j < n; ++j) {
+      if (signs[j] != part.scale) {
+        return {};
+      }
+      const auto place = static_cast<std::size_t>(to[j]);
+      if (j > 0 && to[j] == to[j - 1] + 1) {
+        ++found.back().n;
+      } else {
+        found.push_back({place, j, 1, k});
+      }
+    }
+  }
+  if (found.size() * 8 > total + 8 * channel.parts.size()) {
+    return {};
+  }
+  std::vector<std::size_t> borders{0, channel.n};
+  for (const Run& run : found) {
+    borders.push_back(run.to);
+    borders.push_back(run.to + run.n);
+  }
+  std::sort(borders.begin(), borders.end());
+  borders.erase(std::unique(borders.begin(), borders.end()), borders.end());
+  PixelLayout::Channel made;
+  for (std::size_t i = 0; i + 1 < borders.size(); ++i) {
+    const std::size_t begin = made.runs.size();
+    for (const Run& run : found) {
+      if (run.to <= borders[i] && borders[i] < run.to + run.n) {
+        for (std::size_t p = starts[run.part]; p < starts[run.part + 1]; ++p) {
+          made.runs.push_back({static_cast<std::int32_t>(p - starts[0]),
+                               static_cast<std::int32_t>(run.from) -
+                                   static_cast<std::int32_t>(run.to)});
+        }
+      }
+    }
+    made.segments.push_back({borders[i], borders[i + 1], begin, made.runs.size()});
+  }
+  return made;
+}
+
+// Places of the buffers of a stage, and what they take.
+std::vector<std::size_t> place_buffers(const PixelStage& stage) {
+  using B = PixelBuffers;
+  std::vector<std::size_t> sizes(B::kPowers);
+  sizes[B::kNngp] = stage.channels[0].n;
+  sizes[B::kTangent] = stage.channels.size() > 1 ? stage.channels[1].n : 0;
+  sizes[B::kLeft] = kExtra;
+  const auto include = [&](const TensorProduct& p) {
+    sizes[B::kLeft] = std::max(sizes[B::kLeft], p.length_a);
+    sizes[B::kRight] = std::max(sizes[B::kRight], p.length_b);
+  };
+  if (stage.activation) {
+    const PixelActivation& f = *stage.activation;
+    sizes[B::kSum] = f.n;
+    for (const PixelPower& power : f.powers) {
+      sizes.push_back(power.n());
+      if (const auto* product = std::get_if<TensorProduct>(&power.how)) {
+        include(*product);
+      }
+    }
+    if (const SharedTangent* shared = f.shared()) {
+      sizes[B::kProduct] = shared->n;
+    } else if (const OwnTangent* own = f.own()) {
+      sizes[B::kNngp] = std::max(sizes[B::kNngp], own->n);
+      sizes[B::kSlope] = own->n_slope;
+      sizes[B::kProduct] = own->product.n;
+      include(own->product);
+    }
+  }
+  std::vector<std::size_t> places{0};
+  for (const std::size_t size : sizes) {
+    places.push_back(places.back() + size + 7); // on different cache sets
+  }
+  return places;
+}
+
+} // namespace
+
+// A trial of an order, and the memory that it takes.
+class PixelSchedule {
+public:
+  PixelSchedule(const PixelParts& program, const PixelLayout& layout)
+      : program_(program), layout_(layout), producer_(program.fields.size()) {
+    for (std::size_t s = 0; s < program.steps.size(); ++s) {
+      for (const std::size_t field : targets(s)) {
+        producer_[field] = s;
+      }
+    }
+    for (const PixelField& field : program.fields) {
+      n_blocks_.push_back(n_blocks(field.grid, layout.lanes));
+    }
+  }
+
+  // whole[f]: no block of field f is looked at before all are made.
+  void make(const std::vector<bool>& whole) {
+    whole_ = whole;
+    ops.clear();
+    done_.assign(program_.steps.size(), 0);
+    made_.assign(program_.fields.size(), 0);
+    born_.clear();
+    last_use_.clear();
+    for (const std::size_t n : n_blocks_) {
+      born_.emplace_back(n, 0);
+      last_use_.emplace_back(n, -1);
+    }
+    made_[0] = n_blocks_[0];
+    need(program_.output.field, n_blocks_[program_.output.field] - 1);
+    std::fill(last_use_[program_.output.field].begin(), last_use_[program_.output.field].end(),
+              now());
+    place();
+  }
+
+  std::vector<PixelLayout::Op> ops{};
+  std::vector<PixelLayout::Ring> rings{};
+  std::vector<std::size_t> buffers{}; // of each step, where they begin
+  std::size_t size = 0;
+
+private:
+  using Time = std::int64_t;
+
+  Time now() const { return static_cast<Time>(ops.size()); }
+
+  std::vector<std::size_t> targets(std::size_t step) const {
+    const PixelParts::Step& s = program_.steps[step];
+    return s.is_pool ? std::vector{program_.pools[s.index].to} : program_.stages[s.index].stores;
+  }
+
+  std::size_t field_of(std::size_t step, std::size_t part) const {
+    const PixelParts::Step& s = program_.steps[step];
+    if (s.is_pool) {
+      return program_.pools[s.index].from;
+    }
+    for (const PixelChannel& channel : program_.stages[s.index].channels) {
+      if (part < channel.parts.size()) {
+        return channel.parts[part].field;
+      }
+      part -= channel.parts.size();
+    }
+    return 0;
+  }
+
+  void need(std::size_t field, std::size_t block) {
+    const std::size_t last = whole_[field] ? n_blocks_[field] - 1 : block;
+    while (made_[field] <= last) {
+      run(producer_[field]);
+    }
+  }
+
+  template <class F> void for_sources(std::size_t step, std::size_t block, F&& f) const {
+    const PixelLayout::Step& s = layout_.steps[step];
+    const PixelLayout::Piece* pieces = s.pieces.data() + block * s.starts.back();
+    for (std::size_t part = 0; part + 1 < s.starts.size(); ++part) {
+      const std::size_t field = field_of(step, part);
+      for (std::size_t p = s.starts[part]; p < s.starts[part + 1]; ++p) {
+        for (const std::int32_t source : {pieces[p].a, pieces[p].b}) {
+          if (source >= 0) {
+            f(field, static_cast<std::size_t>(source));
+          }
+        }
+      }
+    }
+  }
+
+  void run(std::size_t step) {
+    const std::size_t block = done_[step]++;
+    for_sources(step, block, [&](std::size_t field, std::size_t source) { need(field, source); });
+    for_sources(step, block,
+                [&](std::size_t field, std::size_t source) { last_use_[field][source] = now(); });
+    for (const std::size_t field : targets(step)) {
+      born_[field][block] = now();
+      made_[field] = block + 1;
+    }
+    ops.push_back({static_cast<std::uint32_t>(step), static_cast<std::uint32_t>(block)});
+  }
+
+  // The blocks of a field that are in use at a time, from the first to the last.
+  std::size_t slots(std::size_t field) const {
+    const std::vector<Time>& last = last_use_[field];
+    std::vector<Time> latest(last.size()); // of all blocks up to one
+    std::partial_sum(last.begin(), last.end(), latest.begin(),
+                     [](Time a, Time b) { return std::max(a, b); });
+    std::size_t most = 1;
+    for (std::size_t block = 0; block < last.size(); ++block) {
+      const auto first = std::lower_bound(latest.begin(), latest.end(), born_[field][block]);
+      const auto oldest = static_cast<std::size_t>(first - latest.begin());
+      most = std::max(most, block - std::min(block, oldest) + 1);
+    }
+    return field == 0 ? last.size() : most;
+  }
+
+  // What is not in use at the same time shares memory.
+  void place() {
+    struct Item {
+      std::size_t size;
+      Time begin, end;
+      std::size_t* start;
+      bool buffers;
+    };
+    std::vector<Item> items;
+    rings.assign(program_.fields.size(), {});
+    buffers.assign(program_.steps.size(), 0);
+    for (std::size_t f = 0; f < program_.fields.size(); ++f) {
+      const Time end = *std::max_element(last_use_[f].begin(), last_use_[f].end());
+      rings[f].used = end >= 0;
+      if (rings[f].used) {
+        rings[f].n_slots = slots(f);
+        const std::size_t n = rings[f].n_slots * (program_.fields[f].n + kExtra) + 1;
+        items.push_back({n, f == 0 ? -1 : born_[f][0], end, &rings[f].start, false});
+      }
+    }
+    for (std::size_t s = 0; s < program_.steps.size(); ++s) {
+      const auto is_own = [&](const PixelLayout::Op& op) { return op.step == s; };
+      const auto first = std::find_if(ops.begin(), ops.end(), is_own);
+      if (!program_.steps[s].is_pool && first != ops.end()) {
+        const auto last = std::find_if(ops.rbegin(), ops.rend(), is_own);
+        items.push_back({layout_.steps[s].buffers.back(), first - ops.begin(),
+                         ops.rend() - last - 1, &buffers[s], true});
+      }
+    }
+    std::stable_sort(items.begin(), items.end(),
+                     [](const Item& a, const Item& b) { return a.size > b.size; });
+    size = 0;
+    for (std::size_t i = 0; i < items.size(); ++i) {
+      std::size_t start = 0;
+      for (bool moved = true; moved;) {
+        moved = false;
+        for (std::size_t j = 0; j < i; ++j) {
+          const std::size_t end = *items[j].start + items[j].size;
+          const bool together = items[i].begin <= items[j].end && items[j].begin <= items[i].end &&
+                                !(items[i].buffers && items[j].buffers);
+          if (together && start < end && *items[j].start < start + items[i].size) {
+            start = end;
+            moved = true;
+          }
+        }
+      }
+      *items[i].start = start;
+      size = std::max(size, start + items[i].size);
+    }
+  }
+
+  const PixelParts& program_;
+  const PixelLayout& layout_;
+  std::vector<std::size_t> producer_;
+  std::vector<std::size_t> n_blocks_{};
+  std::vector<bool> whole_{};
+  std::vector<std::size_t> done_{}, made_{};
+  std::vector<std::vector<Time>> born_{}, last_use_{};
+};
+
+PixelLayout::PixelLayout(const PixelParts& program, std::size_t n_lanes) : lanes(n_lanes) {
+  for (const PixelParts::Step& step : program.steps) {
+    std::vector<std::pair<std::size_t, PixelLook>> parts;
+    if (step.is_pool) {
+      const PixelPool& pool = program.pools[step.index];
+      for (std::size_t t = 0; t < pool.rows * pool.cols; ++t) {
+        const auto number = [](std::size_t i) { return static_cast<std::int64_t>(i); };
+        parts.emplace_back(pool.from, PixelLook{.row_stride = number(pool.row_stride),
+                                                .row_offset = number(t / pool.cols),
+                                                .col_stride = number(pool.col_stride),
+                                                .col_offset = number(t % pool.cols)});
+      }
+      steps.push_back(look(parts, program.fields[pool.to].grid, program.fields));
+      Channel all;
+      for (std::size_t p = 0; p < steps.back().starts.back(); ++p) {
+        all.runs.push_back({static_cast<std::int32_t>(p), 0});
+      }
+      steps.back().channels.push_back(std::move(all));
+      continue;
+    }
+    const PixelStage& stage = program.stages[step.index];
+    for (const PixelChannel& channel : stage.channels) {
+      for (const PixelPart& part : channel.parts) {
+        parts.emplace_back(part.field, part.look);
+      }
+    }
+    steps.push_back(look(parts, program.fields[stage.stores[0]].grid, program.fields));
+    steps.back().buffers = place_buffers(stage);
+    const std::size_t* starts = steps.back().starts.data();
+    for (const PixelChannel& channel : stage.channels) {
+      steps.back().channels.push_back(find_runs(channel, program.fields, starts));
+      starts += channel.parts.size();
+    }
+  }
+  // Where it takes less memory, a field is made to its end before it is looked at.
+  PixelSchedule schedule(program, *this);
+  std::vector<bool> whole(program.fields.size(), false);
+  schedule.make(whole);
+  for (std::size_t f = 1; f < whole.size(); ++f) {
+    const std::size_t before = schedule.size;
+    whole[f] = true;
+    schedule.make(whole);
+    if (schedule.size >= before) {
+      whole[f] = false;
+      schedule.make(whole);
+    }
+  }
+  ops = schedule.ops;
+  rings = schedule.rings;
+  n_vectors = schedule.size;
+  for (std::size_t s = 0; s < steps.size(); ++s) {
+    for (std::size_t& place : steps[s].buffers) {
+      place += schedule.buffers[s];
+    }
+  }
+  for (const std::vector<std::int32_t>& pick : known_) {
+    picks.insert(picks.end(), pick.begin(), pick.end());
+  }
+}
+
+std::int32_t PixelLayout::row_of_picks(const std::vector<std::int32_t>& pick) {
+  const auto at = std::find(known_.begin(), known_.end(), pick);
+  if (at == known_.end()) {
+    known_.push_back(pick);
+    return static_cast<std::int32_t>(known_.size() - 1);
+  }
+  return static_cast<std::int32_t>(at - known_.begin());
+}
+
+// The pieces of parts, of these fields, at each block of a field.
+PixelLayout::Step PixelLayout::look(const std::vector<std::pair<std::size_t, PixelLook>>& parts,
+                                    const PixelGrid& to, const std::vector<PixelField>& fields) {
+  const std::size_t blocks = n_blocks(to, lanes);
+  std::vector<std::vector<Piece>> found(blocks * parts.size());
+  std::vector<std::size_t> most(parts.size(), 1);
+  for (std::size_t block = 0; block < blocks; ++block) {
+    for (std::size_t k = 0; k < parts.size(); ++k) {
+      std::vector<std::int64_t> cells(lanes, -1);
+      std::vector<std::int64_t> sources;
+      bool straight = true;
+      for (std::size_t r = 0; r < lanes; ++r) {
+        const std::size_t pixel = block * lanes + r;
+        if (pixel >= to.height * to.width) {
+          continue; // nobody looks there
+        }
+        cells[r] = seen(parts[k].second, fields[parts[k].first].grid, pixel / to.width,
+                        pixel % to.width);
+        const auto n = static_cast<std::int64_t>(lanes);
+        straight = straight && cells[r] >= 0 && cells[r] % n == static_cast<std::int64_t>(r);
+        if (cells[r] >= 0) {
+          sources.push_back(cells[r] / n);
+        }
+      }
+      std::sort(sources.begin(), sources.end());
+      sources.erase(std::unique(sources.begin(), sources.end()), sources.end());
+      std::vector<Piece>& pieces = found[block * parts.size() + k];
+      for (std::size_t i = 0; i < sources.size(); i += 2) {
+        const std::int64_t a = sources[i], b = sources[std::min(i + 1, sources.size() - 1)];
+        Piece piece{static_cast<std::int32_t>(a), static_cast<std::int32_t>(b), -1};
+        if (!straight || sources.size() > 1) {
+          std::vector<std::int32_t> pick(lanes, -1);
+          const auto n = static_cast<std::int64_t>(lanes);
+          for (std::size_t r = 0; r < lanes; ++r) {
+            if (cells[r] >= 0 && (cells[r] / n == a || cells[r] / n == b)) {
+              pick[r] = static_cast<std::int32_t>(cells[r] % n + (cells[r] / n == a ? 0 : n));
+            }
+          }
+          piece.pick = row_of_picks(pick);
+        }
+        pieces.push_back(piece);
+      }
+      most[k] = std::max(most[k], pieces.size());
+    }
+  }
+  Step step;
+  for (const std::size_t n : most) {
+    step.starts.push_back(step.starts.back() + n);
+  }
+  for (std::size_t block = 0; block < blocks; ++block) {
+    for (std::size_t k = 0; k < parts.size(); ++k) {
+      std::vector<Piece>& pieces = found[block * parts.size() + k];
+      pieces.resize(most[k]);
+      step.pieces.insert(step.pieces.end(), pieces.begin(), pieces.end());
+    }
+  }
+  return step;
+}
+
+} // namespace nkfast

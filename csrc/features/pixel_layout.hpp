@@ -1,0 +1,76 @@
+// Where the fields of a program lie in memory, and the order in which their blocks are made.
+//
+// A field is a row of lane blocks of W pixels, in the order of the image's rows. They are made as
+// late as the blocks that are asked for allow, and are forgotten when nothing looks at them any
+// more: a field is a ring of the few blocks that are in use at a time, so that what a thread works
+// on stays in its cache.
+#pragma once
+
+#include "features/pixel_program.hpp"
+#include "simd/pixels.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace nkfast {
+
+struct PixelLayout {
+  // Blocks that lanes of a block see, two at a time: see PixelPiece. -1: none.
+  struct Piece {
+    std::int32_t a = -1, b = -1;
+    std::int32_t pick = -1; // number of a row of picks
+  };
+
+  // A range of a channel's features and the runs that end there.
+  struct Segment {
+    std::size_t first, last;  // features
+    std::size_t begin, end;   // runs
+  };
+
+  struct Channel {
+    std::vector<Segment> segments{}; // none: hashed one by one
+    std::vector<PixelRun> runs{};
+  };
+
+  struct Step {
+    std::vector<std::size_t> starts{0}; // of the pieces of each part of all channels, and their end
+    std::vector<Piece> pieces{};        // those of block after block
+    std::vector<Channel> channels{};    // pools have one without a hash
+    std::vector<std::size_t> buffers{}; // where the buffers of a stage begin
+  };
+
+  struct Op {
+    std::uint32_t step, block;
+  };
+
+  struct Ring {
+    std::size_t start = 0, n_slots = 0;
+    bool used = false; // by a later step
+  };
+
+  std::size_t lanes;
+  std::vector<Step> steps{};
+  std::vector<Op> ops{};
+  std::vector<Ring> rings{}; // of each field
+  Ints picks{};
+  std::size_t n_vectors = 0; // of W numbers, in all
+
+  PixelLayout(const PixelParts& program, std::size_t n_lanes);
+
+private:
+  friend class PixelSchedule;
+
+  Step look(const std::vector<std::pair<std::size_t, PixelLook>>& parts, const PixelGrid& to,
+            const std::vector<PixelField>& fields);
+  std::int32_t row_of_picks(const std::vector<std::int32_t>& pick);
+
+  std::vector<std::vector<std::int32_t>> known_{};
+};
+
+// The buffers of a stage's block: their numbers.
+struct PixelBuffers {
+  enum { kNngp, kTangent, kLeft, kRight, kSum, kSlope, kProduct, kPowers };
+};
+
+} // namespace nkfast

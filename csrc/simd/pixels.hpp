@@ -1,0 +1,66 @@
+// The table of hot loops over pixels: one per instruction set, filled by pixels.cpp.
+//
+// A field of an image holds lane blocks of W pixels each, one after the other by rows: feature j of
+// the block's pixel r lies at block[j * W + r].
+#pragma once
+
+#include "simd/kernels.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+namespace nkfast {
+
+// W pixels as an offset of a filter sees them: feature j of pixel r is number pick[r] of the 2 W
+// that begin at a + j W and at b + j W, times factor; zero where pick[r] is negative. Without pick:
+// those at a. Without a: nothing.
+template <class T> struct PixelPiece {
+  const T* a = nullptr;
+  const T* b = nullptr;
+  const std::int32_t* pick = nullptr;
+  T factor = 1;
+};
+
+// Features of a piece that go one after the other to where features are summed up: number t comes
+// from t + shift.
+struct PixelRun {
+  std::int32_t piece;
+  std::int32_t shift;
+};
+
+template <class T> struct PixelTable {
+  // dst[t] = sum over runs of feature t + shift of their pieces, for first <= t < last.
+  void (*add_runs)(const PixelPiece<T>* pieces, const PixelRun* runs, std::size_t n_runs,
+                   std::size_t first, std::size_t last, T* dst);
+
+  // dst[hash[j]] += signs[j] times feature j of the piece, for first <= j < last.
+  void (*scatter)(const PixelPiece<T>& piece, std::size_t first, std::size_t last,
+                  const std::int32_t* hash, const T* signs, T* dst);
+
+  // dst[hash[j]] += src[j] * weight[r] * signs[j]: a CountSketch with a weight for each lane.
+  void (*weighted_sketch)(const T* src, std::size_t n, const std::int32_t* hash, const T* signs,
+                          const T* weight, T* dst);
+
+  // dst[j * W + r] = src[j * W + r] * scale[r] for j < n.
+  void (*scaled_copy)(const T* src, std::size_t n, const T* scale, T* dst);
+};
+
+struct PixelKernels {
+  PixelTable<float> f32;
+  PixelTable<double> f64;
+};
+
+// The loops of the level in use: see dispatch.hpp.
+const PixelKernels& pixel_kernels();
+
+template <class T> const PixelTable<T>& pixel_table() {
+  if constexpr (std::is_same_v<T, float>) {
+    return pixel_kernels().f32;
+  } else {
+    static_assert(std::is_same_v<T, double>);
+    return pixel_kernels().f64;
+  }
+}
+
+} // namespace nkfast
