@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import comb, frexp, hypot, ldexp, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,8 @@ from ._records import (
 MOST_DEGREE = 16
 NOTHING = -(1 << 30)  # below all exponents
 _LEAST = -60  # exponent of what is typically zero, but need not always be
+_NEAR = 32  # places between shifts of vectors that are read together
+MOST_SHIFTS = 64  # of a sum
 MOST_SIDE = 512  # features that are laid side by side: of exact parts, of an exact power
 
 
@@ -34,7 +37,7 @@ class Vectors:
     """Features (c, v) of one kernel: their field, or the channel that will make them.
 
     `blocks` are the sizes of the parts of v, the first the one with most energy; `exact` says that
-    nothing is sketched yet. `c` and `energy` are typical values of the scalar and of |v|^2 in units
+    nothing is sketched yet, `signed` that every feature has a random sign of its own. `c` and `energy` are typical values of the scalar and of |v|^2 in units
     of 2^exponent and 4^exponent, near 1, so that images and weights may be of any size.
     """
 
@@ -45,6 +48,7 @@ class Vectors:
     exponent: int = 0
     field: int = -1
     channel: PixelChannel | None = None
+    signed: bool = False
 
     @property
     def n(self) -> int:
@@ -83,22 +87,70 @@ def mix(
     n = total if exact else width
     listed = []
     start = 0
+    shifts = Shifts(rng, n - side)
     for (v, tap), factor, direction in zip(parts, scales, directions, strict=False):
+        signs = random_signs(rng, v.n + 1)
         if exact:
             to = start + np.arange(v.n + 1) if rests else np.append(start + np.arange(v.n), 0)
             start += v.n + rests
         else:
             first = v.blocks[0] if side and len(v.blocks) > 1 else 0
-            rest = balanced_sample(rng, n - side, v.n + 1 - first) + side
-            to = np.concatenate([start + np.arange(first), rest])
+            if v.signed and len(parts) <= MOST_SHIFTS:
+                rest = shifts.places(v.n + 1 - first, (v.field, tap.row_offset))
+                signs[:-1] = 1
+            else:
+                rest = balanced_sample(rng, n - side, v.n + 1 - first)
+            to = np.concatenate([start + np.arange(first), rest + side])
             start += first
-        hashed = Hash(to.astype(np.int32), random_signs(rng, v.n + 1))
+        hashed = Hash(to.astype(np.int32), signs)
         listed.append(PixelPart(v.field, tap, factor, float(direction), hashed))
     last = n - 1 if exact else int(rng.randint(side, n))
     hashed = Hash(np.array([last], np.int32), random_signs(rng, 1))
     channel = PixelChannel(n, listed, constant, float(directions[-1]), hashed)
     energy = sum(v.energy * s**2 for (v, _), s in zip(parts, scales, strict=True))
     return Vectors((n,), exact, norm, energy, exponent, channel=channel)
+
+
+class Shifts:
+    """Places of many vectors in a sum: shifts around a ring of n places.
+
+    Of vectors whose features have random signs, the product with one that is shifted is noise of
+    the size that any other hash gives; and noise that is independent of that of all other pairs of
+    vectors, as long as no two pairs are the same distance apart. Such sums read memory in order.
+    """
+
+    def __init__(self, rng: np.random.RandomState, n: int) -> None:
+        self.rng = rng
+        self.n = n
+        self.taken: list[int] = []
+        self.distances: set[int] = set()
+        self.starts: dict[Any, int] = {}
+
+    def places(self, size: int, group: Any) -> NDArray[np.int64]:
+        """Return the places of a vector; vectors of a group are read together: they stay near."""
+        found = []
+        for turn, first in enumerate(range(0, size, self.n)):
+            start = self.starts.setdefault((group, turn), int(self.rng.randint(self.n)))
+            shift = self._shift(start)
+            found.append((np.arange(min(self.n, size - first)) + shift) % self.n)
+        return np.concatenate(found)
+
+    def _shift(self, start: int) -> int:
+        """Return a shift that makes no distance twice, or as few as some draws find."""
+        best: tuple[int, int, set[int]] | None = None
+        for _ in range(16):
+            shift = (start + int(self.rng.randint(_NEAR))) % self.n
+            new = {(shift - other) % self.n for other in self.taken}
+            new |= {-d % self.n for d in new}
+            again = len(new & self.distances) + (len(self.taken) if shift in self.taken else 0)
+            if best is None or again < best[0]:
+                best = again, shift, new
+            if again == 0:
+                break
+        assert best is not None
+        self.taken.append(best[1])
+        self.distances |= best[2]
+        return best[1]
 
 
 def with_units(parts: list[Vectors]) -> Vectors:

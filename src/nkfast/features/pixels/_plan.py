@@ -352,9 +352,10 @@ class PixelPlan:
         n = sum(parts) if side_by_side else width
 
         def sums() -> list[Hash]:
-            if side_by_side:
-                starts = np.cumsum(parts) - parts
-                to = [start + np.arange(size) for start, size in zip(starts, parts, strict=True)]
+            if side_by_side:  # mixed, for shifts of them are to meet any others
+                rest = parts[0] + self.rng.permutation(n - parts[0])
+                order = np.concatenate([np.arange(parts[0]), rest])
+                to = np.split(order, np.cumsum(parts[:-1]))
             else:
                 to = [balanced_sample(self.rng, n, size) for size in parts]
             return [Hash(t.astype(np.int32), random_signs(self.rng, len(t))) for t in to]
@@ -383,9 +384,8 @@ class PixelPlan:
         kept = [v for v in (new, psi) if v is not None]
         fields = [self._field(state.shape, v.n) for v in kept]
         self.stages.append(PixelStage(channels, activation, fields))
-        new.field = fields[0]
-        if psi is not None:
-            psi.field = fields[1]
+        for v, field in zip(kept, fields, strict=True):
+            v.field, v.signed = field, True
         return State(state.shape, new, psi, merged=merged)
 
     def _tangent(
