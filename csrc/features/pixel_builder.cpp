@@ -1,6 +1,7 @@
 #include "features/pixel_builder.hpp"
 
 #include "features/hermite.hpp"
+#include "features/pixel_sums.hpp"
 #include "simd/kernels.hpp"
 
 #include <algorithm>
@@ -98,6 +99,73 @@ void check_activation(const PixelActivation& f, std::size_t n, std::size_t n_tan
   }
 }
 
+// The feature that a hash brings to each of `length` places; it brings one at most.
+Gather turned(const Hash& hash, std::size_t length) {
+  Ints from(length, 0);
+  Reals signs(length, 0.0);
+  for (std::size_t j = 0; j < hash.to.size(); ++j) {
+    const auto place = static_cast<std::size_t>(hash.to[j]);
+    if (signs[place] != 0) {
+      fail("product: expected a hash without collisions");
+    }
+    from[place] = static_cast<std::int32_t>(j);
+    signs[place] = hash.signs.reals()[j];
+  }
+  return {std::move(from), Values(std::move(signs))};
+}
+
+void prepare(TensorProduct& p) {
+  p.from_a = turned(p.hash_a, p.length_a);
+  p.from_b = turned(p.hash_b, p.length_b);
+  p.in_order = p.n == p.length_a && p.n == p.length_b;
+  for (std::size_t t = 0; p.in_order && t < p.n; ++t) {
+    p.in_order = p.take_a[t] == static_cast<std::int32_t>(t) && p.take_b[t] == p.take_a[t];
+  }
+}
+
+// Finds what need not be done twice, and sums that can be read in order.
+void prepare(PixelActivation& f) {
+  std::vector<const PixelPower*> firsts; // with leaves of their own
+  for (PixelPower& power : f.powers) {
+    if (auto* p = std::get_if<TensorProduct>(&power.how)) {
+      prepare(*p);
+      const auto same = [&](const PixelPower* other) {
+        const auto& q = std::get<TensorProduct>(other->how);
+        return other->b == power.b && q.length_b == p->length_b && q.hash_b.to == p->hash_b.to &&
+               q.hash_b.signs.reals() == p->hash_b.signs.reals();
+      };
+      const auto at = std::find_if(firsts.begin(), firsts.end(), same);
+      p->leaf = static_cast<std::size_t>(at - firsts.begin());
+      if (at == firsts.end()) {
+        firsts.push_back(&power);
+        f.leaves.push_back(p->length_b);
+      }
+    }
+  }
+  const auto sums = [](const std::vector<Hash>& hashes, std::size_t n) {
+    std::vector<Addend> addends;
+    for (std::size_t j = 0; j + 1 < hashes.size(); ++j) {
+      addends.push_back({&hashes[j], hashes[j].to.size()});
+    }
+    return find_sums(addends, n);
+  };
+  f.read = sums(f.sums, f.n);
+  if (SharedTangent* shared = f.shared()) {
+    shared->read = sums(shared->sums, shared->n);
+  } else if (OwnTangent* own = f.own()) {
+    prepare(own->product);
+    own->slope_read = sums(own->slope_sums, own->n_slope);
+    std::vector<Addend> addends;
+    for (const Hash* hash : {&own->from_product, &own->from_tangent, &own->from_slope}) {
+      addends.push_back({hash, hash->to.size()});
+    }
+    if (f.merged > 0) {
+      addends.push_back({&own->from_nngp, f.n});
+    }
+    own->read = find_sums(addends, own->n);
+  }
+}
+
 } // namespace
 
 std::size_t PixelBuilder::add_field(std::size_t height, std::size_t width, std::size_t n) {
@@ -164,6 +232,7 @@ void PixelBuilder::add_stage(PixelStage stage) {
       fail("stage: expected two channels");
     }
     check_activation(f, sizes[0], sizes.back());
+    prepare(*stage.activation);
     sizes = {f.n};
     if (const SharedTangent* shared = f.shared()) {
       sizes.push_back(shared->n);

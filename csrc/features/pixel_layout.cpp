@@ -1,5 +1,7 @@
 #include "features/pixel_layout.hpp"
 
+#include "features/pixel_sums.hpp"
+
 #include <algorithm>
 #include <numeric>
 #include <utility>
@@ -30,57 +32,34 @@ std::size_t n_blocks(const PixelGrid& grid, std::size_t lanes) {
   return (grid.height * grid.width + lanes - 1) / lanes;
 }
 
-// Runs of a channel's hash, if they are long: features that stay neighbours with the same sign.
-PixelLayout::Channel find_runs(const PixelChannel& channel, const std::vector<PixelField>& fields,
-                               const std::size_t* starts) {
-  struct Run {
-    std::size_t to, from, n, part;
-  };
-  std::vector<Run> found;
-  std::size_t total = 0;
-  for (std::size_t k = 0; k < channel.parts.size(); ++k) {
-    const PixelPart& part = channel.parts[k];
-    const Ints& to = part.hashed.to;
+// The sums of a channel, of the pieces of its parts, if they can be read in order.
+PixelSums channel_sums(const PixelChannel& channel, const std::vector<PixelField>& fields,
+                       const std::size_t* starts) {
+  std::vector<Addend> addends;
+  for (const PixelPart& part : channel.parts) {
     const Reals& signs = part.hashed.signs.reals();
     const std::size_t n = fields[part.field].n;
-    total += n;
-    for (std::size_t j = 0; j < n; ++j) {
-      if (signs[j] != part.scale) {
-        return {};
-      }
-      const auto place = static_cast<std::size_t>(to[j]);
-      if (j > 0 && to[j] == to[j - 1] + 1) {
-        ++found.back().n;
-      } else {
-        found.push_back({place, j, 1, k});
+    if (!std::all_of(signs.begin(), signs.begin() + static_cast<std::ptrdiff_t>(n),
+                     [&](double sign) { return sign == part.scale; })) {
+      return {};
+    }
+    addends.push_back({&part.hashed, n});
+  }
+  PixelSums of_parts = find_sums(addends, channel.n), sums;
+  for (PixelSums::Segment segment : of_parts.segments) {
+    const std::size_t begin = sums.runs.size();
+    for (std::size_t i = segment.begin; i < segment.end; ++i) {
+      const PixelRun& run = of_parts.runs[i];
+      const auto part = static_cast<std::size_t>(run.piece);
+      for (std::size_t p = starts[part]; p < starts[part + 1]; ++p) {
+        sums.runs.push_back({static_cast<std::int32_t>(p - starts[0]), run.shift});
       }
     }
+    segment.begin = begin;
+    segment.end = sums.runs.size();
+    sums.segments.push_back(segment);
   }
-  if (found.size() * 8 > total + 8 * channel.parts.size()) {
-    return {};
-  }
-  std::vector<std::size_t> borders{0, channel.n};
-  for (const Run& run : found) {
-    borders.push_back(run.to);
-    borders.push_back(run.to + run.n);
-  }
-  std::sort(borders.begin(), borders.end());
-  borders.erase(std::unique(borders.begin(), borders.end()), borders.end());
-  PixelLayout::Channel made;
-  for (std::size_t i = 0; i + 1 < borders.size(); ++i) {
-    const std::size_t begin = made.runs.size();
-    for (const Run& run : found) {
-      if (run.to <= borders[i] && borders[i] < run.to + run.n) {
-        for (std::size_t p = starts[run.part]; p < starts[run.part + 1]; ++p) {
-          made.runs.push_back({static_cast<std::int32_t>(p - starts[0]),
-                               static_cast<std::int32_t>(run.from) -
-                                   static_cast<std::int32_t>(run.to)});
-        }
-      }
-    }
-    made.segments.push_back({borders[i], borders[i + 1], begin, made.runs.size()});
-  }
-  return made;
+  return sums;
 }
 
 // Places of the buffers of a stage, and what they take.
@@ -92,7 +71,6 @@ std::vector<std::size_t> place_buffers(const PixelStage& stage) {
   sizes[B::kLeft] = kExtra;
   const auto include = [&](const TensorProduct& p) {
     sizes[B::kLeft] = std::max(sizes[B::kLeft], p.length_a);
-    sizes[B::kRight] = std::max(sizes[B::kRight], p.length_b);
   };
   if (stage.activation) {
     const PixelActivation& f = *stage.activation;
@@ -109,8 +87,10 @@ std::vector<std::size_t> place_buffers(const PixelStage& stage) {
       sizes[B::kNngp] = std::max(sizes[B::kNngp], own->n);
       sizes[B::kSlope] = own->n_slope;
       sizes[B::kProduct] = own->product.n;
+      sizes[B::kRight] = own->product.length_b;
       include(own->product);
     }
+    sizes.insert(sizes.end(), f.leaves.begin(), f.leaves.end());
   }
   std::vector<std::size_t> places{0};
   for (const std::size_t size : sizes) {
@@ -306,7 +286,7 @@ PixelLayout::PixelLayout(const PixelParts& program, std::size_t n_lanes) : lanes
                                                 .col_offset = number(t % pool.cols)});
       }
       steps.push_back(look(parts, program.fields[pool.to].grid, program.fields));
-      Channel all;
+      PixelSums all;
       for (std::size_t p = 0; p < steps.back().starts.back(); ++p) {
         all.runs.push_back({static_cast<std::int32_t>(p), 0});
       }
@@ -323,7 +303,7 @@ PixelLayout::PixelLayout(const PixelParts& program, std::size_t n_lanes) : lanes
     steps.back().buffers = place_buffers(stage);
     const std::size_t* starts = steps.back().starts.data();
     for (const PixelChannel& channel : stage.channels) {
-      steps.back().channels.push_back(find_runs(channel, program.fields, starts));
+      steps.back().channels.push_back(channel_sums(channel, program.fields, starts));
       starts += channel.parts.size();
     }
   }

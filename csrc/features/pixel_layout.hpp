@@ -22,21 +22,10 @@ struct PixelLayout {
     std::int32_t pick = -1; // number of a row of picks
   };
 
-  // A range of a channel's features and the runs that end there.
-  struct Segment {
-    std::size_t first, last;  // features
-    std::size_t begin, end;   // runs
-  };
-
-  struct Channel {
-    std::vector<Segment> segments{}; // none: hashed one by one
-    std::vector<PixelRun> runs{};
-  };
-
   struct Step {
     std::vector<std::size_t> starts{0}; // of the pieces of each part of all channels, and their end
     std::vector<Piece> pieces{};        // those of block after block
-    std::vector<Channel> channels{};    // pools have one without a hash
+    std::vector<PixelSums> channels{};  // by pieces; none: hashed one by one
     std::vector<std::size_t> buffers{}; // where the buffers of a stage begin
   };
 
@@ -70,6 +59,7 @@ private:
 
 // The buffers of a stage's block: their numbers.
 struct PixelBuffers {
+  // Behind them the powers, and then the leaves.
   enum { kNngp, kTangent, kLeft, kRight, kSum, kSlope, kProduct, kPowers };
 };
 

@@ -128,11 +128,11 @@ private:
   }
 
   // A channel of a block of pixels: v as it is summed up, c and |v|^2 as it ought to be.
-  void mix(const PixelChannel& channel, const PixelLayout::Channel& sums, const std::size_t* starts,
+  void mix(const PixelChannel& channel, const PixelSums& sums, const std::size_t* starts,
            T* block, double* c, double* energy) {
     const std::size_t lanes = block_.lanes, n_parts = channel.parts.size();
     const PixelPiece<T>* pieces = pieces_.data() + starts[0];
-    if (sums.segments.empty()) {
+    if (!sums.found()) {
       std::fill(block, block + channel.n * lanes, T{0});
       std::size_t most = 0;
       for (const PixelPart& part : channel.parts) {
@@ -151,7 +151,7 @@ private:
         }
       }
     }
-    for (const PixelLayout::Segment& s : sums.segments) {
+    for (const PixelSums::Segment& s : sums.segments) {
       block_.pixel_loops.add_runs(pieces, sums.runs.data() + s.begin, s.end - s.begin, s.first,
                                   s.last, block);
     }

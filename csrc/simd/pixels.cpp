@@ -10,6 +10,8 @@ namespace nkfast::NKFAST_LEVEL {
 namespace {
 
 // clang-format off: the order matters
+#include "simd/lanes.inl.hpp"
+#include "simd/wht.inl.hpp"
 #include "simd/pixels.inl.hpp"
 // clang-format on
 
@@ -18,6 +20,10 @@ template <class T> constexpr PixelTable<T> pixel_table() {
       .add_runs = add_runs<T>,
       .scatter = scatter<T>,
       .weighted_sketch = weighted_sketch<T>,
+      .combine = combine<T>,
+      .hashed_wht = hashed_wht<T>,
+      .product = product<T>,
+      .sampled_product = sampled_product<T>,
       .scaled_copy = scaled_copy<T>,
   };
 }

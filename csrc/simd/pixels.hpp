@@ -29,6 +29,12 @@ struct PixelRun {
   std::int32_t shift;
 };
 
+// A lane block with a weight for each lane.
+template <class T> struct PixelTerm {
+  const T* src = nullptr;
+  const T* weight = nullptr;
+};
+
 template <class T> struct PixelTable {
   // dst[t] = sum over runs of feature t + shift of their pieces, for first <= t < last.
   void (*add_runs)(const PixelPiece<T>* pieces, const PixelRun* runs, std::size_t n_runs,
@@ -41,6 +47,20 @@ template <class T> struct PixelTable {
   // dst[hash[j]] += src[j] * weight[r] * signs[j]: a CountSketch with a weight for each lane.
   void (*weighted_sketch)(const T* src, std::size_t n, const std::int32_t* hash, const T* signs,
                           const T* weight, T* dst);
+
+  // dst[t] = signs[t] times the sum over runs of feature t + shift of their terms, for first <= t <
+  // last.
+  void (*combine)(const PixelTerm<T>* terms, const PixelRun* runs, std::size_t n_runs,
+                  std::size_t first, std::size_t last, const T* signs, T* dst);
+
+  // The Walsh-Hadamard transform of dst[t] = signs[t] * src[from[t]], t < n, a power of two.
+  void (*hashed_wht)(const T* src, const std::int32_t* from, const T* signs, std::size_t n, T* dst);
+
+  // dst[t] = a[t] * b[t] * scale[r], or a[i[t]] * b[j[t]] * scale[r], for t < n, and squares[r] =
+  // the sums of their squares.
+  void (*product)(const T* a, const T* b, std::size_t n, const T* scale, T* dst, T* squares);
+  void (*sampled_product)(const T* a, const std::int32_t* i, const T* b, const std::int32_t* j,
+                          std::size_t n, const T* scale, T* dst, T* squares);
 
   // dst[j * W + r] = src[j * W + r] * scale[r] for j < n.
   void (*scaled_copy)(const T* src, std::size_t n, const T* scale, T* dst);

@@ -185,33 +185,64 @@ def powers(
         sizes.append(len(below))
     exact = phi.exact
     size = max(width // 4, 32) if exact else width
+    leaves: dict[int, Leaf] = {}
     for l in range(top + 1, degree + 1):
         parent = max(top * ((l - 1) // top), 1) if top > 1 else l - 1
         pair = parent - 1, l - parent - 1
-        sketched = product(rng, sizes[pair[0]], sizes[pair[1]], size)
+        if pair[1] not in leaves:  # each transformed once: what it meets is hashed anew
+            leaves[pair[1]] = leaf(rng, sizes[pair[1]], size)
+        sketched = product(rng, sizes[pair[0]], sizes[pair[1]], size, leaves[pair[1]])
         steps.append(PixelPower(*pair, sketched))
         sizes.append(size)
     return steps, sizes, exact
 
 
-def product(rng: np.random.RandomState, n_a: int, n_b: int, width: int) -> TensorProduct:
-    """Return a sketch of the tensor product of vectors of these sizes."""
+@dataclass(frozen=True)
+class Leaf:
+    """A vector's hash into a power of two, to be transformed, and the entries that are taken."""
 
-    def factor(n: int) -> tuple[int, Hash, Ints]:
-        length = next_power_of_two(n)
-        hashed = Hash(balanced_sample(rng, length, n), random_signs(rng, n))
-        return length, hashed, balanced_sample(rng, length, width)
+    length: int
+    hashed: Hash
+    take: Ints
 
-    a, b = factor(n_a), factor(n_b)
+
+def leaf(rng: np.random.RandomState, n: int, width: int) -> Leaf:
+    """Return a leaf for n features, in their transform's order where all of it is taken."""
+    length = next_power_of_two(n)
+    hashed = Hash(balanced_sample(rng, length, n), random_signs(rng, n))
+    in_order = length == width
+    take = np.arange(width, dtype=np.int32) if in_order else balanced_sample(rng, length, width)
+    return Leaf(length, hashed, take)
+
+
+def product(
+    rng: np.random.RandomState, n_a: int, n_b: int, width: int, b: Leaf | None = None
+) -> TensorProduct:
+    """Return a sketch of the tensor product of vectors of these sizes, b with a given leaf."""
+    a = leaf(rng, n_a, width)
+    b = b or leaf(rng, n_b, width)
     return TensorProduct(
         n=width,
-        length_a=a[0],
-        length_b=b[0],
-        hash_a=a[1],
-        hash_b=b[1],
-        take_a=a[2],
-        take_b=b[2],
+        length_a=a.length,
+        length_b=b.length,
+        hash_a=a.hashed,
+        hash_b=b.hashed,
+        take_a=a.take,
+        take_b=b.take,
     )
+
+
+def shifted(rng: np.random.RandomState, width: int, sizes: list[int]) -> list[Hash]:
+    """Return hashes of vectors into one sum, by shifts and with the sum's own signs.
+
+    For vectors without a product with each other in the mean, whatever the signs.
+    """
+    signs = random_signs(rng, width)
+    hashes = []
+    for size in sizes:
+        to = (np.arange(size) + rng.randint(width)) % width
+        hashes.append(Hash(to.astype(np.int32), signs[to]))
+    return hashes
 
 
 def taps_of(windows: tuple[Window, Window], circular: bool) -> list[PixelLook]:

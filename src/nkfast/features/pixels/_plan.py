@@ -54,6 +54,7 @@ from ._parts import (
     mix,
     powers,
     product,
+    shifted,
     taps_of,
     typical,
     with_units,
@@ -356,6 +357,9 @@ class PixelPlan:
                 rest = parts[0] + self.rng.permutation(n - parts[0])
                 order = np.concatenate([np.arange(parts[0]), rest])
                 to = np.split(order, np.cumsum(parts[:-1]))
+            elif max(parts) <= n == phi.n:
+                rests = Hash(balanced_sample(self.rng, n, _RESTS), random_signs(self.rng, _RESTS))
+                return [*shifted(self.rng, n, sizes), rests]
             else:
                 to = [balanced_sample(self.rng, n, size) for size in parts]
             return [Hash(t.astype(np.int32), random_signs(self.rng, len(t))) for t in to]
@@ -403,6 +407,14 @@ class PixelPlan:
         def hashed(size: int) -> Hash:
             return Hash(balanced_sample(rng, width, size), random_signs(rng, size))
 
+        if old.n == phi.n == width and set(sizes) == {width}:
+            slope_sums = [*shifted(rng, width, sizes), hashed(_RESTS)]
+            kept = shifted(rng, width, [width] * 4)
+            last = hashed(1)
+            kept[3] = Hash(np.append(kept[3].to, last.to), np.append(kept[3].signs, last.signs))
+        else:
+            slope_sums = [hashed(size) for size in [*sizes, _RESTS]]
+            kept = [hashed(size) for size in (width, old.n, width, phi.n + 1)]
         vector = old.energy * slope.energy + old.energy * slope.c**2 + old.c**2 * slope.energy
         unit = old.exponent + slope.exponent
         found = Vectors((width,), False, old.c * slope.c, vector, unit)
@@ -414,12 +426,12 @@ class PixelPlan:
         how = OwnTangent(
             n=width,
             n_slope=width,
-            slope_sums=[hashed(size) for size in [*sizes, _RESTS]],
+            slope_sums=slope_sums,
             product=product(rng, old.n, width, width),
-            from_product=hashed(width),
-            from_tangent=hashed(old.n),
-            from_slope=hashed(width),
-            from_nngp=hashed(phi.n + 1),
+            from_product=kept[0],
+            from_tangent=kept[1],
+            from_slope=kept[2],
+            from_nngp=kept[3],
             direction_tangent=tangent,
             direction_nngp=nngp,
         )
