@@ -114,6 +114,7 @@ public:
     for (const PixelField& field : program.fields) {
       n_blocks_.push_back(n_blocks(field.grid, layout.lanes));
     }
+    find_wanted();
   }
 
   // whole[f]: no block of field f is looked at before all are made.
@@ -150,18 +151,36 @@ private:
     return s.is_pool ? std::vector{program_.pools[s.index].to} : program_.stages[s.index].stores;
   }
 
-  std::size_t field_of(std::size_t step, std::size_t part) const {
-    const PixelParts::Step& s = program_.steps[step];
-    if (s.is_pool) {
-      return program_.pools[s.index].from;
-    }
-    for (const PixelChannel& channel : program_.stages[s.index].channels) {
-      if (part < channel.parts.size()) {
-        return channel.parts[part].field;
+  // The fields that the parts of a step see, and which of them what is wanted depends on.
+  void find_wanted() {
+    wanted_.assign(program_.fields.size(), false);
+    wanted_[program_.output.field] = true;
+    looks_.resize(program_.steps.size());
+    for (std::size_t i = program_.steps.size(); i-- > 0;) {
+      const PixelParts::Step& s = program_.steps[i];
+      const auto see = [&](std::size_t field, std::size_t part, bool wanted) {
+        if (wanted) {
+          wanted_[field] = true;
+          looks_[i].push_back({field, part});
+        }
+      };
+      if (s.is_pool) {
+        const PixelPool& pool = program_.pools[s.index];
+        for (std::size_t part = 0; part < pool.rows * pool.cols; ++part) {
+          see(pool.from, part, wanted_[pool.to]);
+        }
+        continue;
       }
-      part -= channel.parts.size();
+      const PixelStage& stage = program_.stages[s.index];
+      const auto is_wanted = [&](std::size_t field) { return bool(wanted_[field]); };
+      const bool any = std::any_of(stage.stores.begin(), stage.stores.end(), is_wanted);
+      std::size_t part = 0;
+      for (std::size_t k = 0; k < stage.channels.size(); ++k) {
+        for (const PixelPart& p : stage.channels[k].parts) {
+          see(p.field, part++, stage.activation ? any : is_wanted(stage.stores[k]));
+        }
+      }
     }
-    return 0;
   }
 
   void need(std::size_t field, std::size_t block) {
@@ -174,8 +193,7 @@ private:
   template <class F> void for_sources(std::size_t step, std::size_t block, F&& f) const {
     const PixelLayout::Step& s = layout_.steps[step];
     const PixelLayout::Piece* pieces = s.pieces.data() + block * s.starts.back();
-    for (std::size_t part = 0; part + 1 < s.starts.size(); ++part) {
-      const std::size_t field = field_of(step, part);
+    for (const auto& [field, part] : looks_[step]) {
       for (std::size_t p = s.starts[part]; p < s.starts[part + 1]; ++p) {
         for (const std::int32_t source : {pieces[p].a, pieces[p].b}) {
           if (source >= 0) {
@@ -268,6 +286,8 @@ private:
   const PixelLayout& layout_;
   std::vector<std::size_t> producer_;
   std::vector<std::size_t> n_blocks_{};
+  std::vector<bool> wanted_{};
+  std::vector<std::vector<std::pair<std::size_t, std::size_t>>> looks_{}; // fields and parts
   std::vector<bool> whole_{};
   std::vector<std::size_t> done_{}, made_{};
   std::vector<std::vector<Time>> born_{}, last_use_{};

@@ -103,7 +103,7 @@ private:
     const PixelLayout::Piece* piece = how.pieces.data() + block * how.starts.back();
     for (std::size_t p = how.starts[part]; p < how.starts[part + 1]; ++p) {
       PixelPiece<T> found;
-      if (piece[p].a >= 0) {
+      if (piece[p].a >= 0 && is_used(field)) {
         found.a = cells(field, static_cast<std::size_t>(piece[p].a));
         found.b = cells(field, static_cast<std::size_t>(piece[p].b));
         found.factor = static_cast<T>(factor);
