@@ -87,10 +87,11 @@ private:
         block_.transform(p.from_b, b.block, leaf);
         ++n_leaves_;
       }
-      block_.transform(p.from_a, a.block, block_.buffers[Block::kLeft]);
+      T* left = p.in_order ? next.block : block_.buffers[Block::kLeft];
+      block_.transform(p.from_a, a.block, left);
       alignas(64) T scale[kMostLanes], squares[kMostLanes];
       std::transform(a.scale, a.scale + kMostLanes, b.scale, scale, std::multiplies<>());
-      block_.multiply(p, block_.buffers[Block::kLeft], leaf, scale, next.block, squares);
+      block_.multiply(p, left, leaf, scale, next.block, squares);
       block_.norm_factors(squares, one_, next.scale);
     }
     powers_.push_back(next);
@@ -118,11 +119,11 @@ private:
                                           static_cast<double>(of_z[r]) / size)
                          : T{0};
     }
-    block_.transform(own.product.from_a, y, block_.buffers[Block::kLeft]);
-    block_.transform(own.product.from_b, z, block_.buffers[Block::kRight]);
+    T *left = block_.buffers[Block::kFirst], *right = block_.buffers[Block::kSecond];
+    block_.transform(own.product.from_a, y, left);
+    block_.transform(own.product.from_b, z, right);
     alignas(64) T squares[kMostLanes];
-    block_.multiply(own.product, block_.buffers[Block::kLeft], block_.buffers[Block::kRight], both,
-                    product, squares);
+    block_.multiply(own.product, left, right, both, product, squares);
     alignas(64) T weight[4][kMostLanes] = {}; // of product, y, z and the features of the NNGP kernel
     block_.norm_factors(squares, whole, weight[0]);
     double rest[kMostLanes] = {}, nngp[kMostLanes] = {};

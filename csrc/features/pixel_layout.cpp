@@ -3,6 +3,7 @@
 #include "features/pixel_sums.hpp"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <utility>
 #include <variant>
@@ -30,6 +31,22 @@ std::int64_t seen(const PixelLook& look, const PixelGrid& from, std::size_t row,
 
 std::size_t n_blocks(const PixelGrid& grid, std::size_t lanes) {
   return (grid.height * grid.width + lanes - 1) / lanes;
+}
+
+// Steps that look at a field, or the output.
+std::size_t n_readers(const PixelParts& program, std::size_t field) {
+  std::size_t n = program.output.field == field ? 1 : 0;
+  for (const PixelPool& pool : program.pools) {
+    n += pool.from == field ? 1 : 0;
+  }
+  for (const PixelStage& stage : program.stages) {
+    for (const PixelChannel& channel : stage.channels) {
+      n += static_cast<std::size_t>(
+          std::count_if(channel.parts.begin(), channel.parts.end(),
+                        [&](const PixelPart& part) { return part.field == field; }));
+    }
+  }
+  return n;
 }
 
 // The sums of a channel, of the pieces of its parts, if they can be read in order.
@@ -67,34 +84,52 @@ std::vector<std::size_t> place_buffers(const PixelStage& stage) {
   using B = PixelBuffers;
   std::vector<std::size_t> sizes(B::kPowers);
   sizes[B::kNngp] = stage.channels[0].n;
-  sizes[B::kTangent] = stage.channels.size() > 1 ? stage.channels[1].n : 0;
-  sizes[B::kLeft] = kExtra;
-  const auto include = [&](const TensorProduct& p) {
-    sizes[B::kLeft] = std::max(sizes[B::kLeft], p.length_a);
-  };
-  if (stage.activation) {
+  std::vector<std::pair<std::size_t, std::size_t>> same; // buffers that others end before
+  if (!stage.activation) { // one channel after the other
+    for (const PixelChannel& channel : stage.channels) {
+      sizes[B::kNngp] = std::max(sizes[B::kNngp], channel.n);
+    }
+  } else {
     const PixelActivation& f = *stage.activation;
+    sizes[B::kTangent] = stage.channels.size() > 1 ? stage.channels[1].n : 0;
     sizes[B::kSum] = f.n;
     for (const PixelPower& power : f.powers) {
       sizes.push_back(power.n());
-      if (const auto* product = std::get_if<TensorProduct>(&power.how)) {
-        include(*product);
+      const auto* product = std::get_if<TensorProduct>(&power.how);
+      if (product != nullptr && !product->in_order) {
+        sizes[B::kLeft] = std::max(sizes[B::kLeft], product->length_a);
       }
     }
+    sizes.insert(sizes.end(), f.leaves.begin(), f.leaves.end());
     if (const SharedTangent* shared = f.shared()) {
       sizes[B::kProduct] = shared->n;
     } else if (const OwnTangent* own = f.own()) {
+      const TensorProduct& p = own->product;
       sizes[B::kNngp] = std::max(sizes[B::kNngp], own->n);
       sizes[B::kSlope] = own->n_slope;
-      sizes[B::kProduct] = own->product.n;
-      sizes[B::kRight] = own->product.length_b;
-      include(own->product);
+      const auto place = [&](std::size_t buffer, std::size_t size, std::size_t other, bool free) {
+        if (free && sizes[other] >= size) {
+          same.emplace_back(buffer, other);
+        } else {
+          sizes[buffer] = size;
+        }
+      };
+      const std::size_t n_powers = f.powers.size();
+      place(B::kFirst, p.length_a, B::kPowers, n_powers > 0);
+      place(B::kSecond, p.length_b, B::kPowers + n_powers, !f.leaves.empty());
+      place(B::kProduct, p.n, B::kFirst, p.in_order && sizes[B::kFirst] > 0);
+      if (p.in_order && sizes[B::kFirst] == 0) {
+        sizes[B::kProduct] = 0;
+        same.emplace_back(B::kProduct, B::kPowers);
+      }
     }
-    sizes.insert(sizes.end(), f.leaves.begin(), f.leaves.end());
   }
   std::vector<std::size_t> places{0};
   for (const std::size_t size : sizes) {
-    places.push_back(places.back() + size + 7); // on different cache sets
+    places.push_back(places.back() + (size > 0 ? size + 7 : 0)); // on different cache sets
+  }
+  for (const auto& [buffer, other] : same) {
+    places[buffer] = places[other];
   }
   return places;
 }
@@ -109,6 +144,10 @@ public:
     for (std::size_t s = 0; s < program.steps.size(); ++s) {
       for (const std::size_t field : targets(s)) {
         producer_[field] = s;
+      }
+      if (adds(s)) {
+        const PixelPool& pool = program.pools[program.steps[s].index];
+        producer_[pool.to] = producer_[pool.from];
       }
     }
     for (const PixelField& field : program.fields) {
@@ -126,7 +165,7 @@ public:
     born_.clear();
     last_use_.clear();
     for (const std::size_t n : n_blocks_) {
-      born_.emplace_back(n, 0);
+      born_.emplace_back(n, -1);
       last_use_.emplace_back(n, -1);
     }
     made_[0] = n_blocks_[0];
@@ -143,6 +182,8 @@ public:
 
 private:
   using Time = std::int64_t;
+
+  bool adds(std::size_t step) const { return !layout_.steps[step].additions.empty(); }
 
   Time now() const { return static_cast<Time>(ops.size()); }
 
@@ -211,9 +252,34 @@ private:
                 [&](std::size_t field, std::size_t source) { last_use_[field][source] = now(); });
     for (const std::size_t field : targets(step)) {
       born_[field][block] = now();
-      made_[field] = block + 1;
     }
     ops.push_back({static_cast<std::uint32_t>(step), static_cast<std::uint32_t>(block)});
+    for (const std::size_t field : targets(step)) {
+      complete(field, block);
+    }
+  }
+
+  // A block is made: pools add it up.
+  void complete(std::size_t field, std::size_t block) {
+    made_[field] = block + 1;
+    for (std::size_t step = 0; step < program_.steps.size(); ++step) {
+      if (!adds(step) || looks_[step].empty() || looks_[step][0].first != field) {
+        continue;
+      }
+      const std::size_t to = program_.pools[program_.steps[step].index].to;
+      last_use_[field][block] = now();
+      for (const PixelLayout::Addition& addition : layout_.steps[step].additions[block]) {
+        if (addition.first) {
+          born_[to][addition.block] = now();
+        }
+      }
+      ops.push_back({static_cast<std::uint32_t>(step), static_cast<std::uint32_t>(block)});
+      for (const PixelLayout::Addition& addition : layout_.steps[step].additions[block]) {
+        if (addition.last) {
+          complete(to, addition.block);
+        }
+      }
+    }
   }
 
   // The blocks of a field that are in use at a time, from the first to the last.
@@ -311,6 +377,9 @@ PixelLayout::PixelLayout(const PixelParts& program, std::size_t n_lanes) : lanes
         all.runs.push_back({static_cast<std::int32_t>(p), 0});
       }
       steps.back().channels.push_back(std::move(all));
+      if (pool.from > 0 && n_readers(program, pool.from) == 1) {
+        add_up(steps.back(), n_blocks(program.fields[pool.from].grid, lanes));
+      }
       continue;
     }
     const PixelStage& stage = program.stages[step.index];
@@ -350,6 +419,42 @@ PixelLayout::PixelLayout(const PixelParts& program, std::size_t n_lanes) : lanes
   }
   for (const std::vector<std::int32_t>& pick : known_) {
     picks.insert(picks.end(), pick.begin(), pick.end());
+  }
+}
+
+// Turns a pool's pieces to those of each block of its source.
+void PixelLayout::add_up(Step& pool, std::size_t n_sources) {
+  pool.additions.resize(n_sources);
+  const std::size_t n_pieces = pool.starts.back(), blocks = pool.pieces.size() / n_pieces;
+  const auto n = static_cast<std::int32_t>(lanes);
+  std::size_t most = 0;
+  for (std::size_t block = 0; block < blocks; ++block) {
+    std::map<std::int32_t, std::vector<Piece>> found; // of each source
+    for (std::size_t p = block * n_pieces; p < (block + 1) * n_pieces; ++p) {
+      const Piece& piece = pool.pieces[p];
+      if (piece.a >= 0 && piece.pick < 0) {
+        found[piece.a].push_back(piece);
+        continue;
+      }
+      for (std::int32_t half = 0; piece.a >= 0 && half < (piece.b == piece.a ? 1 : 2); ++half) {
+        std::vector<std::int32_t> pick = known_[static_cast<std::size_t>(piece.pick)];
+        for (std::int32_t& i : pick) {
+          i = i >= half * n && i < (half + 1) * n ? i - half * n : -1;
+        }
+        const std::int32_t source = half == 0 ? piece.a : piece.b;
+        found[source].push_back({source, source, row_of_picks(pick)});
+      }
+    }
+    for (const auto& [source, pieces] : found) {
+      const bool first = source == found.begin()->first, last = source == found.rbegin()->first;
+      most = std::max(most, pieces.size());
+      pool.additions[static_cast<std::size_t>(source)].push_back(
+          {static_cast<std::uint32_t>(block), first, last, pieces});
+    }
+  }
+  pool.channels[0].runs.clear();
+  for (std::size_t p = 0; p <= most; ++p) {
+    pool.channels[0].runs.push_back({static_cast<std::int32_t>(p), 0});
   }
 }
 

@@ -22,15 +22,23 @@ struct PixelLayout {
     std::int32_t pick = -1; // number of a row of picks
   };
 
+  // What a block of a pool's source adds to one of its blocks.
+  struct Addition {
+    std::uint32_t block;
+    bool first, last; // of all that is added to it
+    std::vector<Piece> pieces{};
+  };
+
   struct Step {
     std::vector<std::size_t> starts{0}; // of the pieces of each part of all channels, and their end
     std::vector<Piece> pieces{};        // those of block after block
     std::vector<PixelSums> channels{};  // by pieces; none: hashed one by one
     std::vector<std::size_t> buffers{}; // where the buffers of a stage begin
+    std::vector<std::vector<Addition>> additions{}; // of a pool that takes blocks as they are made
   };
 
   struct Op {
-    std::uint32_t step, block;
+    std::uint32_t step, block; // a block of its target; of its source if it has additions
   };
 
   struct Ring {
@@ -52,6 +60,7 @@ private:
 
   Step look(const std::vector<std::pair<std::size_t, PixelLook>>& parts, const PixelGrid& to,
             const std::vector<PixelField>& fields);
+  void add_up(Step& pool, std::size_t n_sources);
   std::int32_t row_of_picks(const std::vector<std::int32_t>& pick);
 
   std::vector<std::vector<std::int32_t>> known_{};
@@ -59,8 +68,9 @@ private:
 
 // The buffers of a stage's block: their numbers.
 struct PixelBuffers {
-  // Behind them the powers, and then the leaves.
-  enum { kNngp, kTangent, kLeft, kRight, kSum, kSlope, kProduct, kPowers };
+  // kLeft: what a power is made of; kFirst and kSecond: what the tangent kernel's product is made
+  // of. Behind them the powers, and then the leaves.
+  enum { kNngp, kTangent, kLeft, kSum, kSlope, kFirst, kSecond, kProduct, kPowers };
 };
 
 } // namespace nkfast

@@ -43,7 +43,9 @@ public:
       checkpoint();
       const PixelParts::Step& step = program_.steps[op.step];
       const PixelLayout::Step& how = layout_.steps[op.step];
-      if (step.is_pool) {
+      if (!how.additions.empty()) {
+        add_up(program_.pools[step.index], how, op.block);
+      } else if (step.is_pool) {
         pool(program_.pools[step.index], how, op.block);
       } else {
         run(program_.stages[step.index], step.index, how, op.block);
@@ -97,21 +99,46 @@ private:
     }
   }
 
-  // What the parts from `part` on see at a block, all of one field.
+  PixelPiece<T> look(const PixelLayout::Piece& piece, std::size_t field, double factor) {
+    PixelPiece<T> found;
+    if (piece.a >= 0 && is_used(field)) {
+      found.a = cells(field, static_cast<std::size_t>(piece.a));
+      found.b = cells(field, static_cast<std::size_t>(piece.b));
+      found.factor = static_cast<T>(factor);
+      if (piece.pick >= 0) {
+        found.pick = layout_.picks.data() + static_cast<std::size_t>(piece.pick) * block_.lanes;
+      }
+    }
+    return found;
+  }
+
+  // What a part sees at a block.
   void look(const PixelLayout::Step& how, std::size_t block, std::size_t part, std::size_t field,
             double factor) {
-    const PixelLayout::Piece* piece = how.pieces.data() + block * how.starts.back();
+    const PixelLayout::Piece* pieces = how.pieces.data() + block * how.starts.back();
     for (std::size_t p = how.starts[part]; p < how.starts[part + 1]; ++p) {
-      PixelPiece<T> found;
-      if (piece[p].a >= 0 && is_used(field)) {
-        found.a = cells(field, static_cast<std::size_t>(piece[p].a));
-        found.b = cells(field, static_cast<std::size_t>(piece[p].b));
-        found.factor = static_cast<T>(factor);
-        if (piece[p].pick >= 0) {
-          found.pick = layout_.picks.data() + static_cast<std::size_t>(piece[p].pick) * block_.lanes;
-        }
+      pieces_.push_back(look(pieces[p], field, factor));
+    }
+  }
+
+  // Adds a block of a pool's source to the blocks that it is part of.
+  void add_up(const PixelPool& p, const PixelLayout::Step& how, std::size_t source) {
+    const std::size_t n = size(p.from);
+    const double share = 1 / static_cast<double>(p.rows * p.cols);
+    for (const PixelLayout::Addition& addition : how.additions[source]) {
+      T* to = cells(p.to, addition.block);
+      pieces_.assign(1, {});
+      if (!addition.first) {
+        pieces_[0].a = to;
       }
-      pieces_.push_back(found);
+      for (const PixelLayout::Piece& piece : addition.pieces) {
+        pieces_.push_back(look(piece, p.from, share));
+      }
+      block_.pixel_loops.add_runs(pieces_.data(), how.channels[0].runs.data(), pieces_.size(), 0,
+                                  n + 1, to);
+      if (addition.last) {
+        block_.loops.square_sums(to, n, to + (n + 1) * block_.lanes);
+      }
     }
   }
 
@@ -127,29 +154,66 @@ private:
     block_.loops.square_sums(to, n, to + (n + 1) * block_.lanes);
   }
 
-  // A channel of a block of pixels: v as it is summed up, c and |v|^2 as it ought to be.
-  void mix(const PixelChannel& channel, const PixelSums& sums, const std::size_t* starts,
-           T* block, double* c, double* energy) {
-    const std::size_t lanes = block_.lanes, n_parts = channel.parts.size();
-    const PixelPiece<T>* pieces = pieces_.data() + starts[0];
-    if (!sums.found()) {
+  // The sums of a channel, hashed one by one; of the parts some features each by turns, for parts
+  // that see the same block.
+  void scatter(const PixelChannel& channel, const std::size_t* starts, std::size_t inside,
+               T* block) {
+    const std::size_t lanes = block_.lanes;
+    T* to = block;
+    if (inside == 1) { // one number each, instead of W
+      line_.assign(channel.n, T{0});
+      to = line_.data();
+    } else {
       std::fill(block, block + channel.n * lanes, T{0});
-      std::size_t most = 0;
-      for (const PixelPart& part : channel.parts) {
-        most = std::max(most, size(part.field));
-      }
-      for (std::size_t first = 0; first < most; first += kAtOnce) {
-        for (std::size_t k = 0; k < n_parts; ++k) {
-          const Hash& hashed = channel.parts[k].hashed;
-          const std::size_t last = std::min(first + kAtOnce, size(channel.parts[k].field));
-          for (std::size_t p = starts[k]; first < last && p < starts[k + 1]; ++p) {
-            if (pieces_[p].a != nullptr) {
-              block_.pixel_loops.scatter(pieces_[p], first, last, hashed.to.data(),
-                                         hashed.signs.template data<T>(), block);
+    }
+    std::size_t most = 0;
+    for (const PixelPart& part : channel.parts) {
+      most = std::max(most, size(part.field));
+    }
+    for (std::size_t first = 0; first < most; first += kAtOnce) {
+      for (std::size_t k = 0; k < channel.parts.size(); ++k) {
+        const std::int32_t* hash = channel.parts[k].hashed.to.data();
+        const T* signs = channel.parts[k].hashed.signs.template data<T>();
+        const std::size_t last = std::min(first + kAtOnce, size(channel.parts[k].field));
+        for (std::size_t p = starts[k]; p < starts[k + 1]; ++p) {
+          const PixelPiece<T>& piece = pieces_[p];
+          if (piece.a == nullptr || first >= last) {
+            continue;
+          }
+          if (inside > 1) {
+            block_.pixel_loops.scatter(piece, first, last, hash, signs, to);
+          } else if (const T* x = cell(piece, 0); x != nullptr) {
+            for (std::size_t j = first; j < last; ++j) {
+              to[hash[j]] += x[j * lanes] * signs[j];
             }
           }
         }
       }
+    }
+    if (inside == 1) {
+      std::fill(block, block + channel.n * lanes, T{0});
+      for (std::size_t j = 0; j < channel.n; ++j) {
+        block[j * lanes] = line_[j];
+      }
+    }
+  }
+
+  // The first feature of what lane r sees, null for nothing.
+  const T* cell(const PixelPiece<T>& piece, std::size_t r) const {
+    if (piece.a == nullptr || (piece.pick != nullptr && piece.pick[r] < 0)) {
+      return nullptr;
+    }
+    const std::size_t from = piece.pick == nullptr ? r : static_cast<std::size_t>(piece.pick[r]);
+    return from < block_.lanes ? piece.a + from : piece.b + (from - block_.lanes);
+  }
+
+  // A channel of a block of pixels: v as it is summed up, c and |v|^2 as it ought to be.
+  void mix(const PixelChannel& channel, const PixelSums& sums, const std::size_t* starts,
+           std::size_t inside, T* block, double* c, double* energy) {
+    const std::size_t lanes = block_.lanes, n_parts = channel.parts.size();
+    const PixelPiece<T>* pieces = pieces_.data() + starts[0];
+    if (!sums.found()) {
+      scatter(channel, starts, inside, block);
     }
     for (const PixelSums::Segment& s : sums.segments) {
       block_.pixel_loops.add_runs(pieces, sums.runs.data() + s.begin, s.end - s.begin, s.first,
@@ -163,16 +227,15 @@ private:
       const std::size_t n = size(part.field);
       for (std::size_t p = starts[k]; p < starts[k + 1]; ++p) {
         const PixelPiece<T>& piece = pieces_[p];
-        for (std::size_t r = 0; piece.a != nullptr && r < lanes; ++r) {
-          const std::size_t from = piece.pick == nullptr ? r : static_cast<std::size_t>(piece.pick[r]);
-          if (piece.pick != nullptr && piece.pick[r] < 0) {
+        for (std::size_t r = 0; r < lanes; ++r) {
+          const T* x = cell(piece, r);
+          if (x == nullptr) {
             continue;
           }
-          const T* cell = from < lanes ? piece.a + from : piece.b + (from - lanes);
-          const double value = part.scale * static_cast<double>(cell[n * lanes]);
+          const double value = part.scale * static_cast<double>(x[n * lanes]);
           scalars_[k * lanes + r] = value;
           c[r] += part.direction * value;
-          energy[r] += part.scale * part.scale * static_cast<double>(cell[(n + 1) * lanes]);
+          energy[r] += part.scale * part.scale * static_cast<double>(x[(n + 1) * lanes]);
         }
       }
     }
@@ -201,35 +264,42 @@ private:
         look(how, block, part++, p.field, p.scale);
       }
     }
-    part = 0;
+    const std::size_t* starts = how.starts.data();
     for (std::size_t k = 0; k < stage.channels.size(); ++k) {
+      T* to = block_.buffers[Block::kNngp + (stage.activation ? k : 0)];
       if (stage.activation || is_used(stage.stores[k])) {
-        mix(stage.channels[k], how.channels[k], how.starts.data() + part,
-            block_.buffers[Block::kNngp + k], block_.c[k], block_.energy[k]);
+        mix(stage.channels[k], how.channels[k], starts, n_inside(stage.stores[0], block), to,
+            block_.c[k], block_.energy[k]);
       }
-      part += stage.channels[k].parts.size();
+      if (!stage.activation && is_used(stage.stores[k])) {
+        block_.source[k] = to;
+        store(stage.stores[k], block, k);
+      }
+      starts += stage.channels[k].parts.size();
     }
     if (stage.activation) {
       activation_.run(*stage.activation, *weights_[index], stage.channels[0].n,
                       stage.channels.back().n);
-    } else {
-      block_.source[0] = block_.buffers[Block::kNngp];
-      block_.source[1] = block_.buffers[Block::kTangent];
-    }
-    for (std::size_t k = 0; k < stage.stores.size(); ++k) {
-      if (is_used(stage.stores[k])) {
-        store(stage.stores[k], block, k);
+      for (std::size_t k = 0; k < stage.stores.size(); ++k) {
+        if (is_used(stage.stores[k])) {
+          store(stage.stores[k], block, k);
+        }
       }
     }
   }
 
   bool is_used(std::size_t field) const { return layout_.rings[field].used; }
 
+  // Lanes of a block that are pixels.
+  std::size_t n_inside(std::size_t field, std::size_t block) const {
+    const PixelGrid& grid = program_.fields[field].grid;
+    return std::min(grid.height * grid.width - block * block_.lanes, block_.lanes);
+  }
+
   void store(std::size_t field, std::size_t block, std::size_t k) {
     alignas(64) T factor[kMostLanes] = {};
     const std::size_t n = size(field), lanes = block_.lanes;
-    const PixelGrid& grid = program_.fields[field].grid;
-    const std::size_t inside = std::min(grid.height * grid.width - block * lanes, lanes);
+    const std::size_t inside = n_inside(field, block);
     T* to = cells(field, block);
     block_.norm_factors(block_.source[k], n, block_.energy[k], factor);
     for (std::size_t r = 0; r < lanes; ++r) {
@@ -306,6 +376,7 @@ private:
   std::vector<std::optional<HermiteWeights>> weights_;
   std::vector<PixelPiece<T>> pieces_;
   std::vector<double> scalars_;
+  std::vector<T> line_;
   int exponent_ = 0;     // of the unit of the features,
   double left_over_ = 1; // which is that many times that power of two
 };

@@ -1,7 +1,6 @@
 // Compiled once per instruction set, as kernels.cpp is and by its rules: the loops over pixels.
 #include "simd/pixels.hpp"
 #include "simd/ops.hpp"
-#include "simd/picks.hpp"
 
 #include <cstddef>
 #include <cstdint>
