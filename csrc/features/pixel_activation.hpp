@@ -18,9 +18,11 @@ template <class T> class PixelActivationRunner {
 public:
   explicit PixelActivationRunner(PixelBlock<T>& block) : block_(block) {}
 
-  // The channels of a block, of n and n_tangent features, into those of the new kernels.
-  void run(const PixelActivation& f, HermiteWeights& weights, std::size_t n,
-           std::size_t n_tangent) {
+  // The channels of a block, of n and n_tangent features, into those of the new kernels, where
+  // block.source says. mix_tangent makes the tangent kernel's, when there is room for them.
+  template <class F>
+  void run(const PixelActivation& f, HermiteWeights& weights, std::size_t n, std::size_t n_tangent,
+           F&& mix_tangent) {
     const SharedTangent* shared = f.shared();
     const OwnTangent* own = f.own();
     const bool tangent = shared != nullptr || own != nullptr;
@@ -38,20 +40,20 @@ public:
       multiply(f, k, n);
     }
     if (shared != nullptr) {
-      add_up(shared->sums, shared->read, slope, shared->n, block_.buffers[Block::kProduct]);
+      add_up(shared->sums, shared->read, slope, shared->n, block_.source[1]);
       for (std::size_t r = 0; r < block_.lanes; ++r) {
         block_.c[1][r] = slope[r];
         block_.energy[1][r] = energy_of(slope, f.degree, r);
       }
-      block_.source[1] = block_.buffers[Block::kProduct];
     }
-    add_up(f.sums, f.read, value, f.n, block_.buffers[Block::kSum]);
+    add_up(f.sums, f.read, value, f.n, block_.source[0]);
     for (std::size_t r = 0; r < block_.lanes; ++r) {
       block_.c[0][r] = value[r];
       block_.energy[0][r] = energy_of(value, f.degree, r);
     }
-    block_.source[0] = block_.buffers[Block::kSum];
     if (own != nullptr) {
+      add_up(own->slope_sums, own->slope_read, slope, own->n_slope, block_.buffers[Block::kSlope]);
+      mix_tangent();
       multiply_tangent(f, *own, n_tangent, slope);
     }
   }
@@ -102,10 +104,9 @@ private:
                         const double* slope) {
     double energies[kMostLanes] = {};
     T *y = block_.buffers[Block::kTangent], *z = block_.buffers[Block::kSlope],
-      *product = block_.buffers[Block::kProduct], *to = block_.buffers[Block::kNngp];
+      *product = block_.buffers[Block::kProduct], *to = block_.source[1];
     alignas(64) T of_y[kMostLanes] = {}, of_z[kMostLanes] = {}, both[kMostLanes] = {};
     block_.norm_factors(y, n, block_.energy[1], of_y);
-    add_up(own.slope_sums, own.slope_read, slope, own.n_slope, z);
     for (std::size_t r = 0; r < block_.lanes; ++r) {
       energies[r] = energy_of(slope, f.degree, r);
     }
@@ -164,7 +165,6 @@ private:
         cell[r] += static_cast<T>(rest[r]) * own.from_nngp.signs.template data<T>()[f.n];
       }
     }
-    block_.source[1] = to;
   }
 
   void combine(const PixelSums& sums, const PixelTerm<T>* terms, T* to) {

@@ -49,6 +49,43 @@ std::size_t n_readers(const PixelParts& program, std::size_t field) {
   return n;
 }
 
+// The fields that the output depends on, and of each step the fields that it looks at for them, with
+// the numbers of its parts.
+struct Dependence {
+  std::vector<bool> wanted;
+  std::vector<std::vector<std::pair<std::size_t, std::size_t>>> looks;
+
+  explicit Dependence(const PixelParts& program)
+      : wanted(program.fields.size(), false), looks(program.steps.size()) {
+    wanted[program.output.field] = true;
+    for (std::size_t i = program.steps.size(); i-- > 0;) {
+      const PixelParts::Step& s = program.steps[i];
+      const auto see = [&](std::size_t field, std::size_t part, bool is_wanted) {
+        if (is_wanted) {
+          wanted[field] = true;
+          looks[i].emplace_back(field, part);
+        }
+      };
+      if (s.is_pool) {
+        const PixelPool& pool = program.pools[s.index];
+        for (std::size_t part = 0; part < pool.rows * pool.cols; ++part) {
+          see(pool.from, part, wanted[pool.to]);
+        }
+        continue;
+      }
+      const PixelStage& stage = program.stages[s.index];
+      const bool any = std::any_of(stage.stores.begin(), stage.stores.end(),
+                                   [&](std::size_t field) { return bool(wanted[field]); });
+      std::size_t part = 0;
+      for (std::size_t k = 0; k < stage.channels.size(); ++k) {
+        for (const PixelPart& p : stage.channels[k].parts) {
+          see(p.field, part++, stage.activation ? any : bool(wanted[stage.stores[k]]));
+        }
+      }
+    }
+  }
+};
+
 // The sums of a channel, of the pieces of its parts, if they can be read in order.
 PixelSums channel_sums(const PixelChannel& channel, const std::vector<PixelField>& fields,
                        const std::size_t* starts) {
@@ -80,19 +117,20 @@ PixelSums channel_sums(const PixelChannel& channel, const std::vector<PixelField
 }
 
 // Places of the buffers of a stage, and what they take.
-std::vector<std::size_t> place_buffers(const PixelStage& stage) {
+std::vector<std::size_t> place_buffers(const PixelStage& stage,
+                                       const std::vector<PixelField>& fields,
+                                       const std::vector<bool>& wanted) {
   using B = PixelBuffers;
   std::vector<std::size_t> sizes(B::kPowers);
-  sizes[B::kNngp] = stage.channels[0].n;
   std::vector<std::pair<std::size_t, std::size_t>> same; // buffers that others end before
-  if (!stage.activation) { // one channel after the other
-    for (const PixelChannel& channel : stage.channels) {
-      sizes[B::kNngp] = std::max(sizes[B::kNngp], channel.n);
-    }
-  } else {
+  if (stage.activation) {
     const PixelActivation& f = *stage.activation;
-    sizes[B::kTangent] = stage.channels.size() > 1 ? stage.channels[1].n : 0;
-    sizes[B::kSum] = f.n;
+    sizes[B::kNngp] = stage.channels[0].n;
+    for (std::size_t k = 0; k < stage.stores.size(); ++k) {
+      if (!wanted[stage.stores[k]]) {
+        sizes[B::kUnused] = std::max(sizes[B::kUnused], fields[stage.stores[k]].n);
+      }
+    }
     for (const PixelPower& power : f.powers) {
       sizes.push_back(power.n());
       const auto* product = std::get_if<TensorProduct>(&power.how);
@@ -101,11 +139,10 @@ std::vector<std::size_t> place_buffers(const PixelStage& stage) {
       }
     }
     sizes.insert(sizes.end(), f.leaves.begin(), f.leaves.end());
-    if (const SharedTangent* shared = f.shared()) {
-      sizes[B::kProduct] = shared->n;
-    } else if (const OwnTangent* own = f.own()) {
+    if (const OwnTangent* own = f.own()) {
       const TensorProduct& p = own->product;
-      sizes[B::kNngp] = std::max(sizes[B::kNngp], own->n);
+      sizes[B::kNngp] = std::max(sizes[B::kNngp], stage.channels[1].n);
+      same.emplace_back(B::kTangent, B::kNngp);
       sizes[B::kSlope] = own->n_slope;
       const auto place = [&](std::size_t buffer, std::size_t size, std::size_t other, bool free) {
         if (free && sizes[other] >= size) {
@@ -139,8 +176,9 @@ std::vector<std::size_t> place_buffers(const PixelStage& stage) {
 // A trial of an order, and the memory that it takes.
 class PixelSchedule {
 public:
-  PixelSchedule(const PixelParts& program, const PixelLayout& layout)
-      : program_(program), layout_(layout), producer_(program.fields.size()) {
+  PixelSchedule(const PixelParts& program, const PixelLayout& layout, const Dependence& dependence)
+      : program_(program), layout_(layout), looks_(dependence.looks),
+        producer_(program.fields.size()) {
     for (std::size_t s = 0; s < program.steps.size(); ++s) {
       for (const std::size_t field : targets(s)) {
         producer_[field] = s;
@@ -153,7 +191,6 @@ public:
     for (const PixelField& field : program.fields) {
       n_blocks_.push_back(n_blocks(field.grid, layout.lanes));
     }
-    find_wanted();
   }
 
   // whole[f]: no block of field f is looked at before all are made.
@@ -190,38 +227,6 @@ private:
   std::vector<std::size_t> targets(std::size_t step) const {
     const PixelParts::Step& s = program_.steps[step];
     return s.is_pool ? std::vector{program_.pools[s.index].to} : program_.stages[s.index].stores;
-  }
-
-  // The fields that the parts of a step see, and which of them what is wanted depends on.
-  void find_wanted() {
-    wanted_.assign(program_.fields.size(), false);
-    wanted_[program_.output.field] = true;
-    looks_.resize(program_.steps.size());
-    for (std::size_t i = program_.steps.size(); i-- > 0;) {
-      const PixelParts::Step& s = program_.steps[i];
-      const auto see = [&](std::size_t field, std::size_t part, bool wanted) {
-        if (wanted) {
-          wanted_[field] = true;
-          looks_[i].push_back({field, part});
-        }
-      };
-      if (s.is_pool) {
-        const PixelPool& pool = program_.pools[s.index];
-        for (std::size_t part = 0; part < pool.rows * pool.cols; ++part) {
-          see(pool.from, part, wanted_[pool.to]);
-        }
-        continue;
-      }
-      const PixelStage& stage = program_.stages[s.index];
-      const auto is_wanted = [&](std::size_t field) { return bool(wanted_[field]); };
-      const bool any = std::any_of(stage.stores.begin(), stage.stores.end(), is_wanted);
-      std::size_t part = 0;
-      for (std::size_t k = 0; k < stage.channels.size(); ++k) {
-        for (const PixelPart& p : stage.channels[k].parts) {
-          see(p.field, part++, stage.activation ? any : is_wanted(stage.stores[k]));
-        }
-      }
-    }
   }
 
   void need(std::size_t field, std::size_t block) {
@@ -350,16 +355,16 @@ private:
 
   const PixelParts& program_;
   const PixelLayout& layout_;
+  const std::vector<std::vector<std::pair<std::size_t, std::size_t>>>& looks_;
   std::vector<std::size_t> producer_;
   std::vector<std::size_t> n_blocks_{};
-  std::vector<bool> wanted_{};
-  std::vector<std::vector<std::pair<std::size_t, std::size_t>>> looks_{}; // fields and parts
   std::vector<bool> whole_{};
   std::vector<std::size_t> done_{}, made_{};
   std::vector<std::vector<Time>> born_{}, last_use_{};
 };
 
 PixelLayout::PixelLayout(const PixelParts& program, std::size_t n_lanes) : lanes(n_lanes) {
+  const Dependence dependence(program);
   for (const PixelParts::Step& step : program.steps) {
     std::vector<std::pair<std::size_t, PixelLook>> parts;
     if (step.is_pool) {
@@ -389,7 +394,7 @@ PixelLayout::PixelLayout(const PixelParts& program, std::size_t n_lanes) : lanes
       }
     }
     steps.push_back(look(parts, program.fields[stage.stores[0]].grid, program.fields));
-    steps.back().buffers = place_buffers(stage);
+    steps.back().buffers = place_buffers(stage, program.fields, dependence.wanted);
     const std::size_t* starts = steps.back().starts.data();
     for (const PixelChannel& channel : stage.channels) {
       steps.back().channels.push_back(channel_sums(channel, program.fields, starts));
@@ -397,7 +402,7 @@ PixelLayout::PixelLayout(const PixelParts& program, std::size_t n_lanes) : lanes
     }
   }
   // Where it takes less memory, a field is made to its end before it is looked at.
-  PixelSchedule schedule(program, *this);
+  PixelSchedule schedule(program, *this, dependence);
   std::vector<bool> whole(program.fields.size(), false);
   schedule.make(whole);
   for (std::size_t f = 1; f < whole.size(); ++f) {

@@ -69,8 +69,8 @@ private:
 // The buffers of a stage's block: their numbers.
 struct PixelBuffers {
   // kLeft: what a power is made of; kFirst and kSecond: what the tangent kernel's product is made
-  // of. Behind them the powers, and then the leaves.
-  enum { kNngp, kTangent, kLeft, kSum, kSlope, kFirst, kSecond, kProduct, kPowers };
+  // of; kUnused: results that no one looks at. Behind them the powers, and then the leaves.
+  enum { kNngp, kTangent, kLeft, kSlope, kFirst, kSecond, kProduct, kUnused, kPowers };
 };
 
 } // namespace nkfast

@@ -265,25 +265,30 @@ private:
       }
     }
     const std::size_t* starts = how.starts.data();
-    for (std::size_t k = 0; k < stage.channels.size(); ++k) {
-      T* to = block_.buffers[Block::kNngp + (stage.activation ? k : 0)];
-      if (stage.activation || is_used(stage.stores[k])) {
-        mix(stage.channels[k], how.channels[k], starts, n_inside(stage.stores[0], block), to,
-            block_.c[k], block_.energy[k]);
-      }
-      if (!stage.activation && is_used(stage.stores[k])) {
-        block_.source[k] = to;
-        store(stage.stores[k], block, k);
-      }
+    const auto mix_channel = [&](std::size_t k, T* to) {
+      mix(stage.channels[k], how.channels[k], starts, n_inside(stage.stores[0], block), to,
+          block_.c[k], block_.energy[k]);
       starts += stage.channels[k].parts.size();
+    };
+    // Channels are made where they will stay.
+    for (std::size_t k = 0; k < stage.stores.size(); ++k) {
+      block_.source[k] = is_used(stage.stores[k]) ? cells(stage.stores[k], block)
+                                                  : block_.buffers[Block::kUnused];
     }
     if (stage.activation) {
+      mix_channel(0, block_.buffers[Block::kNngp]);
       activation_.run(*stage.activation, *weights_[index], stage.channels[0].n,
-                      stage.channels.back().n);
-      for (std::size_t k = 0; k < stage.stores.size(); ++k) {
-        if (is_used(stage.stores[k])) {
-          store(stage.stores[k], block, k);
+                      stage.channels.back().n,
+                      [&] { mix_channel(1, block_.buffers[Block::kTangent]); });
+    }
+    for (std::size_t k = 0; k < stage.stores.size(); ++k) {
+      if (is_used(stage.stores[k])) {
+        if (!stage.activation) {
+          mix_channel(k, block_.source[k]);
         }
+        finish(stage.stores[k], block, k);
+      } else if (!stage.activation) {
+        starts += stage.channels[k].parts.size();
       }
     }
   }
@@ -296,19 +301,20 @@ private:
     return std::min(grid.height * grid.width - block * block_.lanes, block_.lanes);
   }
 
-  void store(std::size_t field, std::size_t block, std::size_t k) {
+  // Gives the vectors of a field's block their norms, and puts the scalars behind them.
+  void finish(std::size_t field, std::size_t block, std::size_t k) {
     alignas(64) T factor[kMostLanes] = {};
     const std::size_t n = size(field), lanes = block_.lanes;
     const std::size_t inside = n_inside(field, block);
-    T* to = cells(field, block);
-    block_.norm_factors(block_.source[k], n, block_.energy[k], factor);
+    T* to = block_.source[k];
+    block_.norm_factors(to, n, block_.energy[k], factor);
     for (std::size_t r = 0; r < lanes; ++r) {
       const T mask = r < inside ? T{1} : T{0};
       factor[r] *= mask;
       to[n * lanes + r] = static_cast<T>(block_.c[k][r]) * mask;
       to[(n + 1) * lanes + r] = static_cast<T>(block_.energy[k][r]) * mask;
     }
-    block_.pixel_loops.scaled_copy(block_.source[k], n, factor, to);
+    block_.loops.scale_lanes(to, n, factor);
   }
 
   void emit(Image* out) {
