@@ -116,16 +116,18 @@ private:
     for (std::size_t r = 0; r < block_.lanes; ++r) {
       whole[r] = block_.energy[1][r] * energies[r];
       const double size = std::sqrt(whole[r]);
-      both[r] = size > 0 ? static_cast<T>(static_cast<double>(of_y[r]) *
-                                          static_cast<double>(of_z[r]) / size)
-                         : T{0};
+      both[r] =
+          size > 0
+              ? static_cast<T>(static_cast<double>(of_y[r]) * static_cast<double>(of_z[r]) / size)
+              : T{0};
     }
     T *left = block_.buffers[Block::kFirst], *right = block_.buffers[Block::kSecond];
     block_.transform(own.product.from_a, y, left);
     block_.transform(own.product.from_b, z, right);
     alignas(64) T squares[kMostLanes];
     block_.multiply(own.product, left, right, both, product, squares);
-    alignas(64) T weight[4][kMostLanes] = {}; // of product, y, z and the features of the NNGP kernel
+    alignas(64)
+        T weight[4][kMostLanes] = {}; // of product, y, z and the features of the NNGP kernel
     block_.norm_factors(squares, whole, weight[0]);
     double rest[kMostLanes] = {}, nngp[kMostLanes] = {};
     for (std::size_t r = 0; r < block_.lanes; ++r) {

@@ -49,8 +49,8 @@ std::size_t n_readers(const PixelParts& program, std::size_t field) {
   return n;
 }
 
-// The fields that the output depends on, and of each step the fields that it looks at for them, with
-// the numbers of its parts.
+// The fields that the output depends on, and of each step the fields that it looks at for them,
+// with the numbers of its parts.
 struct Dependence {
   std::vector<bool> wanted;
   std::vector<std::vector<std::pair<std::size_t, std::size_t>>> looks;
@@ -488,8 +488,8 @@ PixelLayout::Step PixelLayout::look(const std::vector<std::pair<std::size_t, Pix
         if (pixel >= to.height * to.width) {
           continue; // nobody looks there
         }
-        cells[r] = seen(parts[k].second, fields[parts[k].first].grid, pixel / to.width,
-                        pixel % to.width);
+        cells[r] =
+            seen(parts[k].second, fields[parts[k].first].grid, pixel / to.width, pixel % to.width);
         const auto n = static_cast<std::int64_t>(lanes);
         straight = straight && cells[r] >= 0 && cells[r] % n == static_cast<std::int64_t>(r);
         if (cells[r] >= 0) {

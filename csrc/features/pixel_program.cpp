@@ -11,8 +11,8 @@ namespace nkfast {
 
 PixelProgram::PixelProgram(PixelParts parts)
     : parts_(std::make_unique<const PixelParts>(std::move(parts))),
-      single_(std::make_unique<const PixelLayout>(
-          *parts_, static_cast<std::size_t>(table<float>().lanes))),
+      single_(std::make_unique<const PixelLayout>(*parts_,
+                                                  static_cast<std::size_t>(table<float>().lanes))),
       double_(std::make_unique<const PixelLayout>(
           *parts_, static_cast<std::size_t>(table<double>().lanes))) {}
 

@@ -37,8 +37,7 @@ public:
 
   // Features in the images' type, computed in it or, if `single`, in float32.
   template <class T>
-  void run(const T* images, std::size_t n_images, T* out, std::size_t n_threads,
-           bool single) const;
+  void run(const T* images, std::size_t n_images, T* out, std::size_t n_threads, bool single) const;
 
 private:
   friend class PixelBuilder;

@@ -272,8 +272,8 @@ private:
     };
     // Channels are made where they will stay.
     for (std::size_t k = 0; k < stage.stores.size(); ++k) {
-      block_.source[k] = is_used(stage.stores[k]) ? cells(stage.stores[k], block)
-                                                  : block_.buffers[Block::kUnused];
+      block_.source[k] =
+          is_used(stage.stores[k]) ? cells(stage.stores[k], block) : block_.buffers[Block::kUnused];
     }
     if (stage.activation) {
       mix_channel(0, block_.buffers[Block::kNngp]);

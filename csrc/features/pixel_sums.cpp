@@ -44,9 +44,9 @@ PixelSums find_sums(const std::vector<Addend>& addends, std::size_t width) {
     const std::size_t begin = sums.runs.size();
     for (const Run& run : found) {
       if (run.to <= borders[i] && borders[i] < run.to + run.n) {
-        sums.runs.push_back({static_cast<std::int32_t>(run.addend),
-                             static_cast<std::int32_t>(run.from) -
-                                 static_cast<std::int32_t>(run.to)});
+        sums.runs.push_back(
+            {static_cast<std::int32_t>(run.addend),
+             static_cast<std::int32_t>(run.from) - static_cast<std::int32_t>(run.to)});
       }
     }
     sums.segments.push_back({borders[i], borders[i + 1], begin, sums.runs.size()});

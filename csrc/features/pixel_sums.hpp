@@ -14,8 +14,8 @@ struct Addend {
   std::size_t n;
 };
 
-// How `width` sums are made of runs, by segments; the sign is that of the sum, the same for all that
-// is added there, times the sign of each addend. None if runs are short, or signs differ.
+// How `width` sums are made of runs, by segments; the sign is that of the sum, the same for all
+// that is added there, times the sign of each addend. None if runs are short, or signs differ.
 PixelSums find_sums(const std::vector<Addend>& addends, std::size_t width);
 
 } // namespace nkfast

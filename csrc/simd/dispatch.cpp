@@ -13,18 +13,18 @@ namespace nkfast {
 namespace base {
 extern const Kernels kernels;
 extern const PixelKernels pixel_kernels;
-}
+} // namespace base
 #if NKFAST_HAVE_AVX2
 namespace avx2 {
 extern const Kernels kernels;
 extern const PixelKernels pixel_kernels;
-}
+} // namespace avx2
 #endif
 #if NKFAST_HAVE_AVX512
 namespace avx512 {
 extern const Kernels kernels;
 extern const PixelKernels pixel_kernels;
-}
+} // namespace avx512
 #endif
 
 namespace {
@@ -39,8 +39,7 @@ struct Level {
 // Every level there is, weakest first.
 std::vector<Level> levels() {
   const Cpu cpu = detect_cpu();
-  std::vector<Level> all{
-      {"base", &base::kernels, &base::pixel_kernels, true},
+  std::vector<Level> all{{"base", &base::kernels, &base::pixel_kernels, true},
                          {"avx2", nullptr, nullptr, cpu.v3},
                          {"avx512", nullptr, nullptr, cpu.v4}};
 #if NKFAST_HAVE_AVX2

@@ -2,8 +2,9 @@
 // instruction of the CPU rather than of the language. No other file of the loops asks which
 // instruction set it is compiled for.
 //
-// Included by kernels.cpp and pixels.cpp only, which say why all of it is in an anonymous namespace.
-// NEON comes without a level of its own, as `base` on aarch64: those branches have not been run yet.
+// Included by kernels.cpp and pixels.cpp only, which say why all of it is in an anonymous
+// namespace. NEON comes without a level of its own, as `base` on aarch64: those branches have not
+// been run yet.
 #pragma once
 
 #include <cstddef>
@@ -196,9 +197,9 @@ template <> struct Pick<float> {
         second(_mm256_castsi256_ps(_mm256_slli_epi32(indices, 28))) {} // the bit of W as the sign
 
   Vec<float> operator()(const float* a, const float* b) const {
-    const __m256 found = _mm256_blendv_ps(_mm256_permutevar8x32_ps(_mm256_loadu_ps(a), indices),
-                                          _mm256_permutevar8x32_ps(_mm256_loadu_ps(b), indices),
-                                          second);
+    const __m256 found =
+        _mm256_blendv_ps(_mm256_permutevar8x32_ps(_mm256_loadu_ps(a), indices),
+                         _mm256_permutevar8x32_ps(_mm256_loadu_ps(b), indices), second);
     return (Vec<float>)_mm256_and_ps(found, _mm256_castsi256_ps(there));
   }
 };

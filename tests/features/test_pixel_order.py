@@ -34,7 +34,7 @@ def some_network(rng):
             strides = 1, 1
         layers += [C(filters, strides, padding, b_std=0.1), [nk.ReLU(), nk.GELU()][rng.randint(2)]]
         if rng.randint(3) == 0:
-            layers.append(nk.Residual(nk.ReLU(), C(w_std=0.7)))
+            layers.append(nk.Residual(C((1, 1)), nk.ReLU(), C(w_std=0.7)))
         if rng.randint(2):
             window = int(rng.randint(1, 4)), int(rng.randint(1, 4))
             layers.append(nk.AvgPool(window, [None, (1, 2), (3, 1)][rng.randint(3)]))
@@ -144,6 +144,5 @@ def test_sums_in_any_order(last, get):
 @pytest.mark.parametrize(("width", "most"), [(512, 2), (1024, 4), (2048, 8)])
 def test_a_thread_works_in_few_megabytes(width, most):
     x = images(np.random.RandomState(0), 1, (32, 32, 3))
-    for net in (nk.myrtle(5), nk.myrtle(7, "gelu")):
-        phi = nk.NTKFeatures(net, 64, pixel_components=width, random_state=0).fit(x)
-        assert phi._construction.bytes_per_thread <= most * 2**20
+    phi = nk.NTKFeatures(nk.myrtle(5), 4096, pixel_components=width, random_state=0).fit(x)
+    assert 0 < phi._construction.bytes_per_thread <= most * 2**20

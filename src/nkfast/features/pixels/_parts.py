@@ -37,8 +37,9 @@ class Vectors:
     """Features (c, v) of one kernel: their field, or the channel that will make them.
 
     `blocks` are the sizes of the parts of v, the first the one with most energy; `exact` says that
-    nothing is sketched yet, `signed` that every feature has a random sign of its own. `c` and `energy` are typical values of the scalar and of |v|^2 in units
-    of 2^exponent and 4^exponent, near 1, so that images and weights may be of any size.
+    nothing is sketched yet, `signed` that every feature has a random sign of its own. `c` and
+    `energy` are typical values of the scalar and of |v|^2 in units of 2^exponent and 4^exponent,
+    near 1, so that images and weights may be of any size.
     """
 
     blocks: tuple[int, ...]
