@@ -119,20 +119,26 @@ class PixelMap(Compiled):
         middle, and have powers of far larger and smaller numbers to store.
         """
         program, n_threads = self._program(), get_num_threads()
+        if X.dtype == np.float64 and not self.plan.sketched:
+            program.run(X, out, n_threads, False)
+            return
         far = np.zeros(len(X), bool)
         if self.plan.power is None:
             sizes = np.frexp(np.abs(X).max(axis=1))
             far = (sizes[0] > 0) & (np.abs(sizes[1] - self.plan.exponent) > _FAR)
-        single = X.dtype == np.float32 or self.plan.sketched
-        if single and far.any():
-            wide = np.empty((int(far.sum()), out.shape[1]))
-            program.run(X[far].astype(np.float64), wide, n_threads, False)
+        if not far.any():
+            program.run(X, out, n_threads, True)
+        else:
             near = np.empty((int((~far).sum()), out.shape[1]), out.dtype)
             program.run(X[~far], near, n_threads, True)
+            out[~far] = near
+        if X.dtype == np.float64:  # which can hold what overflows on the way
+            far[~far] = ~np.isfinite(out[~far]).all(axis=1)
+        if far.any():
+            wide = np.empty((int(far.sum()), out.shape[1]))
+            program.run(X[far].astype(np.float64), wide, n_threads, False)
             with np.errstate(over="ignore"):  # which is noticed
-                out[far], out[~far] = wide, near
-        else:
-            program.run(X, out, n_threads, single)
+                out[far] = wide
 
     def _program(self) -> PixelProgram:
         if self._compiled is None:

@@ -164,6 +164,7 @@ class PixelPlan:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state | {name: dict(state[name]) for name in _BY_SHAPE})
+        vars(self).pop("halos", None)  # of earlier versions
 
     @property
     def zero(self) -> bool:
