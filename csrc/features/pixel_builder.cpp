@@ -242,6 +242,8 @@ void PixelBuilder::add_stage(PixelStage stage) {
     if (stage.stores.size() != sizes.size()) {
       fail("stage: expected a store for each kernel behind the activation");
     }
+  } else if (stage.stores.size() != sizes.size()) {
+    fail("stage: expected a store for each channel");
   }
   for (std::size_t k = 0; k < stage.stores.size(); ++k) {
     make(stage.stores[k]);

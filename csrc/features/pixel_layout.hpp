@@ -11,9 +11,17 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
+#include <utility>
 #include <vector>
 
 namespace nkfast {
+
+constexpr std::size_t kExtra = 2; // behind the features of a block: c, |v|^2
+
+inline std::size_t n_blocks(const PixelGrid& grid, std::size_t lanes) {
+  return (grid.height * grid.width + lanes - 1) / lanes;
+}
 
 struct PixelLayout {
   // Blocks that lanes of a block see, two at a time: see PixelPiece. -1: none.
@@ -56,14 +64,12 @@ struct PixelLayout {
   PixelLayout(const PixelParts& program, std::size_t n_lanes);
 
 private:
-  friend class PixelSchedule;
-
   Step look(const std::vector<std::pair<std::size_t, PixelLook>>& parts, const PixelGrid& to,
             const std::vector<PixelField>& fields);
   void add_up(Step& pool, std::size_t n_sources);
   std::int32_t row_of_picks(const std::vector<std::int32_t>& pick);
 
-  std::vector<std::vector<std::int32_t>> known_{};
+  std::map<std::vector<std::int32_t>, std::int32_t> known_{}; // rows of picks
 };
 
 // The buffers of a stage's block: their numbers.

@@ -146,3 +146,12 @@ def test_a_thread_works_in_few_megabytes(width, most):
     x = images(np.random.RandomState(0), 1, (32, 32, 3))
     phi = nk.NTKFeatures(nk.myrtle(5), 4096, pixel_components=width, random_state=0).fit(x)
     assert 0 < phi._construction.bytes_per_thread <= most * 2**20
+
+
+@pytest.mark.parametrize("size", [64, 65])
+def test_a_thread_holds_bands_of_large_images(size):
+    x = images(np.random.RandomState(0), 1, (size, size, 1))
+    phi = nk.NTKFeatures(nk.myrtle(5), 64, pixel_components=64, random_state=0).fit(x)
+    plan = phi._construction.plan
+    whole = sum(4 * height * width * n for height, width, n in plan.fields)
+    assert phi._construction.bytes_per_thread < 0.25 * whole
