@@ -1,7 +1,6 @@
 #include "simd/dispatch.hpp"
 
 #include "simd/cpu.hpp"
-#include "simd/pixels.hpp"
 
 #include <cstdlib>
 #include <cstring>

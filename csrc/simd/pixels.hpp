@@ -8,7 +8,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <type_traits>
 
 namespace nkfast {
 
@@ -70,17 +69,5 @@ struct PixelKernels {
   PixelTable<float> f32;
   PixelTable<double> f64;
 };
-
-// The loops of the level in use: see dispatch.hpp.
-const PixelKernels& pixel_kernels();
-
-template <class T> const PixelTable<T>& pixel_table() {
-  if constexpr (std::is_same_v<T, float>) {
-    return pixel_kernels().f32;
-  } else {
-    static_assert(std::is_same_v<T, double>);
-    return pixel_kernels().f64;
-  }
-}
 
 } // namespace nkfast

@@ -96,6 +96,7 @@ def mix(
             start += v.n + rests
         else:
             first = v.blocks[0] if side and len(v.blocks) > 1 else 0
+            rest: NDArray[Any]
             if v.signed and len(parts) <= MOST_SHIFTS:
                 rest = shifts.places(v.n + 1 - first, (v.field, tap.row_offset))
                 signs[:-1] = 1
