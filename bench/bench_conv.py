@@ -1,4 +1,4 @@
-"""Exact NNGP and NTK kernels of convolutional networks, beside neural-tangents."""
+"""Convolutional networks: exact kernels beside neural-tangents, and features."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ N, M, W_STD = 4, 8, 2**0.5
 ACTIVATIONS = {"relu": nk.ReLU(), "gelu": nk.GELU(), "exp_normalized": nk.ExpNormalized(1, -1)}
 
 
-def images(n: int, size: int = 32) -> Any:
+def images(n: int, size: int = 32, channels: int = 3) -> Any:
     """Return smooth images, as photographs are."""
-    noise = np.random.default_rng(n).standard_normal((n, size, size, 3)).cumsum(1).cumsum(2)
+    noise = np.random.default_rng(n).standard_normal((n, size, size, channels)).cumsum(1).cumsum(2)
     noise -= noise.mean(axis=(1, 2, 3), keepdims=True)
     return (noise / noise.std(axis=(1, 2, 3), keepdims=True)).astype(np.float32)
 
@@ -79,4 +79,38 @@ def bench_without_pools(benchmark: Any) -> None:
         own=True,
         threads=2,
         rounds=3,
+    )
+
+
+LAYERS: list[Any] = [nk.Conv(w_std=W_STD), nk.ReLU()]
+SMALL: list[Any] = [*LAYERS * 2, nk.AvgPool((2, 2)), *LAYERS, nk.GlobalAvgPool(), nk.Dense()]
+MAPPED = {  # network, number of images, size, channels
+    "Myrtle-5": (nk.myrtle(5), 4, 32, 3),
+    "Myrtle-7": (nk.myrtle(7), 4, 32, 3),
+    "3 convolutions, Flatten": (nk.Sequential(*LAYERS * 3, nk.Flatten(), nk.Dense()), 4, 32, 3),
+    "digits of 8x8": (nk.Sequential(*SMALL), 64, 8, 1),
+    "digits of 28x28": (nk.Sequential(*SMALL), 8, 28, 1),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("width", [512, 1024, 2048])
+@pytest.mark.parametrize("name", MAPPED)
+def bench_features(benchmark: Any, name: str, width: int, dtype: str) -> None:
+    """Features of images; the kernel's error and a thread's memory beside the time."""
+    net, n, size, channels = MAPPED[name]
+    x = images(n, size, channels).astype(dtype)
+    phi = nk.NTKFeatures(net, 4096, pixel_components=width, random_state=0).fit(x)
+    Z = phi.transform(x).astype(np.float64)
+    measure(
+        benchmark,
+        OURS,
+        lambda: phi.transform(x),
+        {},
+        group=f"4096 features, {name}, {n} images, {width} a pixel, {dtype} threads=1",
+        threads=1,
+        rounds=5,
+        images=n,
+        error=relative_error(Z @ Z.T, net.ntk(x.astype(np.float64))),
+        megabytes=getattr(phi._construction, "bytes_per_thread") / 1e6,  # noqa: B009
     )

@@ -54,7 +54,8 @@ def stray_symbols(path: Path, level: str) -> list[str]:
     """Return the symbols that a wide object file exports besides its table of loops."""
     listing = _output("nm", "--demangle", "--extern-only", "--defined-only", str(path))
     symbols = [line.split(maxsplit=2)[2] for line in listing.splitlines() if line.strip()]
-    return [symbol for symbol in symbols if symbol != f"nkfast::{level}::kernels"]
+    tables = {f"nkfast::{level}::kernels", f"nkfast::{level}::pixel_kernels"}
+    return [symbol for symbol in symbols if symbol not in tables]
 
 
 def find_problems(build: Path) -> list[str]:

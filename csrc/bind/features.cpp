@@ -133,8 +133,7 @@ void bind_builder(py::module_& m) {
   using B = PixelBuilder;
   py::class_<Turns<B>>(m, "PixelBuilder", "Puts a PixelProgram together, stage by stage.")
       .def(py::init<>())
-      .def("add_field", in_turn(&B::add_field), py::kw_only(), "height"_a, "width"_a, "n"_a,
-           "halo_rows"_a, "halo_cols"_a)
+      .def("add_field", in_turn(&B::add_field), py::kw_only(), "height"_a, "width"_a, "n"_a)
       .def("add_stage", in_turn(&B::add_stage), "stage"_a)
       .def(
           "add_pool",
@@ -156,7 +155,8 @@ void bind_builder(py::module_& m) {
 template <class T> void bind_run(py::class_<PixelProgram>& program) {
   program.def(
       "run",
-      [](const PixelProgram& self, const Array<T>& x, Array<T>& out, std::size_t n_threads) {
+      [](const PixelProgram& self, const Array<T>& x, Array<T>& out, std::size_t n_threads,
+         bool single) {
         const auto size = [](std::size_t n) { return static_cast<py::ssize_t>(n); };
         if (x.ndim() != 2 || out.ndim() != 2 || x.shape(1) != size(self.n_inputs()) ||
             out.shape(0) != x.shape(0) || out.shape(1) != size(self.n_outputs())) {
@@ -167,9 +167,9 @@ template <class T> void bind_run(py::class_<PixelProgram>& program) {
         T* to = out.mutable_data();
         const auto n = static_cast<std::size_t>(x.shape(0));
         const Unlocked unlocked;
-        self.run(from, n, to, n_threads);
+        self.run(from, n, to, n_threads, single);
       },
-      "X"_a.noconvert(), "out"_a.noconvert(), "n_threads"_a);
+      "X"_a.noconvert(), "out"_a.noconvert(), "n_threads"_a, "single"_a);
 }
 
 } // namespace

@@ -28,14 +28,7 @@ public:
   explicit HermiteWeights(const PixelActivation& activation)
       : table_(activation.table), degree_(activation.degree),
         shared_(activation.shared() != nullptr), merged_(activation.merged),
-        binomials_((table_.order + 1) * (degree_ + 1)), row_(table_.numbers() + 2) {
-    for (std::size_t l = 0; l <= table_.order; ++l) {
-      double value = 1;
-      for (std::size_t j = 0; j <= std::min(l, degree_); ++j) {
-        binomials_[l * (degree_ + 1) + j] = value;
-        value *= static_cast<double>(l - j) / static_cast<double>(j + 1);
-      }
-    }
+        row_(table_.numbers() + 2) {
     find_axes();
   }
 
@@ -136,27 +129,28 @@ private:
              const Axes& axes, double* out, std::size_t lanes) const {
     const std::size_t q = table_.order;
     double total = tail;
-    for (std::size_t l = 0; l <= q; ++l) {
+    // a[j] = sum over l of binomial(l, j) squares_l x^(l - j), by Horner's rule for all j at once.
+    double a[kMaxDegree + 1] = {}, b[kMaxDegree + 1] = {};
+    const double x = share * share, y = share * table_.share;
+    for (std::size_t l = q + 1; l-- > 0;) {
       total += squares[l];
+      for (std::size_t j = degree_; j > 0; --j) {
+        a[j] = a[j] * x + a[j - 1];
+        b[j] = b[j] * y + b[j - 1];
+      }
+      a[0] = a[0] * x + squares[l];
+      b[0] = b[0] * y + signs[l];
     }
     double power = 1; // of |v|^2
     for (std::size_t j = 0; j <= degree_; ++j) {
-      double own = 0, other = 0, x = 1, y = 1;
-      for (std::size_t l = j; l <= q; ++l) {
-        const double choose = binomials_[l * (degree_ + 1) + j];
-        own += choose * squares[l] * x;
-        other += choose * signs[l] * y;
-        x *= share * share;
-        y *= share * table_.share;
-      }
-      own *= power;
+      double own = a[j] * power;
       if (j == degree_) {
         own = std::max(own, total);
       }
       total -= own;
       power *= rest;
       const double size = std::sqrt(std::max(own, 0.0));
-      out[j * lanes] = other < 0 ? -size : size;
+      out[j * lanes] = b[j] < 0 ? -size : size;
     }
     const Vector w = constant(squares, signs, share);
     const double whole = out[0] * out[0];
@@ -258,7 +252,6 @@ private:
   std::size_t degree_;
   bool shared_;
   double merged_; // the unit of the function over that of the tangent kernel, 0 if it is not in it
-  Reals binomials_;
   Reals row_;
   std::array<Axes, 2> axes_{};
 };

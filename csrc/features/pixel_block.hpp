@@ -1,7 +1,7 @@
 // W pixels on their way through a stage.
 #pragma once
 
-#include "aligned.hpp"
+#include "features/pixel_layout.hpp"
 #include "features/pixel_stages.hpp"
 #include "simd/dispatch.hpp"
 
@@ -14,24 +14,19 @@
 namespace nkfast {
 
 // One thread's buffers for a block of pixels, and what is done to vectors in them.
-template <class T> struct PixelBlock {
-  // Numbers of the buffers; powers from kBuffers on.
-  enum { kNngp, kTangent, kLeft, kRight, kSum, kSlope, kProduct, kBuffers };
-
-  const Table<T>& loops;
-  std::size_t lanes;
-  std::vector<T*> buffers;
+template <class T> struct PixelBlock : PixelBuffers {
+  const Table<T>& loops = table<T>();
+  const PixelTable<T>& pixel_loops = pixel_table<T>();
+  const std::size_t lanes = static_cast<std::size_t>(loops.lanes);
+  std::vector<T*> buffers{}; // of the stage at hand
   // Of up to two channels: where the vectors are, c, and |v|^2 as it ought to be.
   T* source[2] = {};
   double c[2][kMostLanes] = {}, energy[2][kMostLanes] = {};
 
-  PixelBlock(std::size_t widest, std::size_t n_powers)
-      : loops(table<T>()), lanes(static_cast<std::size_t>(loops.lanes)) {
-    const std::size_t size = widest * lanes + 7 * kLineBytes / sizeof(T); // on different cache sets
-    const std::size_t n_buffers = kBuffers + n_powers;
-    memory_ = AlignedBuffer<T>(size * n_buffers);
-    for (std::size_t k = 0; k < n_buffers; ++k) {
-      buffers.push_back(memory_.data() + k * (size / 16 * 16));
+  void use(T* memory, const std::vector<std::size_t>& places) {
+    buffers.clear();
+    for (const std::size_t place : places) {
+      buffers.push_back(memory + place * lanes);
     }
   }
 
@@ -39,6 +34,11 @@ template <class T> struct PixelBlock {
   void norm_factors(const T* block, std::size_t n, const double* wanted, T* factor) {
     alignas(64) T sums[kMostLanes];
     loops.square_sums(block, n, sums);
+    norm_factors(sums, wanted, factor);
+  }
+
+  // The same of their energies.
+  void norm_factors(const T* sums, const double* wanted, T* factor) const {
     for (std::size_t r = 0; r < lanes; ++r) {
       const auto sum = static_cast<double>(sums[r]);
       factor[r] = sum > 0 ? static_cast<T>(std::sqrt(wanted[r] / sum)) : T{0};
@@ -48,18 +48,23 @@ template <class T> struct PixelBlock {
     }
   }
 
-  void multiply(const TensorProduct& p, const T* a, std::size_t n_a, const T* b, std::size_t n_b,
-                T* to) {
-    const auto leaf = [&](const T* from, std::size_t n, std::size_t length, const Hash& hash,
-                          T* leaf_block) {
-      std::fill(leaf_block, leaf_block + length * lanes, T{0});
-      loops.count_sketch(from, n, hash.to.data(), hash.signs.template data<T>(), leaf_block);
-      loops.wht_block(leaf_block, length);
-    };
-    leaf(a, n_a, p.length_a, p.hash_a, buffers[kLeft]);
-    leaf(b, n_b, p.length_b, p.hash_b, buffers[kRight]);
-    loops.product(buffers[kLeft], p.take_a.data(), buffers[kRight], p.take_b.data(), p.n,
-                  static_cast<T>(1 / std::sqrt(static_cast<double>(p.n))), to);
+  void transform(const Gather& hash, const T* from, T* to) {
+    pixel_loops.hashed_wht(from, hash.from.data(), hash.signs.template data<T>(), hash.from.size(),
+                           to);
+  }
+
+  // The sketch of a tensor product of transformed vectors, times `scale`, and its square norms.
+  void multiply(const TensorProduct& p, const T* a, const T* b, const T* scale, T* to, T* squares) {
+    alignas(64) T factor[kMostLanes];
+    const T share = static_cast<T>(1 / std::sqrt(static_cast<double>(p.n)));
+    for (std::size_t r = 0; r < kMostLanes; ++r) {
+      factor[r] = scale[r] * share;
+    }
+    if (p.in_order) {
+      pixel_loops.product(a, b, p.n, factor, to, squares);
+    } else {
+      pixel_loops.sampled_product(a, p.take_a.data(), b, p.take_b.data(), p.n, factor, to, squares);
+    }
   }
 
   void normalise(T* block, std::size_t n, const double* wanted) {
@@ -67,9 +72,6 @@ template <class T> struct PixelBlock {
     norm_factors(block, n, wanted, factor);
     loops.scale_lanes(block, n, factor);
   }
-
-private:
-  AlignedBuffer<T> memory_;
 };
 
 } // namespace nkfast

@@ -1,6 +1,7 @@
 #include "features/pixel_builder.hpp"
 
 #include "features/hermite.hpp"
+#include "features/pixel_sums.hpp"
 #include "simd/kernels.hpp"
 
 #include <algorithm>
@@ -13,12 +14,7 @@ namespace nkfast {
 
 namespace {
 
-constexpr std::size_t kGuard = kMostLanes;
-constexpr std::size_t kExtra = 2; // planes behind the features: c, |v|^2
-
 [[noreturn]] void fail(const std::string& message) { throw std::invalid_argument(message); }
-
-std::size_t round_up(std::size_t n, std::size_t unit) { return (n + unit - 1) / unit * unit; }
 
 bool power_of_two(std::size_t n) { return n > 0 && (n & (n - 1)) == 0; }
 
@@ -103,37 +99,112 @@ void check_activation(const PixelActivation& f, std::size_t n, std::size_t n_tan
   }
 }
 
+// The feature that a hash brings to each of `length` places; it brings one at most.
+Gather turned(const Hash& hash, std::size_t length) {
+  Ints from(length, 0);
+  Reals signs(length, 0.0);
+  for (std::size_t j = 0; j < hash.to.size(); ++j) {
+    const auto place = static_cast<std::size_t>(hash.to[j]);
+    if (signs[place] != 0) {
+      fail("product: expected a hash without collisions");
+    }
+    from[place] = static_cast<std::int32_t>(j);
+    signs[place] = hash.signs.reals()[j];
+  }
+  return {std::move(from), Values(std::move(signs))};
+}
+
+void prepare(TensorProduct& p) {
+  p.from_a = turned(p.hash_a, p.length_a);
+  p.from_b = turned(p.hash_b, p.length_b);
+  p.in_order = p.n == p.length_a && p.n == p.length_b;
+  for (std::size_t t = 0; p.in_order && t < p.n; ++t) {
+    p.in_order = p.take_a[t] == static_cast<std::int32_t>(t) && p.take_b[t] == p.take_a[t];
+  }
+}
+
+// Finds what need not be done twice, and sums that can be read in order.
+void prepare(PixelActivation& f) {
+  std::vector<const PixelPower*> firsts; // with leaves of their own
+  for (PixelPower& power : f.powers) {
+    if (auto* p = std::get_if<TensorProduct>(&power.how)) {
+      prepare(*p);
+      const auto same = [&](const PixelPower* other) {
+        const auto& q = std::get<TensorProduct>(other->how);
+        return other->b == power.b && q.length_b == p->length_b && q.hash_b.to == p->hash_b.to &&
+               q.hash_b.signs.reals() == p->hash_b.signs.reals();
+      };
+      const auto at = std::find_if(firsts.begin(), firsts.end(), same);
+      p->leaf = static_cast<std::size_t>(at - firsts.begin());
+      if (at == firsts.end()) {
+        firsts.push_back(&power);
+        f.leaves.push_back(p->length_b);
+      }
+    }
+  }
+  const auto sums = [](const std::vector<Hash>& hashes, std::size_t n) {
+    std::vector<Addend> addends;
+    for (std::size_t j = 0; j + 1 < hashes.size(); ++j) {
+      addends.push_back({&hashes[j], hashes[j].to.size()});
+    }
+    return find_sums(addends, n);
+  };
+  f.read = sums(f.sums, f.n);
+  if (SharedTangent* shared = f.shared()) {
+    shared->read = sums(shared->sums, shared->n);
+  } else if (OwnTangent* own = f.own()) {
+    prepare(own->product);
+    own->slope_read = sums(own->slope_sums, own->n_slope);
+    std::vector<Addend> addends;
+    for (const Hash* hash : {&own->from_product, &own->from_tangent, &own->from_slope}) {
+      addends.push_back({hash, hash->to.size()});
+    }
+    if (f.merged > 0) {
+      addends.push_back({&own->from_nngp, f.n});
+    }
+    own->read = find_sums(addends, own->n);
+  }
+}
+
 } // namespace
 
-std::size_t PixelBuilder::add_field(std::size_t height, std::size_t width, std::size_t n,
-                                    std::size_t halo_rows, std::size_t halo_cols) {
+std::size_t PixelBuilder::add_field(std::size_t height, std::size_t width, std::size_t n) {
   check_open();
   constexpr std::size_t kMostSize = std::size_t{1} << 24;
-  if (height == 0 || width == 0 || height > kMostSize || width > kMostSize || n > kMostSize ||
-      halo_rows > kMostSize || halo_cols > kMostSize) {
+  if (height == 0 || width == 0 || height > kMostSize || width > kMostSize || n > kMostSize) {
     fail("field: expected sizes in [1, 2^24]");
   }
-  PixelGrid grid{.height = height, .width = width, .halo_rows = halo_rows, .halo_cols = halo_cols};
-  grid.pitch = width + halo_cols;
-  grid.front = round_up(kGuard + halo_rows * grid.pitch + halo_cols, kGuard);
-  grid.stride = grid.front + round_up(height * grid.pitch, kGuard) +
-                round_up(halo_rows * grid.pitch + halo_cols + kGuard, kGuard);
-  grid.stride += grid.stride / kGuard % 2 == 0 ? kGuard : 0; // planes on different cache sets
-  if ((n + kExtra) * grid.stride >= std::size_t{1} << 31) {
+  if ((n + 2) * (height * width + kMostLanes) >= std::size_t{1} << 31) {
     fail("field: expected fewer pixels and features");
   }
-  parts_.fields.push_back({grid, n});
-  ends_.push_back(0);
+  parts_.fields.push_back({{.height = height, .width = width}, n});
+  made_.push_back(parts_.fields.size() == 1);
   return parts_.fields.size() - 1;
 }
 
-void PixelBuilder::use(std::size_t field, std::size_t step) {
+void PixelBuilder::check_field(std::size_t field) const {
   check_open();
   if (field >= parts_.fields.size()) {
     fail("field: expected a number below " + std::to_string(parts_.fields.size()) + ", got " +
          std::to_string(field));
   }
-  ends_[field] = step;
+}
+
+// Of what is there already.
+void PixelBuilder::use(std::size_t field) const {
+  check_field(field);
+  if (!made_[field]) {
+    fail("field " + std::to_string(field) + ": expected a stage or pool before that makes it");
+  }
+}
+
+// Each field once.
+void PixelBuilder::make(std::size_t field) {
+  check_field(field);
+  if (made_[field]) {
+    fail("field " + std::to_string(field) + ": expected one stage or pool that makes it");
+  }
+  made_[field] = true;
 }
 
 void PixelBuilder::add_stage(PixelStage stage) {
@@ -141,10 +212,9 @@ void PixelBuilder::add_stage(PixelStage stage) {
       stage.stores.size() > 2) {
     fail("stage: expected one channel or two");
   }
-  const std::size_t step = parts_.steps.size();
   for (PixelChannel& channel : stage.channels) {
     for (PixelPart& part : channel.parts) {
-      use(part.field, step);
+      use(part.field);
       check_hash(part.hashed, parts_.fields[part.field].n + 1, channel.n, "part, hash");
       Reals signs = part.hashed.signs.reals(); // with the scale of what is hashed by them
       std::for_each(signs.begin(), signs.end() - 1, [&](double& sign) { sign *= part.scale; });
@@ -162,6 +232,7 @@ void PixelBuilder::add_stage(PixelStage stage) {
       fail("stage: expected two channels");
     }
     check_activation(f, sizes[0], sizes.back());
+    prepare(*stage.activation);
     sizes = {f.n};
     if (const SharedTangent* shared = f.shared()) {
       sizes.push_back(shared->n);
@@ -171,13 +242,15 @@ void PixelBuilder::add_stage(PixelStage stage) {
     if (stage.stores.size() != sizes.size()) {
       fail("stage: expected a store for each kernel behind the activation");
     }
+  } else if (stage.stores.size() != sizes.size()) {
+    fail("stage: expected a store for each channel");
   }
   for (std::size_t k = 0; k < stage.stores.size(); ++k) {
-    use(stage.stores[k], step);
+    make(stage.stores[k]);
     const PixelField& field = parts_.fields[stage.stores[k]];
     const PixelGrid &grid = field.grid, &first = parts_.fields[stage.stores[0]].grid;
     if (k >= sizes.size() || field.n != sizes[k] || grid.height != first.height ||
-        grid.pitch != first.pitch || grid.front != first.front || grid.width != first.width) {
+        grid.width != first.width) {
       fail("stage: expected stores of the channels' sizes");
     }
   }
@@ -186,8 +259,8 @@ void PixelBuilder::add_stage(PixelStage stage) {
 }
 
 void PixelBuilder::add_pool(PixelPool pool) {
-  use(pool.from, parts_.steps.size());
-  use(pool.to, parts_.steps.size());
+  use(pool.from);
+  make(pool.to);
   const PixelGrid &from = parts_.fields[pool.from].grid, &to = parts_.fields[pool.to].grid;
   if (pool.rows == 0 || pool.cols == 0 || parts_.fields[pool.from].n != parts_.fields[pool.to].n ||
       (to.height - 1) * pool.row_stride + pool.rows > from.height ||
@@ -199,7 +272,7 @@ void PixelBuilder::add_pool(PixelPool pool) {
 }
 
 PixelProgram PixelBuilder::finish(PixelOutput output) {
-  use(output.field, parts_.steps.size());
+  use(output.field);
   const std::size_t n = parts_.fields[output.field].n, apart = output.scalar ? 1 : 0;
   std::size_t taken = n;
   if (output.sample) {
@@ -216,44 +289,7 @@ PixelProgram PixelBuilder::finish(PixelOutput output) {
   }
   close();
   parts_.output = std::move(output);
-  place_fields();
   return PixelProgram(std::move(parts_));
-}
-
-// Fields that are not alive at the same time share memory.
-void PixelBuilder::place_fields() {
-  std::vector<std::size_t> begins(parts_.fields.size(), parts_.steps.size());
-  begins[0] = 0;
-  for (std::size_t s = parts_.steps.size(); s-- > 0;) {
-    if (parts_.steps[s].is_pool) {
-      begins[parts_.pools[parts_.steps[s].index].to] = s;
-    } else {
-      for (const std::size_t field : parts_.stages[parts_.steps[s].index].stores) {
-        begins[field] = s;
-      }
-    }
-  }
-  parts_.starts.assign(parts_.fields.size(), 0);
-  parts_.field_size = 0;
-  for (std::size_t f = 0; f < parts_.fields.size(); ++f) {
-    const std::size_t size = (parts_.fields[f].n + kExtra) * parts_.fields[f].grid.stride + kGuard;
-    std::size_t start = 0;
-    for (bool moved = true; moved;) {
-      moved = false;
-      for (std::size_t g = 0; g < f; ++g) {
-        const std::size_t end = parts_.starts[g] +
-                                (parts_.fields[g].n + kExtra) * parts_.fields[g].grid.stride +
-                                kGuard;
-        const bool together = begins[f] <= ends_[g] && begins[g] <= ends_[f];
-        if (together && start < end && parts_.starts[g] < start + size) {
-          start = round_up(end, 4 * kGuard);
-          moved = true;
-        }
-      }
-    }
-    parts_.starts[f] = start;
-    parts_.field_size = std::max(parts_.field_size, start + size);
-  }
 }
 
 } // namespace nkfast

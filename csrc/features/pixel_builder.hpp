@@ -13,8 +13,7 @@ namespace nkfast {
 class PixelBuilder : Builder {
 public:
   // Fields are numbered from 0, which holds the images.
-  std::size_t add_field(std::size_t height, std::size_t width, std::size_t n, std::size_t halo_rows,
-                        std::size_t halo_cols);
+  std::size_t add_field(std::size_t height, std::size_t width, std::size_t n);
   void add_stage(PixelStage stage);
   void add_pool(PixelPool pool);
 
@@ -22,11 +21,12 @@ public:
   PixelProgram finish(PixelOutput output);
 
 private:
-  void use(std::size_t field, std::size_t step);
-  void place_fields();
+  void check_field(std::size_t field) const;
+  void use(std::size_t field) const;
+  void make(std::size_t field);
 
   PixelParts parts_;
-  std::vector<std::size_t> ends_; // the last use of each field
+  std::vector<bool> made_; // of each field, whether something makes it
 };
 
 } // namespace nkfast

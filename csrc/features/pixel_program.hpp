@@ -4,7 +4,7 @@
 #include "features/pixel_stages.hpp"
 
 #include <cstddef>
-#include <utility>
+#include <memory>
 #include <vector>
 
 namespace nkfast {
@@ -20,28 +20,36 @@ struct PixelParts {
   std::vector<PixelStage> stages{};
   std::vector<PixelPool> pools{};
   std::vector<Step> steps{};
-  std::vector<std::size_t> starts{}; // the place of each field
-  std::size_t field_size = 0;        // of all of them
   PixelOutput output{};
 };
+
+struct PixelLayout;
 
 // Immutable, so that any number of threads may run it.
 class PixelProgram {
 public:
-  PixelProgram(PixelProgram&&) = default; // it moves, but is not copied
+  PixelProgram(PixelProgram&&) noexcept; // it moves, but is not copied
+  ~PixelProgram();
 
   std::size_t n_inputs() const;
-  std::size_t n_outputs() const { return parts_.output.n; }
-  std::size_t bytes() const { return sizeof(float) * parts_.field_size; } // of a thread's fields
+  std::size_t n_outputs() const { return parts_->output.n; }
+  std::size_t bytes() const; // that a thread works in, where it computes in float32
 
+  // Features in the images' type, computed in it or, if `single`, in float32.
   template <class T>
-  void run(const T* images, std::size_t n_images, T* out, std::size_t n_threads) const;
+  void run(const T* images, std::size_t n_images, T* out, std::size_t n_threads, bool single) const;
 
 private:
   friend class PixelBuilder;
-  explicit PixelProgram(PixelParts parts) : parts_(std::move(parts)) {}
+  explicit PixelProgram(PixelParts parts);
 
-  PixelParts parts_;
+  template <class T, class Image>
+  void run_in(const PixelLayout& layout, const Image* images, std::size_t n_images, Image* out,
+              std::size_t n_threads) const;
+
+  // Pointers, for runners refer to what is there.
+  std::unique_ptr<const PixelParts> parts_;
+  std::unique_ptr<const PixelLayout> single_, double_;
 };
 
 } // namespace nkfast

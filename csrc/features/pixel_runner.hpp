@@ -5,8 +5,8 @@
 #include "features/hermite.hpp"
 #include "features/pixel_activation.hpp"
 #include "features/pixel_block.hpp"
+#include "features/pixel_layout.hpp"
 #include "features/pixel_program.hpp"
-#include "features/pixel_views.hpp"
 #include "parallel.hpp"
 #include "simd/dispatch.hpp"
 #include "sketch/norms.hpp"
@@ -19,27 +19,36 @@
 
 namespace nkfast {
 
-template <class T> class PixelRunner {
+// T is what is computed in, Image what images and their features are given in.
+template <class T, class Image> class PixelRunner {
 public:
-  explicit PixelRunner(const PixelParts& program)
-      : program_(program), memory_(program.field_size),
-        block_(widest(program), most_powers(program)), activation_(block_) {
+  PixelRunner(const PixelParts& program, const PixelLayout& layout)
+      : program_(program), layout_(layout), memory_(layout.n_vectors * layout.lanes),
+        activation_(block_) {
     for (const PixelStage& stage : program.stages) {
       weights_.emplace_back();
       if (stage.activation) {
         weights_.back().emplace(*stage.activation);
       }
-      visits_.push_back(PixelVisits<T>(stage, program.fields, block_.lanes));
+    }
+    if (program.output.sample) {
+      sampled_ = AlignedBuffer<T>(program.output.sample->length);
     }
   }
 
-  void image(const T* x, T* out) {
+  void image(const Image* x, Image* out) {
     load(x);
-    for (const PixelParts::Step& step : program_.steps) {
-      if (step.is_pool) {
-        pool(program_.pools[step.index]);
+    Checkpoint checkpoint(kLeastNanoseconds);
+    for (const PixelLayout::Op& op : layout_.ops) {
+      checkpoint();
+      const PixelParts::Step& step = program_.steps[op.step];
+      const PixelLayout::Step& how = layout_.steps[op.step];
+      if (!how.additions.empty()) {
+        add_up(program_.pools[step.index], how, op.block);
+      } else if (step.is_pool) {
+        pool(program_.pools[step.index], how, op.block);
       } else {
-        run(program_.stages[step.index], step.index);
+        run(program_.stages[step.index], step.index, how, op.block);
       }
     }
     emit(out);
@@ -48,61 +57,25 @@ public:
 private:
   using Block = PixelBlock<T>;
 
-  // The longest vector that a buffer of a block holds.
-  static std::size_t widest(const PixelParts& program) {
-    std::size_t n = program.output.sample ? program.output.sample->length : 0;
-    for (const PixelField& field : program.fields) {
-      n = std::max(n, field.n + 2);
-    }
-    const auto include = [&](const TensorProduct& p) {
-      n = std::max({n, p.n, p.length_a, p.length_b});
-    };
-    for (const PixelStage& stage : program.stages) {
-      for (const PixelChannel& channel : stage.channels) {
-        n = std::max(n, channel.n);
-      }
-      if (stage.activation) {
-        const PixelActivation& f = *stage.activation;
-        n = std::max(n, f.n);
-        if (const SharedTangent* shared = f.shared()) {
-          n = std::max(n, shared->n);
-        } else if (const OwnTangent* own = f.own()) {
-          n = std::max({n, own->n, own->n_slope});
-          include(own->product);
-        }
-        for (const PixelPower& power : f.powers) {
-          n = std::max(n, power.n());
-          if (const auto* product = std::get_if<TensorProduct>(&power.how)) {
-            include(*product);
-          }
-        }
-      }
-    }
-    return n;
-  }
-
-  static std::size_t most_powers(const PixelParts& program) {
-    std::size_t n = 1;
-    for (const PixelStage& stage : program.stages) {
-      n = std::max(n, stage.activation ? stage.activation->powers.size() : 0);
-    }
-    return n;
-  }
-
-  T* plane(std::size_t field) { return memory_.data() + program_.starts[field]; }
-  std::size_t stride(std::size_t field) const { return program_.fields[field].grid.stride; }
   std::size_t size(std::size_t field) const { return program_.fields[field].n; }
 
-  void load(const T* x) {
+  // Features, c and |v|^2 of the W pixels of a block.
+  T* cells(std::size_t field, std::size_t block) {
+    const PixelLayout::Ring& ring = layout_.rings[field];
+    const std::size_t slot = block % ring.n_slots;
+    return memory_.data() + (ring.start + slot * (size(field) + 2)) * block_.lanes;
+  }
+
+  void load(const Image* x) {
     const PixelOutput& o = program_.output;
     const PixelGrid& grid = program_.fields[0].grid;
-    const std::size_t n = size(0);
-    const auto count = static_cast<double>(grid.height * grid.width * n);
+    const std::size_t n = size(0), n_pixels = grid.height * grid.width, lanes = block_.lanes;
+    const auto count = static_cast<double>(n_pixels * n);
     int unit = o.input_exponent;
     exponent_ = o.exponent;
     left_over_ = 1;
     if (o.power) {
-      const double size = norm(x, grid.height * grid.width * n) / std::sqrt(count);
+      const double size = norm(x, n_pixels * n) / std::sqrt(count);
       constexpr int kLast = std::numeric_limits<double>::max_exponent;
       unit = size > 0 ? (std::isfinite(size) ? std::ilogb(size) + 1 : kLast) : 0;
       const double whole = std::rint(*o.power * unit);
@@ -112,176 +85,262 @@ private:
     // In two factors, that neither of them overflows.
     const double first = std::ldexp(1 / std::sqrt(static_cast<double>(n)), -unit / 2);
     const double second = std::ldexp(1.0, -(unit - unit / 2));
-    T* to = plane(0);
-    std::fill(to, to + (n + 2) * grid.stride, T{0});
-    for (std::size_t i = 0; i < grid.height; ++i) {
-      for (std::size_t j = 0; j < grid.width; ++j) {
-        T sum = 0;
-        for (std::size_t k = 0; k < n; ++k) {
-          const T value = static_cast<T>(static_cast<double>(*x++) * first * second);
-          to[k * grid.stride + grid.at(i, j)] = value;
-          sum += value * value;
-        }
-        to[(n + 1) * grid.stride + grid.at(i, j)] = sum;
+    T* to = cells(0, 0);
+    std::fill(to, to + (n_pixels + lanes - 1) / lanes * lanes * (n + 2), T{0});
+    for (std::size_t i = 0; i < n_pixels; ++i) {
+      T* pixel = cells(0, i / lanes) + i % lanes;
+      T sum = 0;
+      for (std::size_t k = 0; k < n; ++k) {
+        const T value = static_cast<T>(static_cast<double>(*x++) * first * second);
+        pixel[k * lanes] = value;
+        sum += value * value;
+      }
+      pixel[(n + 1) * lanes] = sum;
+    }
+  }
+
+  PixelPiece<T> look(const PixelLayout::Piece& piece, std::size_t field, double factor) {
+    PixelPiece<T> found;
+    if (piece.a >= 0 && is_used(field)) {
+      found.a = cells(field, static_cast<std::size_t>(piece.a));
+      found.b = cells(field, static_cast<std::size_t>(piece.b));
+      found.factor = static_cast<T>(factor);
+      if (piece.pick >= 0) {
+        found.pick = layout_.picks.data() + static_cast<std::size_t>(piece.pick) * block_.lanes;
+      }
+    }
+    return found;
+  }
+
+  // What a part sees at a block.
+  void look(const PixelLayout::Step& how, std::size_t block, std::size_t part, std::size_t field,
+            double factor) {
+    const PixelLayout::Piece* pieces = how.pieces.data() + block * how.starts.back();
+    for (std::size_t p = how.starts[part]; p < how.starts[part + 1]; ++p) {
+      pieces_.push_back(look(pieces[p], field, factor));
+    }
+  }
+
+  // Adds a block of a pool's source to the blocks that it is part of.
+  void add_up(const PixelPool& p, const PixelLayout::Step& how, std::size_t source) {
+    const std::size_t n = size(p.from);
+    const double share = 1 / static_cast<double>(p.rows * p.cols);
+    for (const PixelLayout::Addition& addition : how.additions[source]) {
+      T* to = cells(p.to, addition.block);
+      pieces_.assign(1, {});
+      if (!addition.first) {
+        pieces_[0].a = to;
+      }
+      for (const PixelLayout::Piece& piece : addition.pieces) {
+        pieces_.push_back(look(piece, p.from, share));
+      }
+      block_.pixel_loops.add_runs(pieces_.data(), how.channels[0].runs.data(), pieces_.size(), 0,
+                                  n + 1, to);
+      if (addition.last) {
+        block_.loops.square_sums(to, n, to + (n + 1) * block_.lanes);
       }
     }
   }
 
-  // The rims of a field are zero, whatever lay there before.
-  void clear(std::size_t field) {
-    T* to = plane(field);
-    std::fill(to, to + (size(field) + 2) * stride(field) + 16, T{0});
-  }
-
-  void pool(const PixelPool& p) {
-    const PixelGrid &from = program_.fields[p.from].grid, &to = program_.fields[p.to].grid;
+  void pool(const PixelPool& p, const PixelLayout::Step& how, std::size_t block) {
     const std::size_t n = size(p.from), n_taps = p.rows * p.cols;
-    clear(p.to);
-    T* target = plane(p.to);
-    const PlanePool windows{.window_rows = p.rows,
-                            .window_cols = p.cols,
-                            .row_stride = p.row_stride,
-                            .col_stride = p.col_stride,
-                            .pitch = from.pitch,
-                            .dst_pitch = to.pitch,
-                            .rows = to.height,
-                            .cols = to.width};
-    const bool pooled = block_.loops.pool_planes(windows, plane(p.from) + from.front, from.stride,
-                                                 n + 1, target + to.front, to.stride);
-    taps_.resize(n_taps * block_.lanes);
-    for (std::size_t at = 0; at < to.span(); at += block_.lanes) {
-      alignas(64) T mask[kMostLanes] = {};
-      for (std::size_t r = 0; r < block_.lanes; ++r) {
-        const std::size_t row = (at + r) / to.pitch, col = (at + r) % to.pitch;
-        const bool inside = row < to.height && col < to.width;
-        mask[r] = inside ? T{1} : T{0};
-        for (std::size_t t = 0; t < n_taps && !pooled; ++t) {
-          taps_[t * block_.lanes + r] =
-              inside ? static_cast<std::int32_t>(from.at(row * p.row_stride + t / p.cols,
-                                                         col * p.col_stride + t % p.cols))
-                     : 0;
+    pieces_.clear();
+    for (std::size_t t = 0; t < n_taps; ++t) {
+      look(how, block, t, p.from, 1 / static_cast<double>(n_taps));
+    }
+    T* to = cells(p.to, block);
+    const std::vector<PixelRun>& runs = how.channels[0].runs;
+    block_.pixel_loops.add_runs(pieces_.data(), runs.data(), runs.size(), 0, n + 1, to);
+    block_.loops.square_sums(to, n, to + (n + 1) * block_.lanes);
+  }
+
+  // The sums of a channel, hashed one by one; of the parts some features each by turns, for parts
+  // that see the same block.
+  void scatter(const PixelChannel& channel, const std::size_t* starts, std::size_t inside,
+               T* block) {
+    const std::size_t lanes = block_.lanes;
+    T* to = block;
+    if (inside == 1) { // one number each, instead of W
+      line_.assign(channel.n, T{0});
+      to = line_.data();
+    } else {
+      std::fill(block, block + channel.n * lanes, T{0});
+    }
+    std::size_t most = 0;
+    for (const PixelPart& part : channel.parts) {
+      most = std::max(most, size(part.field));
+    }
+    for (std::size_t first = 0; first < most; first += kAtOnce) {
+      for (std::size_t k = 0; k < channel.parts.size(); ++k) {
+        const std::int32_t* hash = channel.parts[k].hashed.to.data();
+        const T* signs = channel.parts[k].hashed.signs.template data<T>();
+        const std::size_t last = std::min(first + kAtOnce, size(channel.parts[k].field));
+        for (std::size_t p = starts[k]; p < starts[k + 1]; ++p) {
+          const PixelPiece<T>& piece = pieces_[p];
+          if (piece.a == nullptr || first >= last) {
+            continue;
+          }
+          if (inside > 1) {
+            block_.pixel_loops.scatter(piece, first, last, hash, signs, to);
+          } else if (const T* x = cell(piece, 0); x != nullptr) {
+            for (std::size_t j = first; j < last; ++j) {
+              to[hash[j]] += x[j * lanes] * signs[j];
+            }
+          }
         }
       }
-      T* cells = target + to.front + at;
-      if (!pooled) {
-        block_.loops.mean_planes(plane(p.from), from.stride, n + 1, taps_.data(), n_taps, cells,
-                                 to.stride);
-      }
-      T* block = block_.buffers[Block::kLeft];
-      block_.loops.collect(cells, to.stride, n, mask, block);
-      block_.loops.square_sums(block, n, cells + (n + 1) * to.stride);
     }
+    if (inside == 1) {
+      std::fill(block, block + channel.n * lanes, T{0});
+      for (std::size_t j = 0; j < channel.n; ++j) {
+        block[j * lanes] = line_[j];
+      }
+    }
+  }
+
+  // The first feature of what lane r sees, null for nothing.
+  const T* cell(const PixelPiece<T>& piece, std::size_t r) const {
+    if (piece.a == nullptr || (piece.pick != nullptr && piece.pick[r] < 0)) {
+      return nullptr;
+    }
+    const std::size_t from = piece.pick == nullptr ? r : static_cast<std::size_t>(piece.pick[r]);
+    return from < block_.lanes ? piece.a + from : piece.b + (from - block_.lanes);
   }
 
   // A channel of a block of pixels: v as it is summed up, c and |v|^2 as it ought to be.
-  void mix(const PixelChannel& channel, const PixelVisits<T>& visits, const PixelView* views,
-           T* block, double* c, double* energy) {
-    std::fill(block, block + channel.n * block_.lanes, T{0});
-    std::fill(energy, energy + block_.lanes, 0.0);
-    std::fill(c, c + block_.lanes, channel.constant * channel.direction);
-    scalars_.resize(channel.parts.size() * block_.lanes);
-    for (std::size_t k = 0; k < channel.parts.size(); ++k) {
+  void mix(const PixelChannel& channel, const PixelSums& sums, const std::size_t* starts,
+           std::size_t inside, T* block, double* c, double* energy) {
+    const std::size_t lanes = block_.lanes, n_parts = channel.parts.size();
+    const PixelPiece<T>* pieces = pieces_.data() + starts[0];
+    if (!sums.found()) {
+      scatter(channel, starts, inside, block);
+    }
+    for (const PixelSums::Segment& s : sums.segments) {
+      block_.pixel_loops.add_runs(pieces, sums.runs.data() + s.begin, s.end - s.begin, s.first,
+                                  s.last, block);
+    }
+    std::fill(energy, energy + lanes, 0.0);
+    std::fill(c, c + lanes, channel.constant * channel.direction);
+    scalars_.assign(n_parts * lanes, 0.0);
+    for (std::size_t k = 0; k < n_parts; ++k) {
       const PixelPart& part = channel.parts[k];
-      const std::size_t n = size(part.field), step = stride(part.field);
-      const T* from = plane(part.field);
-      std::size_t width = step;
-      if (views[k].base >= 0) {
-        from += views[k].base;
-      } else {
-        block_.loops.mean_planes(from, step, n + 2, visits.lists.data() + views[k].list, 1,
-                                 block_.buffers[Block::kLeft], block_.lanes);
-        from = block_.buffers[Block::kLeft];
-        width = block_.lanes;
-      }
-      block_.loops.sketch_plane(from, width, n, part.hashed.to.data(),
-                                part.hashed.signs.template data<T>(), block);
-      for (std::size_t r = 0; r < block_.lanes; ++r) {
-        const double value = part.scale * static_cast<double>(from[n * width + r]);
-        scalars_[k * block_.lanes + r] = value;
-        c[r] += part.direction * value;
-        energy[r] += part.scale * part.scale * static_cast<double>(from[(n + 1) * width + r]);
+      const std::size_t n = size(part.field);
+      for (std::size_t p = starts[k]; p < starts[k + 1]; ++p) {
+        const PixelPiece<T>& piece = pieces_[p];
+        for (std::size_t r = 0; r < lanes; ++r) {
+          const T* x = cell(piece, r);
+          if (x == nullptr) {
+            continue;
+          }
+          const double value = part.scale * static_cast<double>(x[n * lanes]);
+          scalars_[k * lanes + r] = value;
+          c[r] += part.direction * value;
+          energy[r] += part.scale * part.scale * static_cast<double>(x[(n + 1) * lanes]);
+        }
       }
     }
-    for (std::size_t r = 0; r < block_.lanes; ++r) {
+    for (std::size_t r = 0; r < lanes; ++r) {
       const auto leave = [&](double value, double direction, const Hash& hash, std::size_t i) {
         const double rest = value - direction * c[r];
         energy[r] += rest * rest;
-        const std::size_t to = static_cast<std::size_t>(hash.to[i]) * block_.lanes + r;
+        const std::size_t to = static_cast<std::size_t>(hash.to[i]) * lanes + r;
         block[to] += static_cast<T>(rest) * hash.signs.template data<T>()[i];
       };
-      for (std::size_t k = 0; k < channel.parts.size(); ++k) {
+      for (std::size_t k = 0; k < n_parts; ++k) {
         const PixelPart& part = channel.parts[k];
-        leave(scalars_[k * block_.lanes + r], part.direction, part.hashed, size(part.field));
+        leave(scalars_[k * lanes + r], part.direction, part.hashed, size(part.field));
       }
       leave(channel.constant, channel.direction, channel.hashed, 0);
     }
   }
 
-  void run(const PixelStage& stage, std::size_t index) {
-    const PixelVisits<T>& visits = visits_[index];
-    for (const std::size_t field : stage.stores) {
-      clear(field);
+  void run(const PixelStage& stage, std::size_t index, const PixelLayout::Step& how,
+           std::size_t block) {
+    block_.use(memory_.data(), how.buffers);
+    pieces_.clear();
+    std::size_t part = 0;
+    for (const PixelChannel& channel : stage.channels) {
+      for (const PixelPart& p : channel.parts) {
+        look(how, block, part++, p.field, p.scale);
+      }
     }
-    Checkpoint checkpoint(kLeastNanoseconds);
-    for (const typename PixelVisits<T>::Block& block : visits.blocks) {
-      checkpoint();
-      const PixelView* views = block.views.data();
-      for (std::size_t k = 0; k < stage.channels.size(); ++k) {
-        mix(stage.channels[k], visits, views, block_.buffers[Block::kNngp + k], block_.c[k],
-            block_.energy[k]);
-        views += stage.channels[k].parts.size();
-      }
-      if (stage.activation) {
-        activation_.run(*stage.activation, *weights_[index], stage.channels[0].n,
-                        stage.channels.back().n);
-      } else {
-        block_.source[0] = block_.buffers[Block::kNngp];
-        block_.source[1] = block_.buffers[Block::kTangent];
-      }
-      for (std::size_t k = 0; k < stage.stores.size(); ++k) {
-        store(stage.stores[k], block, k);
+    const std::size_t* starts = how.starts.data();
+    const auto mix_channel = [&](std::size_t k, T* to) {
+      mix(stage.channels[k], how.channels[k], starts, n_inside(stage.stores[0], block), to,
+          block_.c[k], block_.energy[k]);
+      starts += stage.channels[k].parts.size();
+    };
+    // Channels are made where they will stay.
+    for (std::size_t k = 0; k < stage.stores.size(); ++k) {
+      block_.source[k] =
+          is_used(stage.stores[k]) ? cells(stage.stores[k], block) : block_.buffers[Block::kUnused];
+    }
+    if (stage.activation) {
+      mix_channel(0, block_.buffers[Block::kNngp]);
+      activation_.run(*stage.activation, *weights_[index], stage.channels[0].n,
+                      stage.channels.back().n,
+                      [&] { mix_channel(1, block_.buffers[Block::kTangent]); });
+    }
+    for (std::size_t k = 0; k < stage.stores.size(); ++k) {
+      if (is_used(stage.stores[k])) {
+        if (!stage.activation) {
+          mix_channel(k, block_.source[k]);
+        }
+        finish(stage.stores[k], block, k);
+      } else if (!stage.activation) {
+        starts += stage.channels[k].parts.size();
       }
     }
   }
 
-  void store(std::size_t field, const typename PixelVisits<T>::Block& block, std::size_t k) {
+  bool is_used(std::size_t field) const { return layout_.rings[field].used; }
+
+  // Lanes of a block that are pixels.
+  std::size_t n_inside(std::size_t field, std::size_t block) const {
+    const PixelGrid& grid = program_.fields[field].grid;
+    return std::min(grid.height * grid.width - block * block_.lanes, block_.lanes);
+  }
+
+  // Gives the vectors of a field's block their norms, and puts the scalars behind them.
+  void finish(std::size_t field, std::size_t block, std::size_t k) {
     alignas(64) T factor[kMostLanes] = {};
-    const std::size_t n = size(field);
-    T* to = plane(field) + block.position;
-    block_.norm_factors(block_.source[k], n, block_.energy[k], factor);
-    for (std::size_t r = 0; r < block_.lanes; ++r) {
-      factor[r] *= block.mask[r];
-      to[n * stride(field) + r] = static_cast<T>(block_.c[k][r]) * block.mask[r];
-      to[(n + 1) * stride(field) + r] = static_cast<T>(block_.energy[k][r]) * block.mask[r];
+    const std::size_t n = size(field), lanes = block_.lanes;
+    const std::size_t inside = n_inside(field, block);
+    T* to = block_.source[k];
+    block_.norm_factors(to, n, block_.energy[k], factor);
+    for (std::size_t r = 0; r < lanes; ++r) {
+      const T mask = r < inside ? T{1} : T{0};
+      factor[r] *= mask;
+      to[n * lanes + r] = static_cast<T>(block_.c[k][r]) * mask;
+      to[(n + 1) * lanes + r] = static_cast<T>(block_.energy[k][r]) * mask;
     }
-    block_.loops.spread(block_.source[k], n, factor, to, stride(field));
+    block_.loops.scale_lanes(to, n, factor);
   }
 
-  void emit(T* out) {
+  void emit(Image* out) {
     const PixelOutput& o = program_.output;
-    const PixelGrid& grid = program_.fields[o.field].grid;
-    const std::size_t n = size(o.field);
-    const T* from = plane(o.field) + grid.front;
-    T* block = block_.buffers[Block::kNngp];
-    std::fill(out, out + o.n, T{0});
-    const double c = static_cast<double>(from[n * grid.stride]);
-    double energy = static_cast<double>(from[(n + 1) * grid.stride]);
+    const std::size_t n = size(o.field), lanes = block_.lanes;
+    const T* from = cells(o.field, 0);
+    T* block = sampled_.data();
+    const auto c = static_cast<double>(from[n * lanes]);
+    auto energy = static_cast<double>(from[(n + 1) * lanes]);
     std::size_t column = 0;
+    std::fill(out, out + o.n, Image{0});
+    const Scale scale(exponent_, left_over_);
     if (o.scalar) {
-      out[column++] = static_cast<T>(c);
+      out[column++] = scale(from[n * lanes]);
     }
     if (!o.sample) {
       for (std::size_t j = 0; j < n; ++j) {
-        out[column + j] = from[j * grid.stride];
+        out[column + j] = scale(from[j * lanes]);
       }
-      scale(out);
       return;
     }
     const HadamardSample& sample = *o.sample;
     const T* signs = sample.hashed.signs.template data<T>();
     std::fill(block, block + sample.length, T{0});
     for (std::size_t j = 0; j < n; ++j) {
-      block[sample.hashed.to[j]] += from[j * grid.stride] * signs[j];
+      block[sample.hashed.to[j]] += from[j * lanes] * signs[j];
     }
     if (!o.scalar) {
       block[sample.hashed.to[n]] += static_cast<T>(c) * signs[n];
@@ -294,32 +353,36 @@ private:
     }
     const T factor = sum > 0 ? static_cast<T>(std::sqrt(energy / sum)) : T{0};
     for (const std::int32_t i : sample.take) {
-      out[column++] = block[i] * factor;
+      out[column++] = scale(block[i] * factor);
     }
-    scale(out);
   }
 
-  // Features in their unit.
-  void scale(T* out) const {
-    if (exponent_ == 0 && left_over_ == 1) {
-      return;
+  // Takes features to their unit.
+  struct Scale {
+    double first, second;
+
+    Scale(int exponent, double left_over) {
+      const int some = std::clamp(exponent, -2000, 2000); // far beyond what a double holds
+      first = std::ldexp(left_over, some / 2);
+      second = std::ldexp(1.0, some - some / 2);
     }
-    const int some = std::clamp(exponent_, -2000, 2000); // far beyond what a double holds
-    const double first = std::ldexp(left_over_, some / 2),
-                 second = std::ldexp(1.0, some - some / 2);
-    for (std::size_t j = 0; j < program_.output.n; ++j) {
-      out[j] = static_cast<T>(static_cast<double>(out[j]) * first * second);
+    Image operator()(T value) const {
+      return static_cast<Image>(static_cast<double>(value) * first * second);
     }
-  }
+  };
+
+  static constexpr std::size_t kAtOnce = 64; // features of all parts that are hashed by turns
 
   const PixelParts& program_;
-  AlignedBuffer<T> memory_; // of the fields
+  const PixelLayout& layout_;
+  AlignedBuffer<T> memory_;
+  AlignedBuffer<T> sampled_;
   Block block_;
   PixelActivationRunner<T> activation_;
   std::vector<std::optional<HermiteWeights>> weights_;
-  std::vector<PixelVisits<T>> visits_;
+  std::vector<PixelPiece<T>> pieces_;
   std::vector<double> scalars_;
-  Ints taps_;
+  std::vector<T> line_;
   int exponent_ = 0;     // of the unit of the features,
   double left_over_ = 1; // which is that many times that power of two
 };

@@ -17,6 +17,7 @@
 #pragma once
 
 #include "numbers.hpp"
+#include "simd/pixels.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -32,15 +33,27 @@ struct Hash {
   Values signs{};
 };
 
-// Rows `pitch` apart, between them and around them zeros for offsets up to the halo.
-struct PixelGrid {
-  std::size_t height = 0, width = 0, pitch = 0;
-  std::size_t front = 0;  // of the first pixel
-  std::size_t stride = 0; // of the planes
-  std::size_t halo_rows = 0, halo_cols = 0;
+// The same the other way round: which feature comes to each place; with sign 0 none.
+struct Gather {
+  Ints from{};
+  Values signs{};
+};
 
-  std::size_t at(std::size_t row, std::size_t col) const { return front + row * pitch + col; }
-  std::size_t span() const { return (height - 1) * pitch + width; }
+// Sums as segments, ranges of them that all of `begin` to `end` of the runs are added up to; none
+// where they are not made so. See pixel_sums.hpp.
+struct PixelSums {
+  struct Segment {
+    std::size_t first, last, begin, end;
+  };
+  std::vector<Segment> segments{};
+  std::vector<PixelRun> runs{};
+  Values signs{};
+
+  bool found() const { return !segments.empty(); }
+};
+
+struct PixelGrid {
+  std::size_t height = 0, width = 0;
 };
 
 struct PixelField {
@@ -75,6 +88,10 @@ struct TensorProduct {
   std::size_t n = 0, length_a = 0, length_b = 0;
   Hash hash_a{}, hash_b{};
   Ints take_a{}, take_b{};
+  // Found by the builder:
+  Gather from_a{}, from_b{};
+  bool in_order = false; // all are taken as they come
+  std::size_t leaf = 0;  // of the powers of an activation: the transformed b, equal ones once
 };
 
 // Entries of a tensor product, a[take_a] b[take_b] factors.
@@ -118,6 +135,7 @@ constexpr std::size_t kRests = 2; // further components of the scalar, see hermi
 struct SharedTangent {
   std::size_t n = 0;
   std::vector<Hash> sums{}; // as those of the activation
+  PixelSums read{};
 };
 
 // Those from features of its own: their product with the derivative's.
@@ -127,6 +145,7 @@ struct OwnTangent {
   TensorProduct product{};
   Hash from_product{}, from_tangent{}, from_slope{}, from_nngp{};
   double direction_tangent = 1, direction_nngp = 0; // of the merged scalar
+  PixelSums slope_read{}, read{}; // of product, tangent, slope and, if merged, nngp
 };
 
 struct PixelActivation {
@@ -139,9 +158,13 @@ struct PixelActivation {
   // of the NNGP kernel's over theirs, is above 0.
   double merged = 0;
   std::variant<std::monostate, SharedTangent, OwnTangent> tangent{}; // monostate: not wanted
+  PixelSums read{};
+  std::vector<std::size_t> leaves{}; // the lengths of different ones
 
   const SharedTangent* shared() const { return std::get_if<SharedTangent>(&tangent); }
   const OwnTangent* own() const { return std::get_if<OwnTangent>(&tangent); }
+  SharedTangent* shared() { return std::get_if<SharedTangent>(&tangent); }
+  OwnTangent* own() { return std::get_if<OwnTangent>(&tangent); }
 };
 
 struct PixelStage {

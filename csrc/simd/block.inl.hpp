@@ -121,7 +121,7 @@ void linear(const T* src, std::size_t n, const T* matrix, std::size_t m, T* dst)
     for (std::size_t j = 0; j < n; ++j) {
 #pragma GCC unroll 8
       for (std::size_t k = 0; k < kOut; ++k) {
-        sum[k] += x[j] * matrix[(t + k) * n + j];
+        sum[k] = fused(x[j], splat<T>(matrix[(t + k) * n + j]), sum[k]);
       }
     }
 #pragma GCC unroll 8
@@ -132,7 +132,7 @@ void linear(const T* src, std::size_t n, const T* matrix, std::size_t m, T* dst)
   for (; t < m; ++t) {
     Vec<T> sum{};
     for (std::size_t j = 0; j < n; ++j) {
-      sum += x[j] * matrix[t * n + j];
+      sum = fused(x[j], splat<T>(matrix[t * n + j]), sum);
     }
     z[t] = sum;
   }

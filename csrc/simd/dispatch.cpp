@@ -8,19 +8,22 @@
 
 namespace nkfast {
 
-// Defined by kernels.cpp, once for each level that was built.
+// Defined by kernels.cpp and pixels.cpp, once for each level that was built.
 namespace base {
 extern const Kernels kernels;
-}
+extern const PixelKernels pixel_kernels;
+} // namespace base
 #if NKFAST_HAVE_AVX2
 namespace avx2 {
 extern const Kernels kernels;
-}
+extern const PixelKernels pixel_kernels;
+} // namespace avx2
 #endif
 #if NKFAST_HAVE_AVX512
 namespace avx512 {
 extern const Kernels kernels;
-}
+extern const PixelKernels pixel_kernels;
+} // namespace avx512
 #endif
 
 namespace {
@@ -28,19 +31,23 @@ namespace {
 struct Level {
   const char* name;
   const Kernels* table; // null where the level was not built
+  const PixelKernels* pixels;
   bool runnable;
 };
 
 // Every level there is, weakest first.
 std::vector<Level> levels() {
   const Cpu cpu = detect_cpu();
-  std::vector<Level> all{
-      {"base", &base::kernels, true}, {"avx2", nullptr, cpu.v3}, {"avx512", nullptr, cpu.v4}};
+  std::vector<Level> all{{"base", &base::kernels, &base::pixel_kernels, true},
+                         {"avx2", nullptr, nullptr, cpu.v3},
+                         {"avx512", nullptr, nullptr, cpu.v4}};
 #if NKFAST_HAVE_AVX2
   all[1].table = &avx2::kernels;
+  all[1].pixels = &avx2::pixel_kernels;
 #endif
 #if NKFAST_HAVE_AVX512
   all[2].table = &avx512::kernels;
+  all[2].pixels = &avx512::pixel_kernels;
 #endif
   for (Level& level : all) {
     level.runnable = level.runnable && level.table != nullptr;
@@ -89,6 +96,8 @@ const Level& chosen() {
 } // namespace
 
 const Kernels& kernels() { return *chosen().table; }
+
+const PixelKernels& pixel_kernels() { return *chosen().pixels; }
 
 const char* level_name() { return chosen().name; }
 

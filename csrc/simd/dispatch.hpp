@@ -2,6 +2,7 @@
 #pragma once
 
 #include "simd/kernels.hpp"
+#include "simd/pixels.hpp"
 
 #include <string>
 #include <type_traits>
@@ -13,6 +14,7 @@ namespace nkfast {
 // that the environment variable NKFAST_SIMD names. Throws std::runtime_error if that name is
 // unknown, or is of a level that was not built or that this CPU cannot run.
 const Kernels& kernels();
+const PixelKernels& pixel_kernels();
 
 // The loops of the level in use for one dtype.
 template <class T> const Table<T>& table() {
@@ -21,6 +23,16 @@ template <class T> const Table<T>& table() {
   } else {
     static_assert(std::is_same_v<T, double>);
     return kernels().f64;
+  }
+}
+
+// Those over pixels.
+template <class T> const PixelTable<T>& pixel_table() {
+  if constexpr (std::is_same_v<T, float>) {
+    return pixel_kernels().f32;
+  } else {
+    static_assert(std::is_same_v<T, double>);
+    return pixel_kernels().f64;
   }
 }
 

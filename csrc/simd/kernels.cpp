@@ -17,7 +17,6 @@ namespace {
 #include "simd/wht.inl.hpp"
 #include "simd/fft.inl.hpp"
 #include "simd/block.inl.hpp"
-#include "simd/pixel.inl.hpp"
 #include "simd/maths.inl.hpp"
 #include "simd/dual.inl.hpp"
 #include "simd/dual_single.inl.hpp"
@@ -46,12 +45,6 @@ template <class T> constexpr Table<T> table() {
       .recurrence = recurrence<T>,
       .square_sums = square_sums<T>,
       .scale_lanes = scale_lanes<T>,
-      .collect = collect<T>,
-      .spread = spread<T>,
-      .sketch_plane = sketch_plane<T>,
-      .weighted_sketch = weighted_sketch<T>,
-      .mean_planes = mean_planes<T>,
-      .pool_planes = pool_planes<T>,
       .stream = stream<T>,
       .finite = finite<T>,
       .narrow = narrow<T>,

@@ -15,12 +15,6 @@ namespace nkfast {
 constexpr std::size_t kLineBytes = 64; // of a cache line, and how blocks are aligned
 constexpr std::size_t kMostLanes = 16; // of a lane block at any instruction set
 
-// Windows that slide over a plane whose rows are `pitch` apart, and the rows and columns they make.
-struct PlanePool {
-  std::size_t window_rows, window_cols, row_stride, col_stride;
-  std::size_t pitch, dst_pitch, rows, cols;
-};
-
 template <class T> struct Table {
   // Width W of a lane block: the number of rows that one vector operation works on.
   int lanes;
@@ -74,26 +68,6 @@ template <class T> struct Table {
 
   // block[j * W + r] *= scale[r] for j < n.
   void (*scale_lanes)(T* block, std::size_t n, const T* scale);
-
-  // Of W pixels of an image, W floats side by side in each of n planes, `stride` apart:
-  // block[j * W + r] = plane[j * stride + r] * scale[r], and back.
-  void (*collect)(const T* plane, std::size_t stride, std::size_t n, const T* scale, T* block);
-  void (*spread)(const T* block, std::size_t n, const T* scale, T* plane, std::size_t stride);
-
-  // The CountSketch of such planes, and that of a block with a weight for each lane.
-  void (*sketch_plane)(const T* plane, std::size_t stride, std::size_t n, const std::int32_t* hash,
-                       const T* signs, T* dst);
-  void (*weighted_sketch)(const T* src, std::size_t n, const std::int32_t* hash, const T* signs,
-                          const T* weight, T* dst);
-
-  // dst[j * dst_stride + r] = mean over t < n_taps of plane[j * stride + pixels[t * W + r]].
-  void (*mean_planes)(const T* plane, std::size_t stride, std::size_t n, const std::int32_t* pixels,
-                      std::size_t n_taps, T* dst, std::size_t dst_stride);
-
-  // The same over the windows of a pool, from and to the first pixels of planes; zeros in W - 1
-  // entries behind the last row. False, and nothing done, for column strides above 2.
-  bool (*pool_planes)(const PlanePool& p, const T* plane, std::size_t stride, std::size_t n, T* dst,
-                      std::size_t dst_stride);
 
   // dst[j] = src[j] for j < n, written past the caches; ranges do not overlap.
   void (*stream)(const T* src, std::size_t n, T* dst);

@@ -12,11 +12,6 @@ template <int H, class V, int... I> inline V swap_lanes(V v, Indices<I...>) {
   return __builtin_shufflevector(v, v, (I ^ H)...);
 }
 
-// The lanes of even index of a and then of b.
-template <class T, class V, int... I> inline V every_other(V a, V b, Indices<I...>) {
-  return __builtin_shufflevector(a, b, (2 * I)...);
-}
-
 // -1 in the lanes whose index has bit H set, +1 in the others.
 template <int H, class V, int... I> inline V lane_signs(Indices<I...>) {
   return V{((I & H) ? -1 : 1)...};

@@ -39,7 +39,7 @@ def image_layers():
 
 def pixel_stages():
     builder = _core.PixelBuilder()
-    builder.add_field(height=1, width=1, n=3, halo_rows=0, halo_cols=0)
+    builder.add_field(height=1, width=1, n=3)
     return builder
 
 
@@ -53,7 +53,7 @@ BUILDERS = {
     "pixel": (
         pixel_stages,
         (OUTPUT,),
-        lambda b: b.add_field(height=1, width=1, n=1, halo_rows=0, halo_cols=0),
+        lambda b: b.add_field(height=1, width=1, n=1),
     ),
 }
 

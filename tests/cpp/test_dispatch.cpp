@@ -11,15 +11,21 @@ namespace nkfast {
 
 namespace base {
 extern const Kernels kernels;
+extern const PixelKernels pixel_kernels;
 const Kernels kernels{};
+const PixelKernels pixel_kernels{};
 } // namespace base
 namespace avx2 {
 extern const Kernels kernels;
+extern const PixelKernels pixel_kernels;
 const Kernels kernels{};
+const PixelKernels pixel_kernels{};
 } // namespace avx2
 namespace avx512 {
 extern const Kernels kernels;
+extern const PixelKernels pixel_kernels;
 const Kernels kernels{};
+const PixelKernels pixel_kernels{};
 } // namespace avx512
 
 namespace {

@@ -85,7 +85,7 @@ def test_an_image_does_not_depend_on_the_brightness_of_others():
     bright, dark = make(network(nk.ReLU()), "ntk", 1e100 * x), make(network(nk.ReLU()), "ntk", x)
     y = np.concatenate([x * 1e-100, x, x * 1e100, 0 * x])
     assert np.array_equal(bright.transform(y), dark.transform(y))
-    np.testing.assert_allclose(dark.transform(y[:6]), 1e-100 * dark.transform(x), rtol=1e-10)
+    np.testing.assert_allclose(dark.transform(y[:6]), 1e-100 * dark.transform(x), rtol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore:.*nearly equal points:UserWarning")  # cos

@@ -17,7 +17,8 @@ with warnings.catch_warnings():
 def test_saved_estimator(name):
     estimator, data, method, expected = SAVED[name]
     found = getattr(estimator, method)(data)
-    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9 * np.abs(expected).max())
+    rounding = 1e-6 if name == "images" else 1e-9  # once in float64, now in float32
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=rounding * np.abs(expected).max())
 
 
 def test_every_kind_is_saved():

@@ -202,7 +202,8 @@ def test_files_of_earlier_versions(path):
         (given,) = [key for key in data if key.startswith(f"{path.stem} ") and " found" not in key]
         found = getattr(estimator, given.split()[1])(data[given])
         expected = data[f"{path.stem} found"]
-    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9 * np.abs(expected).max())
+    rounding = 1e-6 if path.stem == "images" else 1e-9  # once in float64, now in float32
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=rounding * np.abs(expected).max())
 
 
 # --- what is refused ---

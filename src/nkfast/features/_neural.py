@@ -262,7 +262,8 @@ class _NeuralFeatures(Compiled, FeatureMap):
         Returns
         -------
         ndarray of shape (n, n_components)
-            float32 for float32 input, else float64. A row's features depend on that row alone, to
+            float32 for float32 input, else float64; of images both are computed in float32 behind
+            activations, right to about 1e-6. A row's features depend on that row alone, to
             the last bit: not on the batch, and not on the number of threads. With `oversampling`
             above 1 that holds up to rounding: the last step is a product of BLAS, whose order of
             summation varies with shapes.

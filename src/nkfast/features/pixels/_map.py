@@ -111,25 +111,34 @@ class PixelMap(Compiled):
         return out
 
     def _run(self, X: FloatArray, out: Array) -> None:
-        """Write the features of flat images; in float64 of those for which float32 is too narrow.
+        """Write the features of flat images.
 
-        Homogeneous networks read every image in a unit of its own. Others see what they were fitted
-        to in float32's middle, and have powers of far larger and smaller numbers to store.
+        Computed in float32, whose rounding is far below the noise of sketches; but in float64 where
+        nothing is sketched, and for images for which float32 is too narrow: homogeneous networks
+        read every image in a unit of its own, others see what they were fitted to in float32's
+        middle, and have powers of far larger and smaller numbers to store.
         """
         program, n_threads = self._program(), get_num_threads()
+        if X.dtype == np.float64 and not self.plan.sketched:
+            program.run(X, out, n_threads, False)
+            return
         far = np.zeros(len(X), bool)
-        if X.dtype == np.float32 and self.plan.power is None:
+        if self.plan.power is None:
             sizes = np.frexp(np.abs(X).max(axis=1))
             far = (sizes[0] > 0) & (np.abs(sizes[1] - self.plan.exponent) > _FAR)
+        if not far.any():
+            program.run(X, out, n_threads, True)
+        else:
+            near = np.empty((int((~far).sum()), out.shape[1]), out.dtype)
+            program.run(X[~far], near, n_threads, True)
+            out[~far] = near
+        if X.dtype == np.float64:  # which can hold what overflows on the way
+            far[~far] = ~np.isfinite(out[~far]).all(axis=1)
         if far.any():
             wide = np.empty((int(far.sum()), out.shape[1]))
-            program.run(X[far].astype(np.float64), wide, n_threads)
-            near = np.empty((int((~far).sum()), out.shape[1]), out.dtype)
-            program.run(X[~far], near, n_threads)
+            program.run(X[far].astype(np.float64), wide, n_threads, False)
             with np.errstate(over="ignore"):  # which is noticed
-                out[far], out[~far] = wide, near
-        else:
-            program.run(X, out, n_threads)
+                out[far] = wide
 
     def _program(self) -> PixelProgram:
         if self._compiled is None:

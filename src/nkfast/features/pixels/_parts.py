@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import comb, frexp, hypot, ldexp, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,8 @@ from ._records import (
 MOST_DEGREE = 16
 NOTHING = -(1 << 30)  # below all exponents
 _LEAST = -60  # exponent of what is typically zero, but need not always be
+_NEAR = 32  # places between shifts of vectors that are read together
+MOST_SHIFTS = 64  # of a sum
 MOST_SIDE = 512  # features that are laid side by side: of exact parts, of an exact power
 
 
@@ -34,8 +37,9 @@ class Vectors:
     """Features (c, v) of one kernel: their field, or the channel that will make them.
 
     `blocks` are the sizes of the parts of v, the first the one with most energy; `exact` says that
-    nothing is sketched yet. `c` and `energy` are typical values of the scalar and of |v|^2 in units
-    of 2^exponent and 4^exponent, near 1, so that images and weights may be of any size.
+    nothing is sketched yet, `signed` that every feature has a random sign of its own. `c` and
+    `energy` are typical values of the scalar and of |v|^2 in units of 2^exponent and 4^exponent,
+    near 1, so that images and weights may be of any size.
     """
 
     blocks: tuple[int, ...]
@@ -45,6 +49,7 @@ class Vectors:
     exponent: int = 0
     field: int = -1
     channel: PixelChannel | None = None
+    signed: bool = False
 
     @property
     def n(self) -> int:
@@ -83,22 +88,71 @@ def mix(
     n = total if exact else width
     listed = []
     start = 0
+    shifts = Shifts(rng, n - side)
     for (v, tap), factor, direction in zip(parts, scales, directions, strict=False):
+        signs = random_signs(rng, v.n + 1)
         if exact:
             to = start + np.arange(v.n + 1) if rests else np.append(start + np.arange(v.n), 0)
             start += v.n + rests
         else:
             first = v.blocks[0] if side and len(v.blocks) > 1 else 0
-            rest = balanced_sample(rng, n - side, v.n + 1 - first) + side
-            to = np.concatenate([start + np.arange(first), rest])
+            rest: NDArray[Any]
+            if v.signed and len(parts) <= MOST_SHIFTS:
+                rest = shifts.places(v.n + 1 - first, (v.field, tap.row_offset))
+                signs[:-1] = 1
+            else:
+                rest = balanced_sample(rng, n - side, v.n + 1 - first)
+            to = np.concatenate([start + np.arange(first), rest + side])
             start += first
-        hashed = Hash(to.astype(np.int32), random_signs(rng, v.n + 1))
+        hashed = Hash(to.astype(np.int32), signs)
         listed.append(PixelPart(v.field, tap, factor, float(direction), hashed))
     last = n - 1 if exact else int(rng.randint(side, n))
     hashed = Hash(np.array([last], np.int32), random_signs(rng, 1))
     channel = PixelChannel(n, listed, constant, float(directions[-1]), hashed)
     energy = sum(v.energy * s**2 for (v, _), s in zip(parts, scales, strict=True))
     return Vectors((n,), exact, norm, energy, exponent, channel=channel)
+
+
+class Shifts:
+    """Places of many vectors in a sum: shifts around a ring of n places.
+
+    Of vectors whose features have random signs, the product with one that is shifted is noise of
+    the size that any other hash gives; and noise that is independent of that of all other pairs of
+    vectors, as long as no two pairs are the same distance apart. Such sums read memory in order.
+    """
+
+    def __init__(self, rng: np.random.RandomState, n: int) -> None:
+        self.rng = rng
+        self.n = n
+        self.taken: list[int] = []
+        self.distances: set[int] = set()
+        self.starts: dict[Any, int] = {}
+
+    def places(self, size: int, group: Any) -> NDArray[np.int64]:
+        """Return the places of a vector; vectors of a group are read together: they stay near."""
+        found = []
+        for turn, first in enumerate(range(0, size, self.n)):
+            start = self.starts.setdefault((group, turn), int(self.rng.randint(self.n)))
+            shift = self._shift(start)
+            found.append((np.arange(min(self.n, size - first)) + shift) % self.n)
+        return np.concatenate(found)
+
+    def _shift(self, start: int) -> int:
+        """Return a shift that makes no distance twice, or as few as some draws find."""
+        best: tuple[int, int, set[int]] | None = None
+        for _ in range(16):
+            shift = (start + int(self.rng.randint(_NEAR))) % self.n
+            new = {(shift - other) % self.n for other in self.taken}
+            new |= {-d % self.n for d in new}
+            again = len(new & self.distances) + (len(self.taken) if shift in self.taken else 0)
+            if best is None or again < best[0]:
+                best = again, shift, new
+            if again == 0:
+                break
+        assert best is not None
+        self.taken.append(best[1])
+        self.distances |= best[2]
+        return best[1]
 
 
 def with_units(parts: list[Vectors]) -> Vectors:
@@ -133,33 +187,64 @@ def powers(
         sizes.append(len(below))
     exact = phi.exact
     size = max(width // 4, 32) if exact else width
+    leaves: dict[int, Leaf] = {}
     for l in range(top + 1, degree + 1):
         parent = max(top * ((l - 1) // top), 1) if top > 1 else l - 1
         pair = parent - 1, l - parent - 1
-        sketched = product(rng, sizes[pair[0]], sizes[pair[1]], size)
+        if pair[1] not in leaves:  # each transformed once: what it meets is hashed anew
+            leaves[pair[1]] = leaf(rng, sizes[pair[1]], size)
+        sketched = product(rng, sizes[pair[0]], sizes[pair[1]], size, leaves[pair[1]])
         steps.append(PixelPower(*pair, sketched))
         sizes.append(size)
     return steps, sizes, exact
 
 
-def product(rng: np.random.RandomState, n_a: int, n_b: int, width: int) -> TensorProduct:
-    """Return a sketch of the tensor product of vectors of these sizes."""
+@dataclass(frozen=True)
+class Leaf:
+    """A vector's hash into a power of two, to be transformed, and the entries that are taken."""
 
-    def factor(n: int) -> tuple[int, Hash, Ints]:
-        length = next_power_of_two(n)
-        hashed = Hash(balanced_sample(rng, length, n), random_signs(rng, n))
-        return length, hashed, balanced_sample(rng, length, width)
+    length: int
+    hashed: Hash
+    take: Ints
 
-    a, b = factor(n_a), factor(n_b)
+
+def leaf(rng: np.random.RandomState, n: int, width: int) -> Leaf:
+    """Return a leaf for n features, in their transform's order where all of it is taken."""
+    length = next_power_of_two(n)
+    hashed = Hash(balanced_sample(rng, length, n), random_signs(rng, n))
+    in_order = length == width
+    take = np.arange(width, dtype=np.int32) if in_order else balanced_sample(rng, length, width)
+    return Leaf(length, hashed, take)
+
+
+def product(
+    rng: np.random.RandomState, n_a: int, n_b: int, width: int, b: Leaf | None = None
+) -> TensorProduct:
+    """Return a sketch of the tensor product of vectors of these sizes, b with a given leaf."""
+    a = leaf(rng, n_a, width)
+    b = b or leaf(rng, n_b, width)
     return TensorProduct(
         n=width,
-        length_a=a[0],
-        length_b=b[0],
-        hash_a=a[1],
-        hash_b=b[1],
-        take_a=a[2],
-        take_b=b[2],
+        length_a=a.length,
+        length_b=b.length,
+        hash_a=a.hashed,
+        hash_b=b.hashed,
+        take_a=a.take,
+        take_b=b.take,
     )
+
+
+def shifted(rng: np.random.RandomState, width: int, sizes: list[int]) -> list[Hash]:
+    """Return hashes of vectors into one sum, by shifts and with the sum's own signs.
+
+    For vectors without a product with each other in the mean, whatever the signs.
+    """
+    signs = random_signs(rng, width)
+    hashes = []
+    for size in sizes:
+        to = (np.arange(size) + rng.randint(width)) % width
+        hashes.append(Hash(to.astype(np.int32), signs[to]))
+    return hashes
 
 
 def taps_of(windows: tuple[Window, Window], circular: bool) -> list[PixelLook]:

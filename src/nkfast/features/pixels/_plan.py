@@ -54,6 +54,7 @@ from ._parts import (
     mix,
     powers,
     product,
+    shifted,
     taps_of,
     typical,
     with_units,
@@ -78,7 +79,7 @@ _MOST_DOUBLINGS = 3  # of the width of a pixel
 _FEW_OUTPUTS = 16  # with fewer the scalar has no column of its own
 
 
-_BY_SHAPE = ("halos", "widths")
+_BY_SHAPE = ("widths",)
 
 
 @dataclass
@@ -139,7 +140,6 @@ class PixelPlan:
         self.degree = degree
         self.pixels = shape[0] * shape[1]
         self.fields: list[tuple[int, int, int]] = []
-        self.halos: dict[Shape, list[int]] = {}
         self.stages: list[PixelStage | PixelPool] = []
         self.output: PixelOutput | None = None  # None: the kernel is zero
         self.widths: dict[Shape, int] = {}
@@ -164,19 +164,24 @@ class PixelPlan:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state | {name: dict(state[name]) for name in _BY_SHAPE})
+        vars(self).pop("halos", None)  # of earlier versions
 
     @property
     def zero(self) -> bool:
         """Whether the kernel is zero, and so are all features."""
         return self.output is None
 
+    @property
+    def sketched(self) -> bool:
+        """Whether there is an activation, of which features are only near the kernel."""
+        return any(isinstance(s, PixelStage) and s.activation is not None for s in self.stages)
+
     def compile(self) -> PixelProgram:
         """Return the core's program, unless the kernel is zero."""
         assert self.output is not None
         builder = PixelBuilder()
         for height, width, n in self.fields:
-            rows, cols = self.halos.get((height, width), (0, 0))
-            builder.add_field(height=height, width=width, n=n, halo_rows=rows, halo_cols=cols)
+            builder.add_field(height=height, width=width, n=n)
         for stage in self.stages:
             if isinstance(stage, PixelPool):
                 builder.add_pool(
@@ -201,7 +206,6 @@ class PixelPlan:
         self._ahead.pop()
         windows = layer._windows(self._state.shape)
         taps = taps_of(windows, layer.padding == "CIRCULAR")
-        self._need_halo(self._state.shape, layer, windows)
         shape = windows[0].out, windows[1].out
         scale = layer.w_std / len(taps) ** 0.5
         self._state = self._affine(self._state, taps, scale, layer.b_std, shape)
@@ -350,9 +354,13 @@ class PixelPlan:
         n = sum(parts) if side_by_side else width
 
         def sums() -> list[Hash]:
-            if side_by_side:
-                starts = np.cumsum(parts) - parts
-                to = [start + np.arange(size) for start, size in zip(starts, parts, strict=True)]
+            if side_by_side:  # mixed, for shifts of them are to meet any others
+                rest = parts[0] + self.rng.permutation(n - parts[0])
+                order = np.concatenate([np.arange(parts[0]), rest])
+                to = np.split(order, np.cumsum(parts[:-1]))
+            elif max(parts) <= n == phi.n:
+                rests = Hash(balanced_sample(self.rng, n, _RESTS), random_signs(self.rng, _RESTS))
+                return [*shifted(self.rng, n, sizes), rests]
             else:
                 to = [balanced_sample(self.rng, n, size) for size in parts]
             return [Hash(t.astype(np.int32), random_signs(self.rng, len(t))) for t in to]
@@ -381,9 +389,8 @@ class PixelPlan:
         kept = [v for v in (new, psi) if v is not None]
         fields = [self._field(state.shape, v.n) for v in kept]
         self.stages.append(PixelStage(channels, activation, fields))
-        new.field = fields[0]
-        if psi is not None:
-            psi.field = fields[1]
+        for v, field in zip(kept, fields, strict=True):
+            v.field, v.signed = field, True
         return State(state.shape, new, psi, merged=merged)
 
     def _tangent(
@@ -401,6 +408,14 @@ class PixelPlan:
         def hashed(size: int) -> Hash:
             return Hash(balanced_sample(rng, width, size), random_signs(rng, size))
 
+        if old.n == phi.n == width and set(sizes) == {width}:
+            slope_sums = [*shifted(rng, width, sizes), hashed(_RESTS)]
+            kept = shifted(rng, width, [width] * 4)
+            last = hashed(1)
+            kept[3] = Hash(np.append(kept[3].to, last.to), np.append(kept[3].signs, last.signs))
+        else:
+            slope_sums = [hashed(size) for size in [*sizes, _RESTS]]
+            kept = [hashed(size) for size in (width, old.n, width, phi.n + 1)]
         vector = old.energy * slope.energy + old.energy * slope.c**2 + old.c**2 * slope.energy
         unit = old.exponent + slope.exponent
         found = Vectors((width,), False, old.c * slope.c, vector, unit)
@@ -412,12 +427,12 @@ class PixelPlan:
         how = OwnTangent(
             n=width,
             n_slope=width,
-            slope_sums=[hashed(size) for size in [*sizes, _RESTS]],
+            slope_sums=slope_sums,
             product=product(rng, old.n, width, width),
-            from_product=hashed(width),
-            from_tangent=hashed(old.n),
-            from_slope=hashed(width),
-            from_nngp=hashed(phi.n + 1),
+            from_product=kept[0],
+            from_tangent=kept[1],
+            from_slope=kept[2],
+            from_nngp=kept[3],
             direction_tangent=tangent,
             direction_nngp=nngp,
         )
@@ -439,13 +454,6 @@ class PixelPlan:
         power = int(np.clip(np.round(np.log2(factor)), 0, _MOST_DOUBLINGS))
         self.widths[shape] = self.width << power
         return self.widths[shape]
-
-    def _need_halo(self, shape: Shape, conv: Conv, windows: Windows) -> None:
-        if conv.padding == "CIRCULAR" or conv.strides != (1, 1):
-            return
-        halo = self.halos.setdefault(shape, [0, 0])
-        for axis, window in enumerate(windows):
-            halo[axis] = max(halo[axis], window.before, window.after)
 
     def _finish(self, state: State, n_components: int) -> None:
         final = state.phi if not self.tangent or state.alias else state.psi
