@@ -23,8 +23,10 @@ def series_matrix(count: int) -> Array:
 
 
 def closed_points(count: int) -> Array:
-    """Return count + 1 Chebyshev points of the second kind, falling from 1; every other one serves
-    half the count."""
+    """Return count + 1 Chebyshev points of the second kind, falling from 1 to -1.
+
+    Every other one is a point of half the count.
+    """
     return np.asarray(np.cos(np.pi / count * np.arange(count + 1)))
 
 

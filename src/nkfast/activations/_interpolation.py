@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.polynomial.chebyshev import chebpts1, chebval, chebvander
@@ -36,6 +36,7 @@ MAX_TERMS = 192  # of a series: beyond, a table is faster
 _NODE_COUNTS = (6, 9, 13, 18, 25, 34, 48, 66, 90, 120, 160, 220)
 _LEAST_ANGLES, _MOST_ANGLES = 8, 160  # up to pi / 2
 _ROWS = 1 << 11  # entries at a time in `Table.pair`
+TABLE_DEGREES = 4  # as in csrc/simd/kernels.hpp
 _NARROW = 0.35  # angles nearer to 0 or pi are left to quadrature in two dimensions
 _DEGREE = 512  # of the series at others: cos(_NARROW)^512 is at rounding
 _ALIKE = 30.0  # factor within which norms of f and f' may differ for one basis
@@ -281,6 +282,13 @@ class Angles:
         return low
 
 
+class _Columns(NamedTuple):
+    series: Array | None  # of functions relative to the norm; None: both bases
+    places: list[Array]  # of the bases in them
+    first: int  # of those of f'
+    ranks: tuple[float, ...]  # see csrc/kernels/dual.hpp
+
+
 class Table:
     """k as a Chebyshev series in the angle and in log s, log t, for kinks at zero only.
 
@@ -377,40 +385,62 @@ class Table:
             out[:, part][:, same] = np.square(self.norms(u[same]))
         return out[0].reshape(shape), out[1].reshape(shape)
 
-    def dual_map(self, s: Array, t: Array) -> DualMap:
-        # The core takes one right basis, for the functions of both f and f'. Those of f' come in
-        # relative to the norm of f; where that is not about the same at all points (some are near
-        # zero), each has functions of its own.
+    @cached_property
+    def _columns(self) -> _Columns:
+        """Return the functions of the right points: the core takes one basis, for f and f'."""
+        # Those of f' come in relative to the norm of f; where that is not about the same at all
+        # points (some are near zero), each has functions of its own.
         ratio = self._ratio(chebpts1(_NODE_COUNTS[-1]))
+        units = 1.0, max(float(ratio.min()), 1e-300)
         if ratio.max() > _ALIKE * ratio.min():
-            right = np.hstack([self._basis(t, 0), self._basis(t, 1)])
-            ranks = [base.shape[1] for base in self.bases]
-            places = (np.eye(ranks[0], sum(ranks)), np.eye(ranks[1], sum(ranks), ranks[0]))
+            series, first, units = None, self.bases[0].shape[1], (1.0, 1.0)
+            own = [chebvander(chebpts1(self.count), self.count - 1) @ base for base in self.bases]
+            places = [np.eye(base.shape[1]) for base in self.bases]
         else:
             # The ratio is no polynomial of the bases' degree: nodes for the product of both.
             terms = np.abs(to_series(ratio)) > self.tol / 100 * ratio.min()
             x = chebpts1(self.count + int(np.flatnonzero(terms)[-1]))
             own = [chebvander(x, self.count - 1) @ base for base in self.bases]
-            own[1] *= self._ratio(x)[:, None]
+            right = own[0], own[1] * self._ratio(x)[:, None]
             scales = (1.0, max(float(np.sqrt(ratio.min() * ratio.max())), 1e-300))
             # As many functions as the kernels at the nodes need to the tolerance.
             joint = np.hstack(
                 [
                     base @ values.reshape(-1, values.shape[2]).T / scale
-                    for values, base, scale in zip(self.values, own, scales, strict=True)
+                    for values, base, scale in zip(self.values, right, scales, strict=True)
                 ]
             )
             u, size, _ = np.linalg.svd(joint, full_matrices=False)
             u = u[:, : max(int(np.sum(size > self.tol / 4)), 1)]
-            right = self._basis(t, 0, to_series(u))
-            places = tuple(base.T @ u for base in own)
+            series, first, places = to_series(u), 0, [base.T @ u for base in right]
+        ranks: list[float] = []
+        for base, values, place, unit in zip(own, self.values, places, units, strict=True):
+            # What the last functions add to each degree, at most.
+            sizes = np.abs(np.einsum("xj,mjk,kr->xmr", base, values, place, optimize=True))
+            rests = np.cumsum(sizes.max(axis=0)[:, ::-1], axis=1)[:, ::-1]
+            needed = np.sum(rests > self.tol * unit / 8, axis=1)
+            starts = np.arange(0, len(needed), TABLE_DEGREES)
+            ranks += np.maximum.reduceat(needed, starts).astype(float).tolist()
+        return _Columns(series, places, first, tuple(ranks))
+
+    def dual_map(self, s: Array, t: Array) -> DualMap:
+        series, places, first, ranks = self._columns
+        if series is None:
+            right = np.hstack([self._basis(t, 0), self._basis(t, 1)])
+        else:
+            right = self._basis(t, 0, series)
+        rank = right.shape[1]
         columns = [_inverse(s)[:, None]]
         for which, (values, place) in enumerate(zip(self.values, places, strict=True)):
             left = self._basis(s, which)
-            rows = np.einsum("nj,mjk,kr->nrm", left, values, place, optimize=True)
-            columns.append(np.ascontiguousarray(rows).reshape(len(s), -1))
-        sizes = (float(right.shape[1]), *(float(len(values)) for values in self.values))
-        params = (*sizes, self.angles.stretch)
+            start = first * which
+            rows = np.zeros((len(s), rank, len(values)))
+            rows[:, start : start + place.shape[1]] = np.einsum(
+                "nj,mjk,kr->nrm", left, values, place, optimize=True
+            )
+            columns.append(rows.reshape(len(s), -1))
+        sizes = (float(rank), *(float(len(values)) for values in self.values))
+        params = (*sizes, self.angles.stretch, float(first), *ranks)
         return DualMap(
             DualKind.TABLE, params, np.hstack(columns), np.column_stack([_inverse(t), right])
         )

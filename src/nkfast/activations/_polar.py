@@ -1,9 +1,10 @@
 """Two-dimensional Gaussian integrals of functions that are smooth but at zero, at any scale.
 
-In polar coordinates u = r sin(a), v = r sin(L - a) the kinks of f(u) and f(v) are four rays, so that
-both are smooth on four arcs: two of length L = pi - angle, where u and v have the same sign, and two
-of length L = angle, where they have opposite ones. With E and O the even and the odd part of f, both
-kinds of arcs need the integrals of E E and of O O only, and those serve the angle pi - angle, too.
+In polar coordinates u = r sin(a), v = r sin(L - a) the kinks of f(u) and f(v) are four rays, so
+that both are smooth on four arcs: two of length L = pi - angle, where u and v have the same sign,
+and two of length L = angle, where they have opposite ones. With E and O the even and the odd part
+of f, both kinds of arcs need the integrals of E E and of O O only, and those serve the angle
+pi - angle, too.
 
 Functions that are steep bend near the ends of the arcs and near r = 0, evenly in the logarithms of
 the distances from there: in these the trapezoidal rule takes all scales at once (Stenger 1973). And
@@ -159,9 +160,8 @@ class PolarGrid:
         out = np.zeros((*values.shape[:2], len(self.scales)))
         for total, own in zip(out, values, strict=True):
             if np.any(own):  # functions of one parity have no other part
-                part = (own[:, : self.half] * (length * self.weights)) @ own[:, ::-1][
-                    :, : self.half
-                ].T
+                first, last = own[:, : self.half], own[:, ::-1][:, : self.half]
+                part = (first * (length * self.weights)) @ last.T
                 np.add(part, part.T, out=total)
         return out
 
