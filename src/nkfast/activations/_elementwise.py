@@ -32,7 +32,7 @@ from ._series import series_pair
 
 _ACCURATE = 1e-7  # error of the series that is accepted
 _SETTLED = 1e-8  # error at which no more terms are tried
-_DEGREES = (64, 256, 1024, 4096)
+_DEGREES = (64, 256, 1024)
 _DIRECT = 2000  # so many pairs have no series of their own
 _FEW = 12  # so many are integrated one by one
 _COUNTS = (24, 48, 96, 192, 384)

@@ -31,7 +31,8 @@ _RADII = np.array([0.0, 0.5, 1.0, 1.75, 2.5, 3.5, 4.5, 6.0, 7.5, _REACH])
 _AROUND = np.array([0, 0.3, -0.3, 1, -1, 3, -3, 8, -8])  # kinks, where functions bend most
 _NODES = 12  # of a panel of the radius
 _COUNTS = (40, 56, 80, 112, 150, 200)  # of nodes of a table on each side
-_HOPELESS = 1e-2  # an error with the second count
+_FLOOR = 1e-8  # of the squared norm where all kinks are met
+_HOPELESS = 0.3  # an error with the second count
 _STEP = 0.04  # of the splines
 _TOL = 2e-9  # of the tables, relative to the roots of the ends I(a, a)
 _RATIO = 3.0  # of neighbouring panels of an arc
@@ -99,15 +100,20 @@ class Rays:
         return np.asarray(self.unit * np.sinh(low + y * (high - low)))
 
     def _norm_splines(self) -> list[BSpline]:
-        """Return splines of log(sqrt(I(a, a) + I(-a, -a)) / |a|^order) in the stretched |a|."""
+        """Return splines of log(norm / |a|^order) in the stretched |a|."""
         x = np.linspace(0, self.top, int(4 * self.top / _STEP) + 8)
         a = np.maximum(self.unit * np.sinh(x), 1e-9 * self.unit)
         squares = self.rays(a, a) + self.rays(-a, -a)
-        logs = np.log(np.maximum(squares, 1e-300)) / 2 - self.orders[:, None] * np.log(a)
+        # A function that is zero up to a kink has next to no norm where the kink is not met.
+        met = np.array([min(self.high, float(np.abs(self.kinks).max()))])
+        least = _FLOOR * (self.rays(met, met) + self.rays(-met, -met))
+        powers = self.orders[:, None] * np.log(a / met)
+        squares = squares + least * np.exp(2 * powers) + 1e-300
+        logs = np.log(squares) / 2 - self.orders[:, None] * np.log(a)
         return [make_interp_spline(x, log, k=5) for log in logs]
 
     def _norms(self, a: Array) -> Array:
-        """Return sqrt(I(a, a) + I(-a, -a)); shape (K, n)."""
+        """Return about sqrt(I(a, a) + I(-a, -a)); shape (K, n)."""
         x, size = self._stretched(np.abs(a)), np.abs(a)
         rows = zip(self.norms, self.orders, strict=True)
         return np.array([np.exp(norm(x)) * size**order for norm, order in rows])
