@@ -96,7 +96,15 @@ Widths widths_of(DualKind kind, const Reals& params) {
   }
   case kTable: {
     const std::size_t rank = count(params, 0, 1e4);
-    return {4, 1 + rank * (count(params, 1, 1e6) + count(params, 2, 1e6)), 1 + rank};
+    const std::size_t n = count(params, 1, 1e6);
+    const std::size_t n_slope = count(params, 2, 1e6);
+    const std::size_t first = count(params, 4, static_cast<double>(rank));
+    const std::size_t n_params = 5 + table_blocks(n) + table_blocks(n_slope);
+    for (std::size_t i = 5; i < n_params; ++i) {
+      const bool of_slope = i >= 5 + table_blocks(n);
+      count(params, i, static_cast<double>(of_slope ? rank - first : rank));
+    }
+    return {n_params, 1 + rank * (n + n_slope), 1 + rank};
   }
   case kPiecewise:
     return widths_of_piecewise(params);

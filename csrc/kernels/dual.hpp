@@ -37,7 +37,9 @@ template <class T> struct TileOf {
 //   exp_normalized   s, is                         g, shift
 //   gabor            p
 //   series           is, A_0 .. A_(T-1)            offset, stride, T, error that may be made
-//   table            is, B (J x M), B1 (J x M1) | is, R_0 .. R_(J-1)       J, M, M1, stretch or 0
+//   table            is, B (J x M), B1 (J x M1) | is, R_0 .. R_(J-1)       J, M, M1, stretch or 0,
+//                    F, then of each kTableDegrees degrees of M, and of M1, how many R they need,
+//                    from R_0 on, and from R_F on for M1
 //   piecewise        see below
 //
 // Of a piecewise polynomial, tables by src/nkfast/activations/_corners.py:

@@ -99,17 +99,16 @@ void series(const DualRow& row) {
   row.theta != nullptr ? series_row<true>(row) : series_row<false>(row);
 }
 
-// Degrees that share the loads of the columns' functions.
-constexpr std::size_t kDegrees = 4;
+// Degrees that share the loads of the columns' functions, and how many of these they need.
+constexpr std::size_t kDegrees = kTableDegrees;
 
 // N steps of Clenshaw's recurrence, from the highest degree down; b points to the lowest.
 template <std::size_t N>
 inline __attribute__((always_inline)) void
-chebyshev_step(const DualRow& row, std::size_t j, std::size_t rank, const double* b, std::size_t n,
+chebyshev_step(const double* from, std::size_t ld, std::size_t rank, const double* b, std::size_t n,
                const Lane (&twice)[kChains], Lane (&next)[kChains], Lane (&after)[kChains]) {
   Lane sum[N][kChains] = {};
-  const double* from = row.right + row.ld + j;
-  for (std::size_t k = 0; k < rank; ++k, from += row.ld, b += n) {
+  for (std::size_t k = 0; k < rank; ++k, from += ld, b += n) {
     const Lane* right = reinterpret_cast<const Lane*>(from);
 #pragma GCC unroll 4
     for (std::size_t m = 0; m < N; ++m) {
@@ -131,8 +130,9 @@ chebyshev_step(const DualRow& row, std::size_t j, std::size_t rank, const double
   }
 }
 
-// sum over m < n of (sum over k < rank of b[k n + m] R_k) T_m(x), by Clenshaw's recurrence.
-inline void chebyshev(const DualRow& row, std::size_t j, std::size_t rank, const double* b,
+// sum over m < n of (sum over k < K of b[k n + m] R_k) T_m(x), by Clenshaw's recurrence; K is
+// ranks[m / kDegrees], R_0 the column at `right`.
+inline void chebyshev(const double* right, std::size_t ld, const double* ranks, const double* b,
                       std::size_t n, const Lane (&x)[kChains], Lane (&out)[kChains]) {
   Lane twice[kChains], next[kChains] = {}, after[kChains] = {};
 #pragma GCC unroll 4
@@ -141,10 +141,12 @@ inline void chebyshev(const DualRow& row, std::size_t j, std::size_t rank, const
   }
   std::size_t m = n;
   for (; m % kDegrees != 0; --m) {
-    chebyshev_step<1>(row, j, rank, b + (m - 1), n, twice, next, after);
+    const auto rank = static_cast<std::size_t>(ranks[m / kDegrees]);
+    chebyshev_step<1>(right, ld, rank, b + (m - 1), n, twice, next, after);
   }
   for (; m > 0; m -= kDegrees) {
-    chebyshev_step<kDegrees>(row, j, rank, b + (m - kDegrees), n, twice, next, after);
+    const auto rank = static_cast<std::size_t>(ranks[m / kDegrees - 1]);
+    chebyshev_step<kDegrees>(right, ld, rank, b + (m - kDegrees), n, twice, next, after);
   }
 #pragma GCC unroll 4
   for (std::size_t u = 0; u < kChains; ++u) {
@@ -167,6 +169,8 @@ void table_map(const DualRow& row) {
   const auto n = static_cast<std::size_t>(row.params[1]);
   const auto n_slope = static_cast<std::size_t>(row.params[2]);
   const double stretch = row.params[3];
+  const auto first = static_cast<std::size_t>(row.params[4]);
+  const double* ranks = row.params + 5;
   const double scale = stretch > 0 ? 1 / __builtin_asinh(stretch * kPi) : 0;
   const Lane is = splat(row.left[0]);
   const double* b = row.left + 1;
@@ -180,14 +184,16 @@ void table_map(const DualRow& row) {
       // 2 angle / pi - 1
       x[u] = stretch > 0 ? stretched(g, splat(stretch), scale) : g.asin * (-2 / kPi);
     }
-    chebyshev(row, j, rank, b, n, x, value);
+    const double* right = row.right + row.ld + j;
+    chebyshev(right, row.ld, ranks, b, n, x, value);
 #pragma GCC unroll 4
     for (std::size_t u = 0; u < kChains; ++u) {
       c[u] = value[u];
     }
     if (row.theta != nullptr) {
       Lane* theta = reinterpret_cast<Lane*>(row.theta + j);
-      chebyshev(row, j, rank, b + rank * n, n_slope, x, value);
+      chebyshev(right + first * row.ld, row.ld, ranks + table_blocks(n),
+                b + rank * n + first * n_slope, n_slope, x, value);
 #pragma GCC unroll 4
       for (std::size_t u = 0; u < kChains; ++u) {
         theta[u] *= value[u];

@@ -272,9 +272,17 @@ def test_table(rank, n, n_slope, stretch):
     R = rng.standard_normal((40, rank))
     rho = np.resize(RHOS, (3, 40))
     c = rho * np.sqrt(p)[:, None] * np.sqrt(q)
-    left = np.column_stack([deviations(p)[:, 1], B.reshape(3, -1), B1.reshape(3, -1)])
     right = np.column_stack([deviations(q)[:, 1], R])
-    params = (rank, n, n_slope, stretch)
+    # The last degrees need fewer functions.
+    ranks = np.maximum(rank - np.arange(-(-n // 4)), 1)
+    first = rank // 3
+    slope_ranks = np.maximum(rank - first - np.arange(-(-n_slope // 4)), 0)
+    for table, start, counts in ((B, 0, ranks), (B1, first, slope_ranks)):
+        table[:, :start] = 0
+        for m in range(table.shape[2]):
+            table[:, start + counts[m // 4] :, m] = 0
+    left = np.column_stack([deviations(p)[:, 1], B.reshape(3, -1), B1.reshape(3, -1)])
+    params = (rank, n, n_slope, stretch, first, *ranks, *slope_ranks)
     k, slope = run(DualKind.TABLE, params, left, right, c, np.full((3, 40), 2.0))
     theta = angle(p[:, None] + 0 * q, q + 0 * p[:, None], c)[3]
     x = 2 * theta / np.pi - 1
@@ -323,6 +331,8 @@ def test_table_of_few_functions(tol, bound, decades):
         (DualKind.SERIES, (0, 1, -5, 0), (6, 6), "params: expected a count at index 2"),
         (DualKind.SERIES, (0, 1, np.nan, 0), (6, 6), "params: expected a count at index 2"),
         (DualKind.TABLE, (2, 3, 2.5), (13, 3), "params: expected a count at index 2"),
+        (DualKind.TABLE, (2, 3, 2, 0, 3, 1, 1), (11, 3), "params: expected a count at index 4"),
+        (DualKind.TABLE, (2, 3, 2, 0, 1, 2, 2), (11, 3), "params: expected a count at index 6"),
         (DualKind.RECTIFIED_POWER, (2, 5, 1), (3, 3), "params: expected a count at index 7"),
         (DualKind.PIECEWISE, (4, 1), (2, 2), "params: expected a count at index 0"),
         (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property, lru_cache, partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.polynomial import chebyshev
 from numpy.typing import ArrayLike
 
 from nkfast._arrays.validation import Array, check_real
+from nkfast._config import one_blas_thread
 from nkfast._linalg.chebyshev import to_series
 
 from ._base import Span, _inverse
@@ -19,18 +21,20 @@ from ._complex_steps import is_step
 from ._dual_map import DualMap
 from ._interpolant import ORDERS, Interpolant
 from ._interpolation import LEAST, Profile, coordinate
-from ._numerical import Numerical, _range, _Ref
+from ._numerical import WIDEST, Numerical, _range, _Ref
 from ._pieces import piecewise_terms
-from ._piecewise import Term, evaluate, truncated_pair
+from ._piecewise import Term, correlation, evaluate, truncated_pair
 from ._piecewise_tables import piecewise_map
 from ._piecewise_wide import piecewise_pair
-from ._quadrature import Function, hermite_integrals
+from ._quadrature import Function, NotResolved, hermite_integrals
+from ._rays import Rays
 from ._series import series_pair
 
 _ACCURATE = 1e-7  # error of the series that is accepted
 _SETTLED = 1e-8  # error at which no more terms are tried
-_DEGREES = (64, 256, 1024, 4096)
-_DIRECT = 2000  # so many pairs are integrated one by one
+_DEGREES = (64, 256, 1024)
+_DIRECT = 2000  # so many pairs have no series of their own
+_FEW = 12  # so many are integrated one by one
 _COUNTS = (24, 48, 96, 192, 384)
 
 
@@ -59,8 +63,9 @@ class Elementwise(Numerical):
     the named activations, at variances up to 1e14 if fn bends near zero only. With others, the
     jumps of the first derivatives are taken out exactly, by moments of the bivariate normal
     distribution, and what is left is a short series, in NumPy. Where that would be long (steep
-    functions, large variances) every pair costs a double integral of some milliseconds, and
-    variances above 4e4 are refused.
+    functions, large variances) every pair costs an integral of a millisecond over tables that take
+    some seconds; where these cannot be made, as for oscillations at variances above 30 or so, one
+    of a tenth of a second, and variances above 4e4 are refused.
 
     Where fn itself jumps, E f'(u) f'(v) has no finite limit for equal points; then kdot counts f'
     off the jumps only, as for `Sign`.
@@ -161,10 +166,25 @@ class Elementwise(Numerical):
             return piecewise_pair(self._terms, s, t, c)
         if not any(self._kinks):
             return super()._pair(p, q, c)
-        split = _split(_Ref(self), *_range(s.real, t.real))
-        if np.broadcast(s, t, c).size <= _DIRECT or split.error > _ACCURATE:
-            return self._direct(s, t, c)
-        return split.pair(s, t, c)
+        low, high = _range(s.real, t.real)
+        size = np.broadcast(s, t, c).size
+        if size > _DIRECT and (split := _split(_Ref(self), low, high)).error <= _ACCURATE:
+            return split.pair(s, t, c)
+        stepped = any(map(np.iscomplexobj, (s, t, c)))
+        if not stepped and (size > _FEW or high > WIDEST) and (rays := _rays(_Ref(self), high)):
+            return self._by_rays(rays, s, t, c)
+        return self._direct(s, t, c)
+
+    def _by_rays(self, rays: Rays, s: Array, t: Array, c: Array) -> tuple[Array, Array]:
+        s, t, c = np.broadcast_arrays(s, t, c)
+        angle = np.arccos(correlation(s, t, c))
+        nought = (s == 0) | (t == 0)
+        # As in `_direct`, deviations of zero are infinitesimal ones.
+        s, t = (np.where(v == 0, 1e-150, v) for v in (s, t))
+        k, slope = rays.pair(s, t, angle)
+        if not self._jumps and not np.any(self._function(np.zeros(1))):
+            k = np.where(nought, 0, k)
+        return k, slope
 
     def _diagonal(self, p: Array) -> tuple[Array, Array]:
         s = np.sqrt(p)
@@ -192,6 +212,14 @@ def _recognise(ref: _Ref) -> list[Term] | None:
 @lru_cache(maxsize=64)
 def _interpolate(ref: _Ref, reach: float) -> Interpolant:
     return Interpolant(ref.activation._function, ref.activation._kinks, reach)
+
+
+@lru_cache(maxsize=32)
+def _rays(ref: _Ref, high: float) -> Rays | None:
+    own: Elementwise = ref.activation  # type: ignore[assignment]
+    with suppress(NotResolved), one_blas_thread():
+        return Rays(own._both, own._kinks, max(high, 1.0))
+    return None
 
 
 @lru_cache(maxsize=64)

@@ -9,19 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.polynomial.chebyshev import chebpts1, chebval, chebvander
 
 from nkfast._arrays.validation import Array
 from nkfast._core import DualKind
-from nkfast._linalg.chebyshev import series_matrix, to_series
+from nkfast._linalg.chebyshev import (
+    closed_points,
+    closed_series,
+    series_matrix,
+    to_series,
+)
 
 from ._base import _inverse, _snapped
 from ._dual_map import DualMap
-from ._polar import LEVELS, polar_products
+from ._polar import PolarGrid, levels
 from ._quadrature import NotResolved, graded_rule, hermite_integrals, normal_rule
 from ._series import series_map, series_pair
 
@@ -29,8 +34,9 @@ Function = Callable[[Array], Array]
 
 MAX_TERMS = 192  # of a series: beyond, a table is faster
 _NODE_COUNTS = (6, 9, 13, 18, 25, 34, 48, 66, 90, 120, 160, 220)
-_ANGLE_COUNTS = (16, 24, 36, 54, 68, 80, 100, 120, 150, 180, 220, 256)
+_LEAST_ANGLES, _MOST_ANGLES = 8, 160  # up to pi / 2
 _ROWS = 1 << 11  # entries at a time in `Table.pair`
+TABLE_DEGREES = 4  # as in csrc/simd/kernels.hpp
 _NARROW = 0.35  # angles nearer to 0 or pi are left to quadrature in two dimensions
 _DEGREE = 512  # of the series at others: cos(_NARROW)^512 is at rounding
 _ALIKE = 30.0  # factor within which norms of f and f' may differ for one basis
@@ -203,43 +209,48 @@ class Series:
 class Products:
     """E f(s u) f(t v) and E f'(s u) f'(t v) at any angle, for kinks at zero only."""
 
-    level: int
-
     def __init__(self, profile: Profile, tol: float) -> None:
         self.profile = profile
+        both, kinks, graded = profile.both, profile.kinks, profile.high > _LARGE
+        self.hermite = partial(hermite_integrals, degree=_DEGREE, kinks=kinks, graded=graded)
+        low = float(profile.points(chebpts1(_NODE_COUNTS[-1])[:1])[0])
         ends = profile.points(_ENDS)
-        scale = [np.outer(n, n)[None] for n in profile.norms(ends)]
-        angles = np.array([0.0, min(_NARROW, 1 / profile.high), _NARROW, 2.2])
-        found = polar_products(self.profile.both, ends, angles, LEVELS[0])
-        for self.level, finer_level in pairwise(LEVELS):
-            finer = polar_products(self.profile.both, ends, angles, finer_level)
-            error = max(
-                float(np.abs((a - b) / np.where(n > 0, n, 1)).max())
-                for a, b, n in zip(found, finer, scale, strict=True)
-            )
-            if error <= tol:
-                break
-            found = finer
-        else:
-            raise NotResolved
+        scale = np.stack([np.outer(n, n)[None] for n in profile.norms(ends)])
+        angles = np.array([0.0, min(_NARROW, 1 / profile.high), _NARROW])
+        grids = (PolarGrid(both, low, profile.high, level) for level in levels(tol))
+        self.grid = next(grids)
+        found = self.grid.products(ends, angles)
+        for finer_grid in grids:
+            finer = finer_grid.products(ends, angles)
+            if np.abs((finer - found) / np.where(scale > 0, scale, 1)).max() <= tol:
+                return
+            self.grid, found = finer_grid, finer
+        raise NotResolved
 
     def __call__(self, s: Array, angles: Array) -> Array:
-        """Return the products for all pairs of `s`; shape (2, A, S, S)."""
+        """Return the products for all pairs of `s`; shape (2, 2, A, S, S).
+
+        First at `angles`, in [0, pi / 2], then at pi - `angles`; f before f'.
+        """
         profile = self.profile
-        out = np.empty((2, len(angles), len(s), len(s)))
-        wide = (angles > _NARROW) & (angles < np.pi - _NARROW)
-        out[:, ~wide] = polar_products(self.profile.both, s, angles[~wide], self.level)
+        out = np.empty((2, 2, len(angles), len(s), len(s)))
+        wide = angles > _NARROW
+        out[:, :, ~wide] = self.grid.products(s, angles[~wide])
+        if not np.any(wide):
+            return out
         # In the middle the series in rho is short enough, and far cheaper.
-        a = hermite_integrals(profile.f, s, _DEGREE, profile.kinks, graded=profile.high > _LARGE)
+        a = self.hermite(profile.f, s)
         if profile.jumps:
-            b = hermite_integrals(
-                profile.derivative, s, _DEGREE, profile.kinks, graded=profile.high > _LARGE
-            )
+            b = self.hermite(profile.derivative, s)
         else:
             b = a[:, 1:] * np.sqrt(np.arange(1, a.shape[1])) / s[:, None]
         for which, series in enumerate((a, b)):
-            powers = np.cos(angles[wide])[:, None] ** np.arange(series.shape[1])
-            out[which, wide] = (series * powers[:, None, :]) @ series.T
+            powers = np.cos(angles[wide])[:, None, None] ** np.arange(series.shape[1])
+            even, odd = (
+                (series[:, part] * powers[..., part]) @ series[:, part].T
+                for part in (slice(0, None, 2), slice(1, None, 2))
+            )
+            out[0, which, wide], out[1, which, wide] = even + odd, even - odd
         return out
 
 
@@ -258,16 +269,24 @@ class Angles:
         return np.asarray((both[0] - both[1]) / np.arcsinh(k * np.pi))
 
     def nodes(self, count: int) -> Array:
-        """Return the angles at Chebyshev points."""
-        x = chebpts1(count)
+        """Return the angles up to pi / 2 at `closed_points` of an even count, rising from 0."""
+        x = -closed_points(count)[: count // 2 + 1]
         if not self.stretch:
             return np.asarray(np.pi / 2 * (1 + x))
-        low, high = np.zeros(count), np.full(count, np.pi)
+        low, high = np.zeros(len(x)), np.full(len(x), np.pi / 2)
         for _ in range(80):
             middle = (low + high) / 2
             below = self(middle) < x
             low, high = np.where(below, middle, low), np.where(below, high, middle)
-        return np.asarray((low + high) / 2)
+        low[0], low[-1] = 0.0, np.pi / 2
+        return low
+
+
+class _Columns(NamedTuple):
+    series: Array | None  # of functions relative to the norm; None: both bases
+    places: list[Array]  # of the bases in them
+    first: int  # of those of f'
+    ranks: tuple[float, ...]  # see csrc/kernels/dual.hpp
 
 
 class Table:
@@ -291,19 +310,21 @@ class Table:
             scale = np.stack([np.outer(n, n) for n in norms(s)])
             return np.asarray(products(s, angles) / scale[:, None])
 
-        self.count = self._count_nodes(relative, tol)
+        self.count = self._count_nodes(products.grid, tol)
         nodes = profile.points(chebpts1(self.count))
-        least = 24 + 9.5 * np.log(profile.high) if large else 0  # about so many angles it takes
-        for n_angles in (count for count in _ANGLE_COUNTS if count > least):
-            at = nodes if large else profile.points(_ENDS)
-            found = relative(at, self.angles.nodes(n_angles))
-            series = [to_series(part) for part in found]
-            if max(np.abs(part[-max(n_angles // 8, 2) :]).max() for part in series) < tol:
+        # About so many angles it takes if s is large.
+        half = round(0.575 * (24 + 9.5 * np.log(profile.high))) if large else _LEAST_ANGLES
+        found = relative(nodes, self.angles.nodes(2 * half))
+        while True:
+            # All angles, falling from pi.
+            series = [closed_series(np.vstack([v[1], v[0, -2::-1]])) for v in found.swapaxes(0, 1)]
+            if max(np.abs(part[-max(half // 4, 2) :]).max() for part in series) < tol:
                 break
-        else:
-            raise NotResolved
-        if not large:
-            series = [to_series(part) for part in relative(nodes, self.angles.nodes(n_angles))]
+            half *= 2
+            if half > _MOST_ANGLES:
+                raise NotResolved
+            between = relative(nodes, self.angles.nodes(2 * half)[1::2])
+            found = np.insert(found, np.arange(1, half // 2 + 1), between, axis=2)
         self.values: list[Array] = []
         self.bases: list[Array] = []
         for full in series:
@@ -316,12 +337,16 @@ class Table:
             self.values.append(u.T @ full @ u)
             self.bases.append(to_series(u))
 
-    def _count_nodes(self, relative: Callable[..., Array], tol: float) -> int:
+    def _count_nodes(self, grid: PolarGrid, tol: float) -> int:
         profile = self.norms.profile
         test = np.array([-0.97, -0.6, 0.13, 0.83])
-        angles = np.array([0.0, min(0.02, 0.5 / profile.high), 0.5 / np.sqrt(profile.high), 2.6])
+        # Where large deviations differ, and where their roots do.
+        near = 0.5 / np.array([max(profile.high, 25.0), max(np.sqrt(profile.high), 2.0)])
+        tables = [grid.at(float(angle)) for angle in (0.0, *near)]
         for count in (n for n in _NODE_COUNTS if n > 6 * profile.half):
-            value = relative(profile.points(np.concatenate([chebpts1(count), test])), angles)
+            s = profile.points(np.concatenate([chebpts1(count), test]))
+            scale = np.stack([np.outer(n, n) for n in self.norms(s)])
+            value = grid.between(s, tables) / scale[:, None]
             basis = chebvander(test, count - 1) @ series_matrix(count)
             inner, exact = value[..., :count, :count], value[..., count:, count:]
             if np.abs(basis @ inner @ basis.T - exact).max() < tol:
@@ -360,40 +385,62 @@ class Table:
             out[:, part][:, same] = np.square(self.norms(u[same]))
         return out[0].reshape(shape), out[1].reshape(shape)
 
-    def dual_map(self, s: Array, t: Array) -> DualMap:
-        # The core takes one right basis, for the functions of both f and f'. Those of f' come in
-        # relative to the norm of f; where that is not about the same at all points (some are near
-        # zero), each has functions of its own.
+    @cached_property
+    def _columns(self) -> _Columns:
+        """Return the functions of the right points: the core takes one basis, for f and f'."""
+        # Those of f' come in relative to the norm of f; where that is not about the same at all
+        # points (some are near zero), each has functions of its own.
         ratio = self._ratio(chebpts1(_NODE_COUNTS[-1]))
+        units = 1.0, max(float(ratio.min()), 1e-300)
         if ratio.max() > _ALIKE * ratio.min():
-            right = np.hstack([self._basis(t, 0), self._basis(t, 1)])
-            ranks = [base.shape[1] for base in self.bases]
-            places = (np.eye(ranks[0], sum(ranks)), np.eye(ranks[1], sum(ranks), ranks[0]))
+            series, first, units = None, self.bases[0].shape[1], (1.0, 1.0)
+            own = [chebvander(chebpts1(self.count), self.count - 1) @ base for base in self.bases]
+            places = [np.eye(base.shape[1]) for base in self.bases]
         else:
             # The ratio is no polynomial of the bases' degree: nodes for the product of both.
             terms = np.abs(to_series(ratio)) > self.tol / 100 * ratio.min()
             x = chebpts1(self.count + int(np.flatnonzero(terms)[-1]))
             own = [chebvander(x, self.count - 1) @ base for base in self.bases]
-            own[1] *= self._ratio(x)[:, None]
+            right = own[0], own[1] * self._ratio(x)[:, None]
             scales = (1.0, max(float(np.sqrt(ratio.min() * ratio.max())), 1e-300))
             # As many functions as the kernels at the nodes need to the tolerance.
             joint = np.hstack(
                 [
                     base @ values.reshape(-1, values.shape[2]).T / scale
-                    for values, base, scale in zip(self.values, own, scales, strict=True)
+                    for values, base, scale in zip(self.values, right, scales, strict=True)
                 ]
             )
             u, size, _ = np.linalg.svd(joint, full_matrices=False)
             u = u[:, : max(int(np.sum(size > self.tol / 4)), 1)]
-            right = self._basis(t, 0, to_series(u))
-            places = tuple(base.T @ u for base in own)
+            series, first, places = to_series(u), 0, [base.T @ u for base in right]
+        ranks: list[float] = []
+        for base, values, place, unit in zip(own, self.values, places, units, strict=True):
+            # What the last functions add to each degree, at most.
+            sizes = np.abs(np.einsum("xj,mjk,kr->xmr", base, values, place, optimize=True))
+            rests = np.cumsum(sizes.max(axis=0)[:, ::-1], axis=1)[:, ::-1]
+            needed = np.sum(rests > self.tol * unit / 8, axis=1)
+            starts = np.arange(0, len(needed), TABLE_DEGREES)
+            ranks += np.maximum.reduceat(needed, starts).astype(float).tolist()
+        return _Columns(series, places, first, tuple(ranks))
+
+    def dual_map(self, s: Array, t: Array) -> DualMap:
+        series, places, first, ranks = self._columns
+        if series is None:
+            right = np.hstack([self._basis(t, 0), self._basis(t, 1)])
+        else:
+            right = self._basis(t, 0, series)
+        rank = right.shape[1]
         columns = [_inverse(s)[:, None]]
         for which, (values, place) in enumerate(zip(self.values, places, strict=True)):
             left = self._basis(s, which)
-            rows = np.einsum("nj,mjk,kr->nrm", left, values, place, optimize=True)
-            columns.append(np.ascontiguousarray(rows).reshape(len(s), -1))
-        sizes = (float(right.shape[1]), *(float(len(values)) for values in self.values))
-        params = (*sizes, self.angles.stretch)
+            start = first * which
+            rows = np.zeros((len(s), rank, len(values)))
+            rows[:, start : start + place.shape[1]] = np.einsum(
+                "nj,mjk,kr->nrm", left, values, place, optimize=True
+            )
+            columns.append(rows.reshape(len(s), -1))
+        sizes = (float(rank), *(float(len(values)) for values in self.values))
+        params = (*sizes, self.angles.stretch, float(first), *ranks)
         return DualMap(
             DualKind.TABLE, params, np.hstack(columns), np.column_stack([_inverse(t), right])
         )

@@ -24,7 +24,7 @@ _TOL = 1e-12  # of tables, relative to the kernel's scale
 _LOOSE = 1e-7  # where float32 is asked for
 _STEP = 0.35  # ranges of log std are rounded outward to multiples, so that they can be kept
 _WIDE = 30.0  # standard deviation beyond which such integrals are slow...
-_WIDEST = 200.0  # ... and beyond which they are refused
+WIDEST = 200.0  # ... and beyond which they are refused
 _FEW = 128  # entries that are integrated one by one where that spares a table
 _MOST_TERMS = 4096  # of a series where nothing else helps
 _LARGEST = 1e7  # standard deviation
@@ -80,10 +80,10 @@ class Numerical(Activation):
         """Return the pair by an integral for each entry; takes complex steps if `_both` does."""
         s, t, c = np.broadcast_arrays(s, t, c)
         largest = float(max(s.real.max(initial=0), t.real.max(initial=0)))
-        if largest > _WIDEST:
+        if largest > WIDEST:
             raise ValueError(
                 f"{self!r}: kernels of functions with breakpoints away from zero are known for "
-                f"variances up to {_WIDEST**2:.0e}, got {largest**2:.3g}; scale the inputs"
+                f"variances up to {WIDEST**2:.0e}, got {largest**2:.3g}; scale the inputs"
             )
         rho = _snapped(c * _inverse(s) * _inverse(t))
         # An infinitesimal deviation stands for zero: there a kink at zero still has two sides.

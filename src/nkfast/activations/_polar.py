@@ -1,19 +1,20 @@
 """Two-dimensional Gaussian integrals of functions that are smooth but at zero, at any scale.
 
-In polar coordinates u = r cos(a), v = r cos(a - angle) the kinks of f(u) and f(v) are four rays, so
-that both are smooth on four arcs. Reflection a -> angle - a exchanges u and v: it maps the arcs
-[angle - pi/2, pi/2] and [angle + pi/2, 3 pi/2] onto themselves, and the other two, of length
-`angle`, onto each other.
+In polar coordinates u = r sin(a), v = r sin(L - a) the kinks of f(u) and f(v) are four rays, so
+that both are smooth on four arcs: two of length L = pi - angle, where u and v have the same sign,
+and two of length L = angle, where they have opposite ones. With E and O the even and the odd part
+of f, both kinds of arcs need the integrals of E E and of O O only, and those serve the angle
+pi - angle, too.
 
 Functions that are steep bend near the ends of the arcs and near r = 0, evenly in the logarithms of
 the distances from there: in these the trapezoidal rule takes all scales at once (Stenger 1973). And
-f(s r cos(a)) depends on log s + log r: on one grid for both, the integrals over the arcs serve all
+f(s r sin(a)) depends on log s + log r: on one grid for both, the integrals over the arcs serve all
 pairs of deviations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import TypeAlias
 
@@ -23,146 +24,160 @@ from scipy.special import gammaln
 
 from nkfast._arrays.validation import Array
 
-from ._quadrature import panels
-
 Functions: TypeAlias = Callable[[Array], Sequence[Array]]
 
-LEVELS = (1, 2, 3, 4)  # of fineness
 _MILD = 8.0  # standard deviations up to which functions bend on the scale of the Gaussian
 _BATCH = 1 << 14  # numbers in a temporary
-# For others: steps of the angular rule and of the logarithms, and the share that is cut off.
+# Steps of the angular rule of steep functions and of the logarithms, and the share that is cut off.
 _STEPS = {
     1: (0.4, 0.2, 1e-10),
     2: (0.3, 0.18, 1e-11),
     3: (0.22, 0.16, 1e-12),
     4: (0.17, 0.14, 1e-13),
+    5: (0.14, 0.125, 1e-14),
+    # Of functions that oscillate.
+    6: (0.1, 0.09, 1e-14),
+    7: (0.07, 0.06, 1e-14),
+    8: (0.05, 0.045, 1e-14),
+    9: (0.05, 0.03, 1e-14),
+    10: (0.05, 0.02, 1e-14),
 }
-_STENCIL = 48  # points of the grid that a value between them is interpolated from
+_STENCIL = 20  # points of the grid that a value between them is interpolated from
 _FROZEN = 1e-3  # radii below which functions of the least deviation do not change
+_ROWS = 32  # points of the grid whose integrals over the radius are one product
 
 
-def polar_products(functions: Functions, s: Array, angles: Array, level: int) -> Array:
-    """Return E f(s_i u) f(s_j v) for standard normal u, v with correlations cos(angles).
+def levels(tol: float) -> list[int]:
+    """Return the levels of fineness whose radial rule may reach an error, and one as a check."""
+    fit = [level for level, (_, log_step, _) in _STEPS.items() if _rule_error(log_step) <= tol]
+    return fit or list(_STEPS)[-1:]
+
+
+def _rule_error(log_step: float) -> float:
+    # The Gaussian's integrand is analytic within pi / 4 of the real line.
+    return 300 * float(np.exp(-(np.pi**2) / 2 / log_step))
+
+
+class PolarGrid:
+    """E f(s u) f(t v) for K functions, standard normal u, v and deviations in [low, high].
+
+    Deviations, radii and their products are on one grid of whole multiples of a step of the log.
 
     Parameters
     ----------
     functions : callable
         Returns the values of K functions.
-    s : ndarray of shape (S,)
-    angles : ndarray of shape (A,)
-        In [0, pi].
+    low, high : float
+        The least and the largest deviation, > 0.
     level : int
-        One of LEVELS.
-
-    Returns
-    -------
-    ndarray of shape (K, A, S, S)
+        Of fineness, from `levels`.
     """
-    if s.max() > _MILD:
-        return _steep_products(functions, s, angles, level)
-    x, wx = _double_exponential(12 * (level + 1))
-    r, wr = _radial_panels(level)
-    out = []
-    for angle in angles:
-        # (K, S, R, X), the radii weighted
-        arcs = _Arcs(functions, np.outer(s, r).ravel(), x, angle)
-        shape = (-1, len(s), len(r) * len(x))
-        weight = (wr[:, None] * wx).ravel()
-        out.append(arcs.products(weight, shape))
-    return np.moveaxis(np.array(out), 0, 1)
 
-
-def _steep_products(functions: Functions, s: Array, angles: Array, level: int) -> Array:
-    step, log_step, cut = _STEPS[level]
-    # Whole multiples of the step: deviations, radii and their products.
-    ends = np.log(np.array([s.min(), s.max()])) / log_step
-    margin = _STENCIL // 2
-    low, high = int(np.floor(ends[0])) - margin + 1, int(np.ceil(ends[1])) + margin
-    count = high - low + 1
-    largest = float(np.exp(high * log_step))
-    first = int(np.floor(np.log(np.sqrt(cut / largest)) / log_step))
-    last = int(np.ceil(np.log(7.0) / log_step))
-    r = np.exp(log_step * np.arange(first, last + 1))
-    wr = log_step * r * r * np.exp(-r * r / 2)
-    # Of products below `least` functions are as at it.
-    least = min(low + int(np.log(_FROZEN) / log_step), high + first)
-    scales = np.exp(log_step * np.arange(max(least, low + first), high + last + 1))
-    before = max(least - (low + first), 0)
-    x, wx = _logistic_rule(step, cut / largest)
-    # T[i, i + j] = wr[j]
-    toeplitz = np.zeros((count, count + len(r) - 1))
-    for i in range(count):
-        toeplitz[i, i : i + len(r)] = wr
-    between = _interpolation(np.log(s) / log_step - low, count)
-    one, other = np.indices((count, count))
-    rows, offsets = np.minimum(one, other), np.abs(one - other)
-
-    def at(angle: float) -> Array:
-        """Return the products of all points of the grid."""
-        out = []
-        shape = (-1, len(scales), len(x))
-        for own in _Arcs(functions, scales, x, angle).products(wx, shape):
-            wide = np.pad(own, ((before, 0), (before, count)), "edge")
-            # Diagonals become columns: K[i, i + d] = sum over j of wr[j] own[i + j, i + d + j].
-            n, stride = len(wide), wide.strides[0]
-            skewed = as_strided(wide, (n, count), (stride + wide.itemsize, wide.itemsize))
-            out.append((toeplitz @ skewed)[rows, offsets])
-        return np.array(out)
-
-    ends_of = np.sqrt(np.maximum(np.diagonal(at(0.0), axis1=1, axis2=2), 1e-300))
-    norms = np.exp(np.log(ends_of) @ between.T)
-    outer = ends_of[:, :, None] * ends_of[:, None, :]
-    out = [between @ (at(angle) / outer) @ between.T for angle in angles]
-    relative = np.moveaxis(np.array(out), 0, 1)
-    return np.asarray(relative * (norms[:, :, None] * norms[:, None, :])[:, None])
-
-
-class _Arcs:
-    """The values of functions on the four arcs, at scales times the cosines."""
-
-    def __init__(self, functions: Functions, scales: Array, x: Array, angle: float) -> None:
+    def __init__(self, functions: Functions, low: float, high: float, level: int) -> None:
+        step, log_step, cut = _STEPS[level]
         self.functions = functions
-        self.scales = scales
-        self.x = x
-        self.angle = angle
+        self.log_step = log_step
+        margin = _STENCIL // 2
+        self.first = int(np.floor(np.log(low) / log_step)) - margin + 1
+        end = int(np.ceil(np.log(high) / log_step)) + margin
+        self.count = end - self.first + 1
+        largest = float(np.exp(end * log_step))
+        inmost = int(np.floor(np.log(np.sqrt(cut / largest)) / log_step))
+        outmost = int(np.ceil(np.log(np.sqrt(-2 * np.log(cut / 100))) / log_step))
+        r = np.exp(log_step * np.arange(inmost, outmost + 1))
+        wr = log_step * r * r * np.exp(-r * r / 2)
+        # Of products below `least` functions are as at it.
+        least = min(self.first + int(np.log(_FROZEN) / log_step), end + inmost)
+        self.before = max(least - (self.first + inmost), 0)
+        self.scales = np.exp(
+            log_step * np.arange(self.before + self.first + inmost, end + outmost + 1)
+        )
+        if high <= _MILD:
+            self.x, w = _double_exponential(12 * (level + 1))
+        else:
+            self.x, w = _logistic_rule(step, cut / largest)
+        # Of two nodes that mirror each other one will do, its sum being the other's transpose.
+        self.half = len(w) // 2 + 1
+        self.weights = w[: self.half] / (4 * np.pi)
+        self.weights[-1] /= 2
+        # T[i, i + j] = wr[j]
+        rows = min(_ROWS, self.count)
+        self.toeplitz = np.zeros((rows, rows + len(r) - 1))
+        for i in range(rows):
+            self.toeplitz[i, i : i + len(r)] = wr
+        one, other = np.indices((self.count, self.count))
+        self.places = np.minimum(one, other), np.abs(one - other)
+        self.norms = np.sqrt(np.maximum(np.diagonal(self.at(0.0)[0], axis1=1, axis2=2), 1e-300))
 
-    def _values(self, begin: float, length: float, shape: tuple[int, ...]) -> Array:
-        cosines = np.cos(begin + length * self.x)
-        # In pieces that stay in cache, as functions take many steps.
-        step = max(1, _BATCH // len(cosines))
-        parts = [
-            np.array(self.functions(self.scales[i : i + step, None] * cosines))
-            for i in range(0, len(self.scales), step)
-        ]
-        return np.concatenate(parts, axis=1).reshape(shape)
+    def products(self, s: Array, angles: Array) -> Array:
+        """Return those of all pairs of `s`.
 
-    def products(self, weight: Array, shape: tuple[int, ...]) -> Array:
-        """Return the sums over the nodes, which are the last axis of `shape`."""
-        turn = len(self.x)
-        n, nodes = shape[1], (shape[2] // turn, turn)
-        weight = weight.reshape(nodes) / (2 * np.pi)
+        Parameters
+        ----------
+        s : ndarray of shape (S,)
+        angles : ndarray of shape (A,)
+            In [0, pi / 2].
 
-        def sums(left: Array, right: Array, weight: Array) -> Array:
-            weighted, mirrored = (left * weight).reshape(-1, n, weight.size), right[..., ::-1]
-            part = weighted @ mirrored.reshape(-1, n, weight.size).transpose(0, 2, 1)
-            return np.asarray(part + part.transpose(0, 2, 1))
+        Returns
+        -------
+        ndarray of shape (2, K, A, S, S)
+            First at correlations cos(angles), then at pi - `angles`.
+        """
+        return self.between(s, (self.at(float(angle)) for angle in angles))
 
-        def own(values: Array) -> Array:
-            # Of two nodes that mirror each other one will do, its sum being the other's transpose.
-            first, last = values[..., : turn // 2 + 1], values[..., turn // 2 :]
-            halved = weight[:, : turn // 2 + 1].copy()
-            halved[:, -1] /= 2
-            return sums(first, last, halved)
+    def between(self, s: Array, tables: Iterable[Array]) -> Array:
+        """Return the products of all pairs of `s` from those of the grid, `at` some angles."""
+        matrix = _interpolation(np.log(s) / self.log_step - self.first, self.count)
+        norms = np.exp(np.log(self.norms) @ matrix.T)
+        inner, outer = (v[:, :, None] * v[:, None, :] for v in (self.norms, norms))
+        found = [matrix @ (table / inner) @ matrix.T * outer for table in tables]
+        return np.moveaxis(np.reshape(found, (-1, 2, len(norms), len(s), len(s))), 0, 2)
 
-        half, wide = np.pi / 2, np.pi - self.angle
-        front = self._values(self.angle - half, wide, (-1, n, *nodes))
-        back = self._values(self.angle + half, wide, (-1, n, *nodes))
-        total = wide * (own(front) + own(back))
-        if self.angle > 0:
-            left = self._values(half, self.angle, (-1, n, *nodes))
-            right = self._values(-half, self.angle, (-1, n, *nodes))
-            total = total + self.angle * sums(left, right, weight)
-        return np.asarray(total)
+    def at(self, angle: float) -> Array:
+        """Return the products of all points of the grid at an angle and at pi - angle."""
+        even, odd = self._arcs(np.pi - angle, angle)
+        both = [(even + odd), (even - odd)]
+        if angle > 0:
+            even, odd = self._arcs(angle, np.pi - angle)
+            both = [both[0] + (even - odd), both[1] + (even + odd)]
+        return np.array([[self._radial(own) for own in side] for side in both])
+
+    def _arcs(self, length: float, rest: float) -> tuple[Array, Array]:
+        """Return the integrals of the even and the odd parts over arcs; (K, scales, scales)."""
+        # Near pi the distance from there, without cancellation.
+        sines = np.sin(np.minimum(length * self.x, rest + length * self.x[::-1]))
+        step = max(1, _BATCH // len(sines))
+        even, odd = [], []
+        for i in range(0, len(self.scales), step):
+            at = self.scales[i : i + step, None] * sines
+            above, below = np.array(self.functions(at)), np.array(self.functions(-at))
+            even.append(above + below)
+            odd.append(above - below)
+        return self._sums(np.hstack(even), length), self._sums(np.hstack(odd), length)
+
+    def _sums(self, values: Array, length: float) -> Array:
+        """Return the sums over the nodes of an arc; values of shape (K, scales, nodes)."""
+        out = np.zeros((*values.shape[:2], len(self.scales)))
+        for total, own in zip(out, values, strict=True):
+            if np.any(own):  # functions of one parity have no other part
+                first, last = own[:, : self.half], own[:, ::-1][:, : self.half]
+                part = (first * (length * self.weights)) @ last.T
+                np.add(part, part.T, out=total)
+        return out
+
+    def _radial(self, own: Array) -> Array:
+        """Return K[i, j] = sum over n of wr[n] own[i + n, j + n]."""
+        wide = np.pad(own, ((self.before, 0), (self.before, self.count)), "edge")
+        # Diagonals become columns.
+        stride = wide.strides[0]
+        skewed = as_strided(wide, (len(wide), self.count), (stride + wide.itemsize, wide.itemsize))
+        rows, reach = self.toeplitz.shape
+        out = np.zeros((self.count, self.count))
+        for i in range(0, self.count, rows):
+            n = min(rows, self.count - i)
+            below = skewed[i : i + reach - rows + n, : self.count - i]
+            out[i : i + n, : self.count - i] = self.toeplitz[:n, : len(below)] @ below
+        return np.asarray(out[self.places])
 
 
 def _interpolation(at: Array, count: int) -> Array:
@@ -190,17 +205,6 @@ def _double_exponential(half: int) -> tuple[Array, Array]:
     x = e / (1 + e)
     w = step * np.pi * np.cosh(t) * e / (1 + e) ** 2
     return x, w / w.sum()
-
-
-@cache
-def _radial_panels(level: int) -> tuple[Array, Array]:
-    edges = np.array([0, 1.2, 2.6, 4.2, 6.2, 9.5])
-    for _ in range(level - 1):  # graded to zero, where steep functions change
-        inner = edges[1] * np.array([0.15, 0.4])
-        middle = (edges[1:-1] + edges[2:]) / 2
-        edges = np.sort(np.concatenate([edges, inner, middle]))
-    r, w = panels(edges, 14)
-    return r, w * r * np.exp(-r * r / 2)
 
 
 def _logistic_rule(step: float, least: float) -> tuple[Array, Array]:
