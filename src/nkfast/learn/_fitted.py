@@ -21,8 +21,9 @@ from nkfast.kernels import Points, diag, kernel, prepare
 from nkfast.networks import NetworkEstimator, Sequential
 from nkfast.sketch._program import Compiled
 
+from ._ridge._penalty import CRITERIA, Criterion
 from ._ridge._posterior import Posterior
-from ._ridge._solve import CRITERIA, Criterion, Ridge
+from ._ridge._solve import Ridge
 from ._ridge._spectrum import Spectrum
 from ._ridge._state import State
 from ._ridge._system import Facts

@@ -31,8 +31,9 @@ from nkfast.networks import Sequential, check_points, own_network, warn_of_unpic
 
 from ._checkpoint import Checkpoint
 from ._fitted import Solved
+from ._ridge._penalty import CRITERIA
 from ._ridge._sizes import refuse_kernel, refuse_rows, refuse_sums
-from ._ridge._solve import CRITERIA, Alpha
+from ._ridge._solve import Alpha
 from ._ridge._state import Batch, SampledRows, State, Stream
 from ._rows import count, distinct, merged, warn_of_scales, weighty
 
