@@ -20,7 +20,7 @@ from .waiting import interruptible
 _ORDER = 8192  # up to here BLAS and LAPACK do it at once
 _DEPTH = 384  # numbers of a row that a thread packs at most
 _PANEL = 1024  # columns
-_BLOCK = 256  # columns of an inverse
+_BLOCK = 128  # columns of an inverse
 
 
 def rank_update(C: Array, Z: Array) -> Array:

@@ -370,9 +370,11 @@ class NTKLearner(Solved):
         """Return the linear scores, (n, k), in the dtype of `X`."""
         ridge = self._solved()
         X = self._points(X)
+        columns = self._columns
+        weights = self._fitted.weights(columns.weights)
         out = np.empty((X.shape[0], self._n_targets), X.dtype)
         for rows in row_blocks(X.shape[0], self.block_size, X):
-            out[rows] = self._columns(X[rows]) @ ridge.coef + ridge.intercept
+            out[rows] = columns.products(X[rows], weights) + ridge.intercept
         return out
 
 
