@@ -18,17 +18,20 @@ from nkfast._linalg.symmetric import (
 )
 
 from ._penalty import Criterion, Penalty, choose, minus_evidence, path
-from ._system import System
+from ._scores import Scores
+from ._system import Facts, System
 
 _EPS = float(np.finfo(float).eps)
 
 _LEAST = 2000  # order of a system; of smaller ones the exact criteria are as cheap
 _COLUMNS = 64  # rows of the system for each column that is solved for
+MOST_FACTORS = 4  # or traces; a tridiagonal form takes as long
+
 _PROBES = 8
 _STEPS = 12
-_PART = 4  # times smaller is the system that tells where to begin
 _NEAR = float(np.log(4))  # as far the logarithm of a penalty may be, for errors of some percent
 _SAME = 0.1  # and as far, so that nothing is left to estimate
+_CLOSE = 0.7  # and as far for the trace to tell more than all random vectors
 _STEADY = 0.02  # standard deviation of the logarithm of the penalty chosen
 _ALL = np.full(_PROBES, True)
 _HALVES = np.vstack([hadamard(_PROBES)[1:] > 0, hadamard(_PROBES)[1:] < 0])  # balanced
@@ -48,21 +51,47 @@ def estimable(system: System) -> bool:
     return bool(m >= _LEAST and _COLUMNS * (k + _PROBES) <= m and determined and some)
 
 
-def part_of(system: System) -> System:
-    """Return the system of some columns or, in a dual problem, of some rows, taken at random.
-
-    Its best penalty is much like that of all.
-    """
+def part_of(system: System, share: int) -> System:
+    """Return the system of one in `share` columns or, in a dual problem, rows, taken at random."""
     m, facts = len(system.A), system.facts
-    kept = np.sort(np.random.default_rng(0).permutation(m)[: m // _PART])
+    kept = np.sort(np.random.default_rng(0).permutation(m)[: m // share])
     A, B = system.A[np.ix_(kept, kept)], system.B[kept]
     if not facts.dual:
-        share = m / len(kept)
-        return System(A=share * A, B=np.sqrt(share) * B, facts=facts)
+        scale = m / len(kept)
+        return System(A=scale * A, B=np.sqrt(scale) * B, facts=facts)
     weight = None if facts.weight is None else facts.weight[kept]
-    counts = Counts.of(len(kept), weight)
-    squares = np.einsum("ij,ij->j", B, B)
-    return System(A=A, B=B, facts=replace(facts, squares=squares, counts=counts))
+    facts = replace(facts, weight=weight, counts=Counts.of(len(kept), weight))
+    if facts.centred:
+        root = _direction_of_mean(facts, len(kept))
+        means = A @ root
+        A -= np.outer(root, means) + np.outer(means - (means @ root) * root, root)
+        B -= np.outer(root, root @ B)
+    return System(A=A, B=B, facts=replace(facts, squares=np.einsum("ij,ij->j", B, B)))
+
+
+def _direction_of_mean(facts: Facts, n: int) -> Array:
+    """Return the unit vector for which the matrix of a centred dual system is zero, (n,)."""
+    root = np.ones(n) if facts.weight is None else np.sqrt(facts.weight)
+    return np.asarray(root / np.linalg.norm(root))
+
+
+def begin(system: System, criterion: Criterion) -> float:
+    """Return about the best penalty, from those of ever larger parts, each twice the last one."""
+    share = 2
+    while len(system.A) // share >= _LEAST:
+        share *= 2
+    before, alpha = (
+        choose(Scores(part_of(system, parts)), criterion).alpha for parts in (2 * share, share)
+    )
+    while True:
+        start = alpha
+        if not system.facts.dual:  # features that are missing are noise
+            start *= float(np.exp(np.clip(np.log(alpha / before), -_NEAR, _NEAR)))
+        share //= 2
+        if share == 1:
+            return start
+        part = Estimates(part_of(system, share), start)
+        before, alpha = alpha, part.located(criterion).alpha
 
 
 class Estimates:
@@ -89,9 +118,8 @@ class Estimates:
         top = quadratures(lambda V: symmetric_product(system.A, V), probes[:, :2], _STEPS)[0].max()
         self.alphas = path(float(top), float(np.trace(system.A)), facts)
         self._size = m
-        if facts.dual and facts.centred:  # one eigenvalue is known to be zero: rows sum to zero
-            root = np.ones(m) if facts.weight is None else np.sqrt(facts.weight)
-            root /= np.linalg.norm(root)
+        if facts.dual and facts.centred:  # one eigenvalue is known to be zero
+            root = _direction_of_mean(facts, m)
             probes -= np.outer(root, root @ probes)
             self._size = m - 1
         self._probes = probes
@@ -107,47 +135,61 @@ class Estimates:
         self._looks = [x for x in self._looks if x.settled or x.distance(alpha) > _NEAR]
         self._looks.append(_Look(factor, alpha, self._system.B, self._probes, self._size))
 
-    def knows(self, alpha: float) -> bool:
+    def located(self, criterion: Criterion) -> Penalty:
+        """Return the choice, for which factors are made near all that decides it."""
+        while True:
+            penalty = choose(self, criterion)
+            places = penalty.decided_at
+            if self._is_open(penalty):
+                places = places[:1]
+            unknown = [alpha for alpha in places if not self._knows(alpha)]
+            if not unknown or self.factors > MOST_FACTORS:
+                return penalty
+            self.look(unknown[0])
+
+    def _knows(self, alpha: float) -> bool:
         """Return whether a factor was made near this penalty, and but one of those is as near."""
         first, *more = sorted(look.distance(alpha) for look in self._looks)
         return first <= _NEAR and not (more and more[0] - first < _SAME)
 
-    def settles(self, penalty: Penalty, criterion: Criterion) -> bool:
-        """Return whether the choice does not depend on the random vectors, but for some percent.
+    def doubted(self, penalty: Penalty, criterion: Criterion) -> list[float]:
+        """Return where traces could change the choice by more than some percent.
 
-        Choices with halves of these differ from it as it may differ from the right one. If they do,
-        a trace is computed: of the factor that is there, else at what was chosen.
+        Choices with halves of the random vectors differ from it as it may differ from the right
+        one.
         """
-        choices = []
+        halves = []
         for half in _HALVES:
             self._use(half)
-            choices.append(choose(self, criterion).alpha)
+            halves.append(choose(self, criterion))
         self._use(_ALL)
-        changes = np.log(np.array(choices) / penalty.alpha)
+        if all(self._is_open(found) for found in (penalty, *halves)):
+            return []
+        places = [found.decided_at[0] if self._is_open(found) else found.alpha for found in halves]
+        changes = np.log(np.array(places) / penalty.alpha)
         # Where the slope of the likelihood is not zero, it does not go with the likelihood.
         sloping = penalty.chosen_by == "evidence" and penalty.alpha in self.alphas[1:-1]
         if np.sqrt(np.mean(changes**2)) <= _STEADY and not sloping:
-            return True
-        near = self._nearest(penalty.alpha)
-        if near is self._looks[-1] and not near.settled:
-            self._settle()
-            return False
-        contested = [penalty.alpha]
-        if penalty.chosen_by == "gcv":  # among few
-            contested += choices
-        for alpha in contested:
-            look = self._nearest(alpha)
-            if not look.settled or look.distance(alpha) > _SAME:
-                if look.distance(alpha) <= _SAME:
-                    self._looks.remove(look)
-                self.look(alpha)
-                self._settle()
-                return False
-        return True
+            return []
+        among = [*penalty.decided_at, *(places if criterion == "gcv" else [])]
+        middle = float(np.sqrt(min(among) * max(among)))  # first what tells of all of them
+        return [alpha for alpha in (middle, *among) if not self._settled(alpha, middle)]
 
-    def _settle(self) -> None:
+    def settle(self, alpha: float) -> None:
+        """Compute the trace of the factor that is there, if it is near, or of one at `alpha`."""
+        look = self._nearest(alpha)
+        if look is not self._looks[-1] or look.settled or look.distance(alpha) > _CLOSE:
+            self.look(alpha)
         self._looks[-1].settle(self._factor)
         self.factors += 1
+
+    def _is_open(self, penalty: Penalty) -> bool:
+        """Return whether leave-one-out will decide, as the rows of a dual problem are there."""
+        return self.facts.dual and penalty.judge is not None
+
+    def _settled(self, alpha: float, middle: float) -> bool:
+        look = self._nearest(alpha)
+        return look.settled and look.distance(alpha) <= (_CLOSE if alpha == middle else _SAME)
 
     def solution(self, alpha: float) -> Array:
         """Return (A + alpha I)^{-1} B."""

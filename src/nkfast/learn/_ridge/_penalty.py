@@ -148,7 +148,10 @@ def _refined(evidence: Callable[[float], tuple[float, float]], alphas: Array, be
     ends = alphas[[max(best - 1, 0), min(best + 1, len(alphas) - 1)]]
     if evidence(ends[0])[1] >= 0 or evidence(ends[1])[1] <= 0:  # best at an end of the path
         return float(alphas[best])
-    found = brentq(lambda x: evidence(np.exp(x))[1], *np.log(ends), xtol=1e-13)
+    # SciPy keeps what it is given in a circle of references, and with that a large matrix.
+    held = [evidence]
+    found = brentq(lambda x: held[0](np.exp(x))[1], *np.log(ends), xtol=1e-13)
+    held.clear()
     return float(np.exp(found))
 
 

@@ -12,14 +12,12 @@ from nkfast._linalg.eigen import symmetric_eigen
 from nkfast._linalg.moments import Counts, RunningMoments
 from nkfast._linalg.symmetric import cholesky_solve, shifted_cholesky
 
-from ._estimates import Estimates, estimable, part_of
+from ._estimates import MOST_FACTORS, Estimates, begin, estimable
 from ._penalty import Criterion, Penalty, choose
 from ._scores import Scores
 from ._system import Facts, System, system_of_kernel, system_of_moments, system_of_rows
 
 Alpha: TypeAlias = float | Criterion
-
-_MOST_FACTORS = 4  # or traces; a tridiagonal form takes as long
 
 
 @dataclass(frozen=True)
@@ -111,18 +109,18 @@ def _search(system: System, criterion: Criterion) -> tuple[Array, Penalty]:
 def _search_estimates(system: System, criterion: Criterion) -> tuple[Array, Penalty] | None:
     """Choose alpha by estimates; None where so many factors are needed that they are no cheaper.
 
-    A factor tells of the penalties near its own. The first is made where a part of the system has
-    its best penalty, others where the criteria were least and no factor was near.
+    A factor tells of the penalties near its own. The first is made where parts of the system have
+    their best penalty, others where the criteria were least and no factor was near.
     """
-    of = Estimates(system, choose(Scores(part_of(system)), criterion).alpha)
-    while of.factors <= _MOST_FACTORS:
-        penalty = choose(of, criterion)
-        unknown = [alpha for alpha in penalty.decided_at if not of.knows(alpha)]
-        if unknown:
-            of.look(unknown[0])
-        elif of.settles(penalty, criterion):
+    of = Estimates(system, begin(system, criterion))
+    while True:
+        penalty = of.located(criterion)
+        doubted = of.doubted(penalty, criterion)
+        if not doubted:
             return of.solution(penalty.alpha), penalty
-    return None
+        if of.factors > MOST_FACTORS:
+            return None
+        of.settle(doubted[0])
 
 
 def _penalised(system: System, alpha: float) -> Array:
