@@ -90,6 +90,21 @@ JOBS = {
         ),
         "model.predict(X)",
     ),
+    "learner by Nystroem, 1024 landmarks, predictions of 2000": (
+        (
+            "X = rng.standard_normal((3000, 20)); model = nk.NTKRegressor(nk.mlp(2), 1024,"
+            "method='nystroem', alpha=0.1, random_state=0).fit(X, X[:, 0])"
+        ),
+        "model.predict(X[:2000])",
+    ),
+    "ridge, 6000 rows, 4096 features": (
+        "X = rng.standard_normal((6000, 20)); y = X[:, 0] + rng.standard_normal(6000)",
+        "nk.NTKRegressor(nk.mlp(1), 4096, random_state=0).fit(X, y)",
+    ),
+    "exact learner, 4000 rows, evidence": (
+        "X = rng.standard_normal((4000, 20)); y = np.abs(X[:, 0]) + rng.standard_normal(4000)",
+        "nk.NTKRegressor(nk.mlp(2), method='exact', alpha='evidence').fit(X, y)",
+    ),
     "ridge, 4000 rows, 1024 features": (
         "X = rng.standard_normal((4000, 20)); y = X[:, 0]",
         "nk.NTKRegressor(nk.mlp(1), 1024, random_state=0).fit(X, y)",
