@@ -28,9 +28,10 @@ _COLUMNS = 64  # rows of the system for each column that is solved for
 MOST_FACTORS = 4  # or traces; a tridiagonal form takes as long
 
 _PROBES = 8
+_MOST_PROBES = 64
 _STEPS = 12
 _NEAR = float(np.log(4))  # as far the logarithm of a penalty may be, for errors of some percent
-_SAME = 0.1  # and as far, so that nothing is left to estimate
+_SAME = 0.1  # difference of distances to two factors that is none
 _CLOSE = 0.7  # and as far for the trace to tell more than all random vectors
 _STEADY = 0.02  # standard deviation of the logarithm of the penalty chosen
 _ALL = np.full(_PROBES, True)
@@ -114,7 +115,7 @@ class Estimates:
         self.facts = facts = system.facts
         self._system = system
         m = len(system.A)
-        probes = np.random.default_rng(0).choice([-1.0, 1.0], (m, _PROBES))
+        probes = np.random.default_rng(0).choice([-1.0, 1.0], (m, _MOST_PROBES))
         top = quadratures(lambda V: symmetric_product(system.A, V), probes[:, :2], _STEPS)[0].max()
         self.alphas = path(float(top), float(np.trace(system.A)), facts)
         self._size = m
@@ -133,7 +134,8 @@ class Estimates:
         self._factor = np.empty(0)  # before there are two
         self._factor = factor = self._factorised(alpha)
         self._looks = [x for x in self._looks if x.settled or x.distance(alpha) > _NEAR]
-        self._looks.append(_Look(factor, alpha, self._system.B, self._probes, self._size))
+        some = self._probes[:, :_PROBES]
+        self._looks.append(_Look(factor, alpha, self._system.B, some, self._size))
 
     def located(self, criterion: Criterion) -> Penalty:
         """Return the choice, for which factors are made near all that decides it."""
@@ -152,11 +154,11 @@ class Estimates:
         first, *more = sorted(look.distance(alpha) for look in self._looks)
         return first <= _NEAR and not (more and more[0] - first < _SAME)
 
-    def doubted(self, penalty: Penalty, criterion: Criterion) -> list[float]:
-        """Return where traces could change the choice by more than some percent.
+    def doubted(self, penalty: Penalty, criterion: Criterion) -> float | None:
+        """Return where more must be known, lest the choice be off by more than some percent.
 
         Choices with halves of the random vectors differ from it as it may differ from the right
-        one.
+        one. None: it is as it is.
         """
         halves = []
         for half in _HALVES:
@@ -164,32 +166,37 @@ class Estimates:
             halves.append(choose(self, criterion))
         self._use(_ALL)
         if all(self._is_open(found) for found in (penalty, *halves)):
-            return []
+            return None
         places = [found.decided_at[0] if self._is_open(found) else found.alpha for found in halves]
         changes = np.log(np.array(places) / penalty.alpha)
         # Where the slope of the likelihood is not zero, it does not go with the likelihood.
         sloping = penalty.chosen_by == "evidence" and penalty.alpha in self.alphas[1:-1]
         if np.sqrt(np.mean(changes**2)) <= _STEADY and not sloping:
-            return []
-        among = [*penalty.decided_at, *(places if criterion == "gcv" else [])]
-        middle = float(np.sqrt(min(among) * max(among)))  # first what tells of all of them
-        return [alpha for alpha in (middle, *among) if not self._settled(alpha, middle)]
+            return None
+        among = [penalty.alpha, *(places if criterion == "gcv" else [])]
+        return float(np.sqrt(min(among) * max(among)))
 
-    def settle(self, alpha: float) -> None:
-        """Compute the trace of the factor that is there, if it is near, or of one at `alpha`."""
-        look = self._nearest(alpha)
-        if look is not self._looks[-1] or look.settled or look.distance(alpha) > _CLOSE:
+    def learn_more(self, alpha: float) -> bool:
+        """Compute a trace near this penalty or, if it is known, with more random vectors.
+
+        False: that was done.
+        """
+        look = self._looks[-1]
+        if look.distance(alpha) > _CLOSE:
             self.look(alpha)
-        self._looks[-1].settle(self._factor)
+            look = self._looks[-1]
+        if not look.settled:
+            look.settle(self._factor)
+        elif not look.extended:
+            look.extend(self._factor, self._probes[:, _PROBES:])
+        else:
+            return False
         self.factors += 1
+        return True
 
     def _is_open(self, penalty: Penalty) -> bool:
         """Return whether leave-one-out will decide, as the rows of a dual problem are there."""
         return self.facts.dual and penalty.judge is not None
-
-    def _settled(self, alpha: float, middle: float) -> bool:
-        look = self._nearest(alpha)
-        return look.settled and look.distance(alpha) <= (_CLOSE if alpha == middle else _SAME)
 
     def solution(self, alpha: float) -> Array:
         """Return (A + alpha I)^{-1} B."""
@@ -251,11 +258,13 @@ class _Look:
     ----------
     settled : bool
         Whether the trace of the inverse is known.
+    extended : bool
+        Whether all random vectors are in use.
     """
 
     def __init__(self, factor: Array, alpha: float, B: Array, probes: Array, size: int) -> None:
         self.alpha = alpha
-        self.settled = False
+        self.settled = self.extended = False
         self._without = len(factor) - size  # eigenvalues, which are zero
         self._determinant = 2 * np.log(np.diagonal(factor)).sum() - self._without * np.log(alpha)
         nodes, weights = quadratures(
@@ -273,8 +282,17 @@ class _Look:
         self.settled = True
         self.use(_ALL)
 
+    def extend(self, factor: Array, probes: Array) -> None:
+        """Learn what more random vectors tell."""
+        found = quadratures(lambda V: self.alpha * cholesky_solve(factor, V), probes, _STEPS)
+        nodes, weights = (np.vstack(both) for both in zip(self._probed, found, strict=True))
+        self._probed = np.clip(nodes, 0, 1), weights
+        self.extended = True
+        self.use(_ALL)
+
     def use(self, kept: Array) -> None:
-        """Use these random vectors, made to agree with the sums that are known."""
+        """Use these random vectors of eight each, made to agree with the sums that are known."""
+        kept = np.resize(kept, len(self._probed[0]))
         own, share = (values[kept] for values in self._probed)
         self._own, share = own.ravel(), share.ravel() / len(own)
         powers = self._own ** np.arange(len(self._sums))[:, None]

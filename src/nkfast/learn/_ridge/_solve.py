@@ -116,11 +116,10 @@ def _search_estimates(system: System, criterion: Criterion) -> tuple[Array, Pena
     while True:
         penalty = of.located(criterion)
         doubted = of.doubted(penalty, criterion)
-        if not doubted:
+        if doubted is None:
             return of.solution(penalty.alpha), penalty
-        if of.factors > MOST_FACTORS:
+        if of.factors > MOST_FACTORS or not of.learn_more(doubted):
             return None
-        of.settle(doubted[0])
 
 
 def _penalised(system: System, alpha: float) -> Array:
