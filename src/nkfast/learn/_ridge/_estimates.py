@@ -34,6 +34,7 @@ _NEAR = float(np.log(4))  # as far the logarithm of a penalty may be, for errors
 _SAME = 0.1  # difference of distances to two factors that is none
 _CLOSE = 0.7  # and as far for the trace to tell more than all random vectors
 _STEADY = 0.02  # standard deviation of the logarithm of the penalty chosen
+_SURE = 3.0  # standard deviations of a difference of scores
 _ALL = np.full(_PROBES, True)
 _HALVES = np.vstack([hadamard(_PROBES)[1:] > 0, hadamard(_PROBES)[1:] < 0])  # balanced
 
@@ -171,10 +172,19 @@ class Estimates:
         changes = np.log(np.array(places) / penalty.alpha)
         # Where the slope of the likelihood is not zero, it does not go with the likelihood.
         sloping = penalty.chosen_by == "evidence" and penalty.alpha in self.alphas[1:-1]
-        if np.sqrt(np.mean(changes**2)) <= _STEADY and not sloping:
+        rivals = self._rivals(penalty, halves) if penalty.chosen_by == "gcv" else np.empty(0)
+        if np.sqrt(np.mean(changes**2)) <= _STEADY and not sloping and len(rivals) == 0:
             return None
-        among = [penalty.alpha, *(places if criterion == "gcv" else [])]
+        among = [penalty.alpha, *(places if criterion == "gcv" else []), *rivals]
         return float(np.sqrt(min(among) * max(among)))
+
+    def _rivals(self, penalty: Penalty, halves: list[Penalty]) -> Array:
+        """Return the penalties whose scores are not surely above that of the one chosen."""
+        logs = np.log([np.asarray(found.scores, np.float64) for found in (penalty, *halves)])
+        gaps = logs - logs[:, self.alphas == penalty.alpha]
+        spread = np.sqrt(np.mean((gaps[1:] - gaps[0]) ** 2, axis=0))
+        near = gaps[0] < _SURE * spread
+        return np.asarray(self.alphas[near & (self.alphas != penalty.alpha)])
 
     def learn_more(self, alpha: float) -> bool:
         """Compute a trace near this penalty or, if it is known, with more random vectors.
