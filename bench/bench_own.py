@@ -60,10 +60,18 @@ def exact_learner() -> Job:
     return lambda: model.predict(X)
 
 
-def ridge(n: int, n_components: int) -> Job:
+def nystroem_learner() -> Job:
+    X = rows(3000, 20)
+    model = nk.NTKRegressor(nk.mlp(2), 1024, method="nystroem", alpha=0.1, random_state=0)
+    model.fit(X, X[:, 0])
+    return lambda: model.predict(X[:2000])
+
+
+def ridge(n: int, n_components: int | None, **options: Any) -> Job:
     X = rows(n, 20)
-    y = X[:, 0] * X[:, 1]
-    return lambda: nk.NTKRegressor(nk.mlp(1), n_components, random_state=0).fit(X, y)
+    y = X[:, 0] * X[:, 1] + np.random.default_rng(1).standard_normal(n)
+    width = {} if n_components is None else {"n_components": n_components}
+    return lambda: nk.NTKRegressor(nk.mlp(1), **width, random_state=0, **options).fit(X, y)
 
 
 JOBS: dict[str, Callable[[], Job]] = {
@@ -84,7 +92,12 @@ JOBS: dict[str, Callable[[], Job]] = {
     "k-means++, 24 images, 6 landmarks": lambda: landmarks(images(24, 16), nk.myrtle(5), 6),
     "Nystroem, 4000 x 20 by 500 landmarks": nystroem,
     "exact learner, 1000 rows, predictions of 4000": exact_learner,
+    "learner by Nystroem, 1024 landmarks, predictions of 2000": nystroem_learner,
     "ridge, 4000 rows, 1024 features": lambda: ridge(4000, 1024),
+    "ridge, 6000 rows, 4096 features": lambda: ridge(6000, 4096),
+    "exact learner, 3000 rows, evidence": lambda: ridge(
+        3000, None, method="exact", alpha="evidence"
+    ),
 }
 
 

@@ -296,3 +296,25 @@ def test_interrupted_fit_leaves_the_old_one(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         model.set_params(net=nk.mlp(3)).fit(X, y + 1)
     assert_array_equal(model.predict(X), before)
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(np.float32, 2e-5), (np.float64, 1e-9)])
+def test_predictions_by_nystroem_are_those_of_its_features(dtype, error):
+    """They weigh kernels with the landmarks, also where these repeat and after more rows."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((90, 3)).astype(dtype)
+    X[:10] = X[10:20]  # landmarks that coincide
+    Y = np.stack([X[:, 0], np.abs(X[:, 1])], axis=1)
+    new = rng.standard_normal((40, 3)).astype(dtype)
+
+    def check(model):
+        Z = model.features_.transform(new).astype(np.float64)
+        expected = Z @ model.coef_.T + model.intercept_
+        size = np.abs(expected).max()
+        assert_allclose(model.predict(new), expected, atol=size * error)
+
+    model = nk.NTKRegressor(nk.mlp(2), 60, method="nystroem", alpha=1e-3, random_state=0)
+    check(model.fit(X[:80], Y[:80]))
+    check(model.partial_fit(X[80:], Y[80:]))
+    check(pickle.loads(pickle.dumps(model)))
+    check(model.fit(X, 2 * Y))

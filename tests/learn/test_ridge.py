@@ -11,7 +11,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import reference
 from nkfast._linalg.moments import Counts, RunningMoments, weighted_mean
-from nkfast.learn._ridge._solve import CRITERIA, GCV_STEPS, solve_primal
+from nkfast.learn._ridge._penalty import CRITERIA, GCV_STEPS
+from nkfast.learn._ridge._solve import solve_primal
 from nkfast.learn._ridge._state import Batch, Stream
 
 

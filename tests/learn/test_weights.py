@@ -8,7 +8,7 @@ from sklearn.base import clone
 
 import nkfast as nk
 from learners import BOTH, data_for, regression
-from nkfast.learn._ridge._solve import CRITERIA
+from nkfast.learn._ridge._penalty import CRITERIA
 from nkfast.learn._rows import distinct, merged
 
 # Fewer landmarks than half of the rows, than all, as many as rows; landmarks are soon found.

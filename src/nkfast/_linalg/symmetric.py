@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.linalg import lapack, solve_triangular
-from scipy.linalg.blas import dsyrk
+from scipy.linalg.blas import dsymm, dsyrk
 
 from nkfast._arrays.blocks import slices
 from nkfast._arrays.validation import Array
@@ -20,6 +20,7 @@ from .waiting import interruptible
 _ORDER = 8192  # up to here BLAS and LAPACK do it at once
 _DEPTH = 384  # numbers of a row that a thread packs at most
 _PANEL = 1024  # columns
+_BLOCK = 128  # columns of an inverse
 
 
 def rank_update(C: Array, Z: Array) -> Array:
@@ -58,6 +59,48 @@ def cholesky(A: Array) -> tuple[Array, int]:
     if the matrix is not positive definite to rounding.
     """
     return interruptible(len(A) ** 3 / 3, lambda: _cholesky(A))
+
+
+def shifted_cholesky(A: Array, alpha: float) -> tuple[Array, int]:
+    """Return what `cholesky` does of A + alpha I; `A`, lower triangle, stays as it is."""
+    factor = np.array(A, order="F")
+    factor[np.diag_indices(len(A))] += alpha
+    return cholesky(factor)
+
+
+def cholesky_solve(L: Array, B: Array) -> Array:
+    """Return (L L^T)^{-1} B."""
+    return interruptible(2 * len(L) * B.size, lambda: np.asarray(lapack.dpotrs(L, B, lower=1)[0]))
+
+
+def inverse_trace(L: Array) -> float:
+    """Return the trace of (L L^T)^{-1}, ||L^{-1}||_F^2, without room for it: n^3 / 3 operations."""
+    return interruptible(len(L) ** 3 / 3, lambda: _inverse_trace(L))
+
+
+def _inverse_trace(L: Array) -> float:
+    n = len(L)
+    parts = list(slices(0, n, _BLOCK))
+    heads = [np.tril(lapack.dtrtri(L[rows, rows], lower=1)[0]) for rows in parts]
+    total = 0.0
+    for first, cols in enumerate(parts):
+        j = cols.start
+        inverse = np.zeros((n - j, cols.stop - j), order="F")
+        inverse[: cols.stop - j] = heads[first]
+        for rows, head in zip(parts[first + 1 :], heads[first + 1 :], strict=True):
+            i = rows.start - j
+            inverse[i : rows.stop - j] = -head @ (L[rows, j : rows.start] @ inverse[:i])
+        total += float(np.vdot(inverse, inverse))
+    return total
+
+
+def symmetric_product(A: Array, B: Array) -> Array:
+    """Return A B of a symmetric matrix, of which the lower triangle is read."""
+    flipped = not A.flags.f_contiguous  # then the transpose is a Fortran array
+    return interruptible(
+        2 * len(A) * B.size,
+        lambda: np.asarray(dsymm(1.0, A.T if flipped else A, B, lower=not flipped)),
+    )
 
 
 def _cholesky(A: Array) -> tuple[Array, int]:

@@ -59,6 +59,14 @@ class FeatureMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetworkEstim
     def _map(self, X: Rows) -> Array:
         raise NotImplementedError
 
+    def _weights(self, coef: Array) -> Array:
+        """Return what `_products` takes for weights of the features, (n_components, k)."""
+        return coef
+
+    def _products(self, X: Rows, weights: Array) -> Array:
+        """Return the products of the features of checked rows with weights, (n, k), in float64."""
+        return np.asarray(self._map(X).astype(np.float64, copy=False) @ weights)
+
     def _compared(self, X: Rows) -> tuple[Array, Array]:
         """Return the features of checked rows, and their exact kernel in float64."""
         raise NotImplementedError
@@ -207,6 +215,12 @@ def feature_array(features: FeatureMap, X: Any) -> Array:
     X = features._checked(X)
     refuse_excess((X.shape[0], features._n_features_out), X.dtype, "X")
     return features._map(X)
+
+
+def feature_products(features: FeatureMap, X: Any, weights: Array) -> Array:
+    """Return the products of the features of `X` with what `_weights` made of weights, (n, k)."""
+    check_is_fitted(features)
+    return features._products(features._checked(X), weights)
 
 
 def kernel_errors(Z: Array, K: Array, alpha: float) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 import numpy as np
@@ -206,15 +206,29 @@ class Nystroem(Compiled, FeatureMap):
         """Return the features of checked rows."""
         return self._from_kernel(X, lambda rows: as_double(X[rows]))
 
+    def _weights(self, coef: Array) -> Array:
+        """Return weights of the kernels with the landmarks: a product less for each row."""
+        return np.asarray(self.normalization_ @ coef[: self.normalization_.shape[1]])
+
+    def _products(self, X: Rows, weights: Array) -> Array:
+        out = np.empty((X.shape[0], weights.shape[1]))
+        for rows, K in self._kernels(X, lambda rows: as_double(X[rows])):
+            out[rows] = K @ weights
+        return out
+
     def _from_kernel(self, X: Rows, points: Callable[[slice], Any]) -> Array:
-        landmarks = self._landmarks
         rank = self.normalization_.shape[1]
         out = np.zeros((X.shape[0], self._n_features_out), X.dtype)
+        for rows, K in self._kernels(X, points):
+            out[rows, :rank] = K @ self.normalization_
+        return out
+
+    def _kernels(self, X: Rows, points: Callable[[slice], Any]) -> Iterator[tuple[slice, Array]]:
+        """Yield blocks of the rows, and their kernels with the landmarks."""
+        landmarks = self._landmarks
         height = max(1, _BLOCK_ENTRIES // len(landmarks))
         for rows in row_blocks(X.shape[0], height, X):
-            kernel = self.net_.kernel(points(rows), landmarks, get=self._get)
-            out[rows, :rank] = kernel @ self.normalization_
-        return out
+            yield rows, np.asarray(self.net_.kernel(points(rows), landmarks, get=self._get))
 
     def _own(self, X: Rows) -> Array:
         return np.asarray(getattr(self.net_.diag(as_double(X)), self._get))

@@ -16,13 +16,14 @@ from nkfast._arrays.validation import Array, Doubles, Rows, as_double
 from nkfast._linalg.eigen import symmetric_eigen
 from nkfast._linalg.symmetric import gram_matrix
 from nkfast.features import NNGPFeatures, NTKFeatures, Nystroem
-from nkfast.features._base import feature_array
+from nkfast.features._base import feature_array, feature_products
 from nkfast.kernels import Points, diag, kernel, prepare
 from nkfast.networks import NetworkEstimator, Sequential
 from nkfast.sketch._program import Compiled
 
+from ._ridge._penalty import CRITERIA, Criterion
 from ._ridge._posterior import Posterior
-from ._ridge._solve import CRITERIA, Criterion, Ridge
+from ._ridge._solve import Ridge
 from ._ridge._spectrum import Spectrum
 from ._ridge._state import State
 from ._ridge._system import Facts
@@ -44,6 +45,14 @@ class Columns(ABC):
         """Return the columns F of rows, (n, p), in float64."""
 
     @abstractmethod
+    def weights(self, coef: Array) -> Array:
+        """Return what `products` takes for the weights of the columns, (p, k)."""
+
+    @abstractmethod
+    def products(self, X: Rows, weights: Array) -> Array:
+        """Return the products of the columns of rows with these weights, (n, k)."""
+
+    @abstractmethod
     def squared_norms(self, X: Rows, F: Array, facts: Facts) -> Array:
         """Return ||z - mean||^2 of rows, (n,)."""
 
@@ -61,6 +70,12 @@ class FeatureColumns(Columns):
 
     def __call__(self, X: Rows) -> Array:
         return np.asarray(as_double(feature_array(self.features, X)))
+
+    def weights(self, coef: Array) -> Array:
+        return self.features._weights(coef)
+
+    def products(self, X: Rows, weights: Array) -> Array:
+        return feature_products(self.features, X, weights)
 
     def squared_norms(self, X: Rows, F: Array, facts: Facts) -> Array:  # noqa: ARG002
         F = F - facts.mean_z
@@ -80,6 +95,12 @@ class KernelColumns(Columns):
 
     def __call__(self, X: Rows) -> Array:
         return np.asarray(kernel(self.points.net, as_double(X), self.points, self.name))
+
+    def weights(self, coef: Array) -> Array:
+        return coef
+
+    def products(self, X: Rows, weights: Array) -> Array:
+        return np.asarray(self(X) @ weights)
 
     def squared_norms(self, X: Rows, F: Array, facts: Facts) -> Array:
         squares: Array = getattr(diag(self.points.net, as_double(X)), self.name)

@@ -31,8 +31,9 @@ from nkfast.networks import Sequential, check_points, own_network, warn_of_unpic
 
 from ._checkpoint import Checkpoint
 from ._fitted import Solved
+from ._ridge._penalty import CRITERIA
 from ._ridge._sizes import refuse_kernel, refuse_rows, refuse_sums
-from ._ridge._solve import CRITERIA, Alpha
+from ._ridge._solve import Alpha
 from ._ridge._state import Batch, SampledRows, State, Stream
 from ._rows import count, distinct, merged, warn_of_scales, weighty
 
@@ -369,9 +370,11 @@ class NTKLearner(Solved):
         """Return the linear scores, (n, k), in the dtype of `X`."""
         ridge = self._solved()
         X = self._points(X)
+        columns = self._columns
+        weights = self._fitted.weights(columns.weights)
         out = np.empty((X.shape[0], self._n_targets), X.dtype)
         for rows in row_blocks(X.shape[0], self.block_size, X):
-            out[rows] = self._columns(X[rows]) @ ridge.coef + ridge.intercept
+            out[rows] = columns.products(X[rows], weights) + ridge.intercept
         return out
 
 

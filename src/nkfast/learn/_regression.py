@@ -110,6 +110,10 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):
     eigen-decomposition, and where rows outnumber the features of a second pass over them; in a
     stream, whose rows are gone, the marginal likelihood.
 
+    From 2000 columns (or rows of the exact kernel) on, "gcv" and "evidence" are estimated from
+    Cholesky factors, so that the penalty is that of the exact criteria within some percent; see
+    docs/learners.md.
+
     Columns whose scales differ by a factor of 1000 or more are warned of, once in a fit.
 
     `coef_` weighs features of the kernel, not columns of `X`. RFE and SelectFromModel would take it

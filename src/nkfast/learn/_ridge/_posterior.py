@@ -13,9 +13,8 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from nkfast._arrays.validation import Array
-from nkfast._linalg.symmetric import gram_matrix
+from nkfast._linalg.symmetric import gram_matrix, shifted_cholesky
 
-from ._solve import cholesky_factor
 from ._spectrum import Spectrum
 from ._system import Facts, System
 
@@ -151,7 +150,7 @@ class CholeskyPosterior(Posterior):
         `rows` (n, p) are the centred, weighted features of a dual system; without them it is one of
         a kernel.
         """
-        self._factor, failed = cholesky_factor(system.A, alpha)
+        self._factor, failed = shifted_cholesky(system.A, alpha)
         diagonal = np.diagonal(self._factor)
         if failed or diagonal.min() ** 2 <= system.floor(float(diagonal.max()) ** 2):
             raise np.linalg.LinAlgError("A + alpha I is singular")

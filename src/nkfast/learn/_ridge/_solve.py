@@ -2,69 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias, get_args
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
-from scipy.linalg import lapack
-from scipy.optimize import brentq
 
 from nkfast._arrays.validation import Array
 from nkfast._linalg.eigen import symmetric_eigen
 from nkfast._linalg.moments import Counts, RunningMoments
-from nkfast._linalg.symmetric import cholesky
-from nkfast._linalg.tridiagonal import Tridiagonal
+from nkfast._linalg.symmetric import cholesky_solve, shifted_cholesky
 
+from ._estimates import MOST_FACTORS, Estimates, begin, estimable
+from ._penalty import Criterion, Penalty, choose
+from ._scores import Scores
 from ._system import Facts, System, system_of_kernel, system_of_moments, system_of_rows
 
-Criterion: TypeAlias = Literal["gcv", "loo", "evidence"]
 Alpha: TypeAlias = float | Criterion
-CRITERIA: tuple[str, ...] = get_args(Criterion)
-
-# This many penalties are tried, evenly spaced in the logarithm. The lowest is a noise variance of
-# LEAST_NOISE times the mean squared norm of a row (the prior variance of a prediction) or, if that
-# is more, a level at which float64 still resolves the smallest eigenvalues. At the highest, HIGHEST
-# times the largest eigenvalue, all is shrunk away.
-GCV_STEPS = 45
-LEAST_NOISE = 1e-6
-LOWEST, HIGHEST = 1e-10, 10.0
-
-# GCV is the mean of squared leave-one-out errors, each times (1 - leverage)^2 / L^2, where L is the
-# mean of 1 - leverage. Where L is small, the few rows of less leverage than all others, such as
-# near copies of each other, decide alone; where it is this much none counts more than four times.
-_CREDIBLE = 0.5
-
-_EPS = float(np.finfo(float).eps)
-
-
-@dataclass(frozen=True)
-class Penalty:
-    """The penalty in use; if it was searched, the `alphas` tried, their scores, and by what.
-
-    The least score is the best: of "evidence" it is minus the log marginal likelihood up to a
-    constant.
-
-    Attributes
-    ----------
-    judge, judged : str or None, ndarray or None
-        What decided in place of `criterion`, where that could not be believed, and its scores.
-    """
-
-    alpha: float
-    alphas: Array | None = None
-    scores: Array | None = None
-    criterion: Criterion | None = None
-    judge: Criterion | None = None
-    judged: Array | None = None
-
-    def scores_of(self, criterion: Criterion) -> Array | None:
-        """Return the scores of this criterion, if they are known."""
-        return {self.criterion: self.scores, self.judge: self.judged}.get(criterion)
-
-    def overruled(self, other: Penalty) -> Penalty:
-        """Return the choice of another criterion among the same penalties."""
-        return replace(self, alpha=other.alpha, judge=other.criterion, judged=other.scores)
 
 
 @dataclass(frozen=True)
@@ -144,127 +97,29 @@ def _solve(system: System, alpha: Alpha) -> tuple[Array, Penalty]:
 
 
 def _search(system: System, criterion: Criterion) -> tuple[Array, Penalty]:
-    """Choose alpha by generalised cross-validation or the marginal likelihood, then solve.
+    """Choose alpha, then solve. Of large systems the criteria are estimated if that is enough."""
+    found = _search_estimates(system, criterion) if estimable(system) else None
+    if found is None:
+        of = Scores(system)
+        penalty = choose(of, criterion)
+        found = of.solution(penalty.alpha), penalty
+    return found
 
-    Where the least score of the former leaves so few degrees of freedom that few rows may have
-    made it, the latter decides, which no few rows sway. Who has the rows asks leave-one-out.
+
+def _search_estimates(system: System, criterion: Criterion) -> tuple[Array, Penalty] | None:
+    """Choose alpha by estimates; None where so many factors are needed that they are no cheaper.
+
+    A factor tells of the penalties near its own. The first is made where parts of the system have
+    their best penalty, others where the criteria were least and no factor was near.
     """
-    of = _Scores(system)
-    alphas = path(of.eigenvalues, system.facts)
-    if criterion == "evidence":
-        penalty = _most_probable(of, alphas)
-    else:
-        scores, left = np.array([of.gcv(a) for a in alphas]).T
-        best = most_cautious(scores)
-        penalty = Penalty(float(alphas[best]), alphas, scores, "gcv")
-        if left[best] < _CREDIBLE * system.facts.counts.observations:
-            penalty = penalty.overruled(_most_probable(of, alphas))
-    return of.solution(penalty.alpha), penalty
-
-
-def _most_probable(of: _Scores, alphas: Array) -> Penalty:
-    scores = np.array([of.evidence(a)[0] for a in alphas])
-    return Penalty(_refined(of.evidence, alphas, most_cautious(scores)), alphas, scores, "evidence")
-
-
-class _Scores:
-    """The criteria for one penalty after the other.
-
-    GCV(alpha) = n sum of squared residuals / (n - degrees of freedom)^2, summed over the targets
-    (Golub, Heath & Wahba 1979); the likelihood is that of `Posterior.log_likelihood`, at the best
-    noise variance of each target. With A = Q T Q^T, T tridiagonal, both need one tridiagonal solve
-    for each alpha, and the degrees of freedom and the determinant only the eigenvalues of T: no
-    eigenvectors at all.
-
-    Attributes
-    ----------
-    eigenvalues : ndarray of shape (r,)
-        Those of A above rounding level, ascending.
-    """
-
-    def __init__(self, system: System) -> None:
-        self._facts = system.facts
-        self._form = Tridiagonal(system.A)
-        self._G = self._form.rotate(system.B)
-        s = self._form.eigenvalues()
-        self.eigenvalues = s[s > system.floor(s[-1])]
-
-    def solution(self, alpha: float) -> Array:
-        """Return (A + alpha I)^{-1} B."""
-        return self._form.rotate_back(self._form.solve(alpha, self._G))
-
-    def gcv(self, alpha: float) -> tuple[float, float]:
-        """Return the score of generalised cross-validation, and n - degrees of freedom."""
-        facts, s = self._facts, self.eigenvalues
-        x = self._form.solve(alpha, self._G)
-        if facts.dual:
-            residual = float(np.linalg.norm(alpha * x)) ** 2
-        else:
-            squares = float(facts.squares.sum())
-            left_over = squares - float(np.vdot(x, self._G)) - alpha * float(np.vdot(x, x))
-            residual = max(left_over, _EPS * squares)
-        # n - degrees of freedom, without cancellation where these near n.
-        outside = max(facts.free - len(s), 0)
-        left = float(outside + np.sum(alpha / (s + alpha)))
-        return facts.counts.observations * residual / left**2 if left > 0 else np.inf, left
-
-    def evidence(self, alpha: float) -> tuple[float, float]:
-        """Return minus the log marginal likelihood, up to a constant, and its slope."""
-        facts = self._facts
-        x = self._form.solve(alpha, self._G)
-        explained, norms = np.einsum("ij,ij->j", x, self._G), np.einsum("ij,ij->j", x, x)
-        if facts.dual:
-            q, weights = alpha * explained, explained - alpha * norms
-        else:
-            q, weights = facts.squares - explained, norms
-        return minus_evidence(q, weights, facts.squares, self.eigenvalues, alpha, facts.free)
-
-
-def minus_evidence(
-    q: Array, weights: Array, squares: Array, s: Array, alpha: float, free: float
-) -> tuple[float, float]:
-    """Return minus the log marginal likelihood, up to a constant, and its slope in log(alpha).
-
-    At the best noise variances. `q` (k,) are the minima of ||y - Z w||^2 + alpha ||w||^2, `weights`
-    (k,) the ||w||^2 there, which is the derivative of q, and `squares` (k,) the ||y||^2. Targets
-    that are zero say nothing.
-    """
-    told = squares > 0
-    q = np.maximum(q[told], _EPS * squares[told])
-    value = 0.5 * float(free * np.log(q).sum() + len(q) * np.log1p(s / alpha).sum())
-    slope = free * np.sum(alpha * weights[told] / q) - len(q) * np.sum(s / (s + alpha))
-    return value, 0.5 * float(slope)
-
-
-def most_cautious(scores: Array) -> int:
-    """Return where the least score is; of equals the last, the strongest penalty."""
-    least = scores.min()
-    return int(np.flatnonzero(scores <= least + 1e-12 * abs(least))[-1])
-
-
-def cholesky_factor(A: Array, alpha: float) -> tuple[Array, int]:
-    """Return the Cholesky factor of A + alpha I, lower triangle, and LAPACK's info."""
-    factor = np.array(A, order="F")
-    factor[np.diag_indices(len(A))] += alpha
-    return cholesky(factor)
-
-
-def _refined(evidence: Callable[[float], tuple[float, float]], alphas: Array, best: int) -> float:
-    """Return where the slope vanishes between the neighbours of the best of the alphas."""
-    ends = alphas[[max(best - 1, 0), min(best + 1, len(alphas) - 1)]]
-    if evidence(ends[0])[1] >= 0 or evidence(ends[1])[1] <= 0:  # best at an end of the path
-        return float(alphas[best])
-    found = brentq(lambda x: evidence(np.exp(x))[1], *np.log(ends), xtol=1e-13)
-    return float(np.exp(found))
-
-
-def path(s: Array, facts: Facts) -> Array:
-    """Return the penalties to try for the eigenvalues `s` > 0, ascending."""
-    if len(s) == 0:  # nothing can be learnt, and every penalty predicts the mean
-        return np.asarray(max(1.0, facts.noise) * np.geomspace(LOWEST, HIGHEST, GCV_STEPS))
-    prior = s.sum() / max(facts.free, 1)
-    least = max(LOWEST * s[-1], LEAST_NOISE * prior, facts.noise)
-    return np.geomspace(least, HIGHEST * s[-1], GCV_STEPS)
+    of = Estimates(system, begin(system, criterion))
+    while True:
+        penalty = of.located(criterion)
+        doubted = of.doubted(penalty, criterion)
+        if doubted is None:
+            return of.solution(penalty.alpha), penalty
+        if of.factors > MOST_FACTORS or not of.learn_more(doubted):
+            return None
 
 
 def _penalised(system: System, alpha: float) -> Array:
@@ -272,9 +127,9 @@ def _penalised(system: System, alpha: float) -> Array:
     A, B = system.A, system.B
     # The trace bounds the norm of a positive semi-definite matrix.
     if alpha > system.floor(np.trace(A)):
-        factor, failed = cholesky_factor(A, alpha)
+        factor, failed = shifted_cholesky(A, alpha)
         if not failed:
-            return np.asarray(lapack.dpotrs(factor, B, lower=1)[0])
+            return cholesky_solve(factor, B)
     s, Q = symmetric_eigen(A, lower=True, check_finite=False)
     kept = s > system.floor(s[-1])
     s, Q = s[kept], Q[:, kept]

@@ -10,7 +10,8 @@ import numpy as np
 from nkfast._arrays.validation import Array
 from nkfast._linalg.eigen import symmetric_eigen
 
-from ._solve import Penalty, Ridge, balanced, most_cautious, path, ridge_of
+from ._penalty import Penalty, most_cautious, path
+from ._solve import Ridge, balanced, ridge_of
 from ._system import Facts, System
 
 _EPS = float(np.finfo(float).eps)
@@ -93,7 +94,8 @@ class Spectrum:
         """Return the solution of least leave-one-out error, if that is to decide for `asked`."""
         alphas = None if asked is None else asked.alphas
         if alphas is None:
-            alphas = path(self.values[self.values > 0], self.facts)
+            top = self.values[-1] if len(self.values) else 0.0
+            alphas = path(top, float(self.values.sum()), self.facts)
         found = self._search_left_out(blocks, alphas)
         return self.ridge(found if asked is None else asked.overruled(found))
 

@@ -49,6 +49,7 @@ class State(ABC):
     slope: float | None = field(default=None, init=False)
     _spectrum: Spectrum | None = field(default=None, init=False)
     _posterior: Posterior | None = field(default=None, init=False)
+    _weights: tuple[Ridge, Array] | None = field(default=None, init=False)
 
     @property
     @abstractmethod
@@ -60,6 +61,13 @@ class State(ABC):
         if self._spectrum is None:
             self._spectrum = self._decomposed(columns)
         return self._spectrum
+
+    def weights(self, of: Callable[[Array], Array]) -> Array:
+        """Return what `of` makes of the solution's coefficients, once."""
+        ridge = self.ridge
+        if self._weights is None or self._weights[0] is not ridge:
+            self._weights = ridge, of(ridge.coef)
+        return self._weights[1]
 
     def posterior(self, columns: ToColumns) -> Posterior:
         """Return the posterior at the penalty of the solution, which is above zero."""
@@ -101,7 +109,8 @@ class State(ABC):
         return np.asarray(Y - spectrum.left_out(spectrum.coordinates(F), Y, weight, alphas)[0])
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_spectrum": None, "_posterior": None}  # large, and soon found again
+        found_again = {"_spectrum": None, "_posterior": None, "_weights": None}  # large, and soon
+        return vars(self) | found_again
 
 
 @dataclass(eq=False)
@@ -217,7 +226,7 @@ class Stream(State):
         return super().__getstate__()
 
     def _forget(self) -> None:
-        self._ridge = self._spectrum = self._posterior = self.slope = None
+        self._ridge = self._spectrum = self._posterior = self._weights = self.slope = None
 
     def _decomposed(self, columns: ToColumns) -> Spectrum:  # noqa: ARG002
         self._settle()
