@@ -67,11 +67,21 @@ def nystroem_learner() -> Job:
     return lambda: model.predict(X[:2000])
 
 
-def ridge(n: int, n_components: int | None, **options: Any) -> Job:
+def targets(X: Any) -> Any:
+    noise = np.random.default_rng(1).standard_normal(len(X))
+    return X[:, 0] * X[:, 1] + noise
+
+
+def ridge(n: int, n_components: int) -> Job:
     X = rows(n, 20)
-    y = X[:, 0] * X[:, 1] + np.random.default_rng(1).standard_normal(n)
-    width = {} if n_components is None else {"n_components": n_components}
-    return lambda: nk.NTKRegressor(nk.mlp(1), **width, random_state=0, **options).fit(X, y)
+    y = targets(X)
+    return lambda: nk.NTKRegressor(nk.mlp(1), n_components, random_state=0).fit(X, y)
+
+
+def exact_fit(n: int) -> Job:
+    X = rows(n, 20)
+    y = targets(X)
+    return lambda: nk.NTKRegressor(nk.mlp(1), method="exact", alpha="evidence").fit(X, y)
 
 
 JOBS: dict[str, Callable[[], Job]] = {
@@ -95,9 +105,7 @@ JOBS: dict[str, Callable[[], Job]] = {
     "learner by Nystroem, 1024 landmarks, predictions of 2000": nystroem_learner,
     "ridge, 4000 rows, 1024 features": lambda: ridge(4000, 1024),
     "ridge, 6000 rows, 4096 features": lambda: ridge(6000, 4096),
-    "exact learner, 3000 rows, evidence": lambda: ridge(
-        3000, None, method="exact", alpha="evidence"
-    ),
+    "exact learner, 3000 rows, evidence": lambda: exact_fit(3000),
 }
 
 
