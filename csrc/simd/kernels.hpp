@@ -132,7 +132,7 @@ template <> struct DualRowsOf<float> {
 
 // Of a piecewise polynomial: distances of kinks from zero, and kinks and sides at one of them.
 constexpr std::size_t kTableDegrees = 4; // of a table, that need equally many functions
-constexpr std::size_t table_blocks(std::size_t n_degrees) {
+static constexpr std::size_t table_blocks(std::size_t n_degrees) {
   return (n_degrees + kTableDegrees - 1) / kTableDegrees;
 }
 constexpr std::size_t kMostKinkClasses = 8;

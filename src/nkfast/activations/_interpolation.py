@@ -430,7 +430,13 @@ class Table:
         else:
             right = self._basis(t, 0, series)
         rank = right.shape[1]
-        columns = [_inverse(s)[:, None]]
+        if t is s:
+            own = right
+        elif series is None:
+            own = np.hstack([self._basis(s, 0), self._basis(s, 1)])
+        else:
+            own = self._basis(s, 0, series)
+        columns, needed = [_inverse(s)[:, None]], iter(ranks)
         for which, (values, place) in enumerate(zip(self.values, places, strict=True)):
             left = self._basis(s, which)
             start = first * which
@@ -438,6 +444,17 @@ class Table:
             rows[:, start : start + place.shape[1]] = np.einsum(
                 "nj,mjk,kr->nrm", left, values, place, optimize=True
             )
+            # Of equal points more is known than the table's tolerance, whose root would be an angle
+            # between them in the next layer. At angle 0 the series are sums of alternating signs:
+            # the least change of the coefficients that are used makes them what they have to be.
+            change = np.zeros_like(rows)
+            for m in range(0, len(values), TABLE_DEGREES):
+                used = slice(start, start + int(next(needed)))
+                change[:, used, m : m + TABLE_DEGREES] = own[:, used, None]
+            change *= (-1.0) ** np.arange(len(values))
+            found = np.sum(rows * change, axis=(1, 2))
+            lacking = np.square(self.norms(s)[which]) - found
+            rows += change * (lacking * _inverse(np.sum(change**2, axis=(1, 2))))[:, None, None]
             columns.append(rows.reshape(len(s), -1))
         sizes = (float(rank), *(float(len(values)) for values in self.values))
         params = (*sizes, self.angles.stretch, float(first), *ranks)
