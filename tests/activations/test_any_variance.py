@@ -132,6 +132,21 @@ def test_overflow_is_refused(name):
         nk.mlp(2, name).ntk(X)
 
 
+def test_overflow_that_the_last_step_hides_is_refused():
+    """Sign makes of an infinite variance a finite kernel; its NTK would be NaN."""
+    steep = [nk.RectifiedMonomial(3), nk.Dense(), nk.RectifiedMonomial(3)]
+    hidden = [nk.Dense(), nk.Sign(), nk.Dense()]
+    X = 1e60 * np.random.default_rng(0).standard_normal((2, 4, 4, 1))
+    rows = nk.Sequential(nk.Dense(), *steep, *hidden)
+    for pool in (nk.GlobalAvgPool(), nk.Flatten()):
+        pixels = [nk.Conv((1, 1)) if isinstance(layer, nk.Dense) else layer for layer in steep]
+        images = nk.Sequential(nk.Conv(), *pixels, pool, *hidden)
+        for net, points in ((rows, X.reshape(2, -1)), (images, X)):
+            for call in (net.kernel, net.diag):
+                with pytest.raises(ValueError, match="expected numbers that float64 can hold"):
+                    call(points)
+
+
 def test_overflow_behind_a_layer_is_refused():
     with pytest.raises(ValueError, match="kernels of X: expected numbers that float64 can hold"):
         nk.mlp(3, nk.RectifiedMonomial(3)).ntk(1e60 * np.ones((3, 2)))

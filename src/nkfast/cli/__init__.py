@@ -87,7 +87,7 @@ def _add_demo(commands: Any) -> None:
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}. Needs no network; takes about a minute.",
     )
-    parser.add_argument("--quick", action="store_true", help="smaller sets: 10 to 20 seconds")
+    parser.add_argument("--quick", action="store_true", help="smaller sets: some ten seconds")
     parser.add_argument("--seed", type=_seed, default=0, help="of the split and features (0)")
     parser.add_argument(
         "--width",

@@ -127,6 +127,8 @@ class ImagePoints:
         # A mean over pairs of pixels is at most the largest of the pixels' own.
         end = Diagonals(*(np.array([v.max(initial=0.0)]) for v in (d.k, d.theta)))
         for step in self.stages.tail:
+            # What a step like Sign makes finite again has no NTK.
+            check_size(np.append(end.k, end.theta), f"kernels of pixels of {name}", np.float64)
             end = step._diagonal(end)
         check_size(end.k, f"kernels of {name}", self.X.dtype)
         if self.stages.pixelwise:
