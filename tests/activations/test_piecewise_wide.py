@@ -116,3 +116,14 @@ def test_where_both_forms_lose_digits_variances_are_refused():
     assert near < 1e4 < 1e6 < wide
     with pytest.raises(ValueError, match="known for variances up to"):
         clip.dual(2 * wide**2, 1.0, 0.0)
+
+
+@pytest.mark.parametrize("activation", HARD)
+def test_no_points(activation):
+    net = nk.mlp(2, activation)
+    X = 1e5 * np.ones((3, 2))
+    assert net.kernel(X, X[:0]).ntk.shape == (3, 0)
+    assert net.kernel(X[:0]).ntk.shape == (0, 0)
+    terms = terms_of(activation)
+    k, slope = _wide_pair(terms, *np.full((3, 0), 1e5))
+    assert k.shape == slope.shape == (0,)

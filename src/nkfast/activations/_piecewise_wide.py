@@ -247,7 +247,7 @@ def _outer(h: Array, mean: Array, root: Array) -> Array:
     x = -ratio(mean, root)
     table = outer_table(FINE)
     basis = chebyshev.chebvander(variable(h, FINE).ravel(), len(table) - 1) @ table
-    series = np.moveaxis(basis.reshape(*h.shape, -1), -1, 0)
+    series = np.moveaxis(basis.reshape(*h.shape, basis.shape[-1]), -1, 0)
     z = variable(np.clip(x, -FINE.reach, FINE.reach), FINE)
     value = np.zeros_like(z)
     for coef in series[::-1]:
