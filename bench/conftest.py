@@ -11,6 +11,7 @@ from harness import cpu_model, ratio_table
 from nkfast import _core
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
     machine_info["nkfast"] = {**nk.show_config("dict"), "cpu": cpu_model()}
 
