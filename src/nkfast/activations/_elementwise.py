@@ -182,7 +182,7 @@ class Elementwise(Numerical):
         # As in `_direct`, deviations of zero are infinitesimal ones.
         s, t = (np.where(v == 0, 1e-150, v) for v in (s, t))
         k, slope = rays.pair(s, t, angle)
-        if not self._jumps and not np.any(self._function(np.zeros(1))):
+        if not self._jumps and self._vanishes:
             k = np.where(nought, 0, k)
         return k, slope
 

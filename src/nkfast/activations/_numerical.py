@@ -68,9 +68,13 @@ class Numerical(Activation):
             and _series(_Ref(self), *_range(s, t), _TOL) is None
         ):
             return self._direct(s, t, c)
-        vanishes = not np.any(self._function(np.zeros(1)))
         pair = self._representation(s.real, t.real, _TOL).pair
-        return pair_down_to_zero(pair, s, t, c, vanishes)
+        return pair_down_to_zero(pair, s, t, c, self._vanishes)
+
+    @property
+    def _vanishes(self) -> bool:
+        """Whether f(0) = 0."""
+        return not np.any(self._function(np.zeros(1)))
 
     def _both(self, x: Array) -> tuple[Array, Array]:
         """Return f(x) and f'(x)."""
@@ -93,7 +97,7 @@ class Numerical(Activation):
         entries = zip(*(v.astype(dtype).flat for v in (s, t, rho)), strict=True)
         out = [direct_products(self._both, self._kinks, *entry) for entry in entries]
         k, slope = np.moveaxis(np.reshape(out, (*rho.shape, 2)), -1, 0)
-        if not self._jumps and not np.any(self._function(np.zeros(1))):
+        if not self._jumps and self._vanishes:
             k = np.where(nought, 0, k)
         return k, slope
 
