@@ -40,13 +40,14 @@ def run(seed: int, case: int) -> Outcome:
     except AssertionError as error:
         wrong = str(error)
     except ValueError as error:
-        # float64 cannot hold these kernels, or not their squares
+        # float64 cannot hold these kernels, or not their squares, or float32 not the features
         if any(
             words in str(error)
             for words in (
                 "scale the inputs",
                 "float64 can hold in all layers",
                 "so that float64 can hold",
+                "features float32 can hold",
             )
         ):
             nkfast["refused"] += 1

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import nkfast as nk
+from nkfast.activations._numerical import Numerical
 
 from . import duals
 from .duals import Real
@@ -15,6 +16,8 @@ EPS = float(np.finfo(np.float64).eps)
 SNAP = 12 * EPS  # correlations so near to 1 or -1 are at rounding level, and count as such
 ROUNDING = 100 * EPS  # more than any layer's, or than what nkfast counts as 1 or -1
 TABLES = 1e-12  # what tables make of equal rows' correlation
+WIDE = 5.7  # tables that reach beyond 8, ends being rounded up, are made to an error of WIDE_ERROR
+WIDE_ERROR = 1e-9
 FAR = 1e-3  # from 1 and -1, where rounding is not magnified
 
 
@@ -44,7 +47,8 @@ def reference(net: Any, X: Any, Z: Any, line: float, tables: bool = False) -> Re
     """Return kernels to be met within `line` of their scale.
 
     And within what a rounding of each layer's correlations makes of them: where these are near to
-    1 or -1 without being so to rounding, an ulp is magnified, in any arithmetic of float64.
+    1 or -1 without being so to rounding, an ulp is magnified, in any arithmetic of float64. Of
+    layers whose kernels are tables, within what later layers make of the error of these.
     """
     start = _start(X, Z)
     walk = Walk()
@@ -93,16 +97,23 @@ class Walk:
                 branch = self(layer.layers, state)
                 state = State(*(a + b for a, b in zip(state, branch, strict=True)))
             else:
-                state = self._activated(duals.of(layer), state)
+                state = self._activated(duals.of(layer), state, isinstance(layer, Numerical))
         return state
 
-    def _activated(self, dual: Any, state: State) -> State:
+    def _activated(self, dual: Any, state: State, numerical: bool) -> State:
         k, theta, p, tp, q, tq = state
         own_p, slope_p = dual(p, p, p)
         own_q, slope_q = (own_p, slope_p) if p is q else dual(q, q, q)
         if self.of_pairs:
             left, right = p[:, None], q
-            k, slope = dual(left, right, self._moved(k, duals.root(left, right)))
+            moved = self._moved(k, duals.root(left, right))
+            k, slope = dual(left, right, moved)
+            if numerical and self.move and max(p.max(initial=0), q.max(initial=0)) > WIDE**2:
+                # Equal and opposite points have no error of a table.
+                between = np.abs(moved) < duals.root(left, right)
+                error = np.copysign(WIDE_ERROR, self.move) * between
+                k = k + error * duals.root(own_p[:, None], own_q)
+                slope = slope + error * duals.root(slope_p[:, None], slope_q)
             theta = theta * slope
         return State(k, theta, own_p, tp * slope_p, own_q, tq * slope_q)
 
