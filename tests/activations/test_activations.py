@@ -4,7 +4,6 @@ import copy
 import inspect
 import math
 import pickle
-from itertools import combinations_with_replacement
 
 import numpy as np
 import pytest
@@ -14,13 +13,14 @@ from numpy.polynomial import hermite_e
 from numpy.testing import assert_allclose
 from sklearn.base import clone
 
+import kept
 import nkfast as nk
 import reference
 from activation_cases import CASES, JUMPS, NAMED, SMOOTH
 from nkfast import activations
 
 ALL = sorted(CASES)
-RHOS = (-1.0, -0.999, -0.5, 0.0, 0.5, 0.9, 0.999, 1.0)
+RHOS = kept.RHOS
 VARIANCES = st.floats(1e-3, 1e3)
 CORRELATIONS = st.floats(-1, 1)
 
@@ -39,33 +39,26 @@ def scale(f, kinks, p, q):
 @pytest.mark.parametrize("name", ALL)
 def test_dual_is_the_expectation(name):
     act, derivative, kinks = CASES[name]
-    for p, q in combinations_with_replacement((1e-3, 1.0, 100.0), 2):
-        rho = np.array(RHOS)
-        c = rho * math.sqrt(p * q)
-        both = act._pair(p, q, c)
-        for f, found in zip((act, derivative), both, strict=True):
-            # At right angles the integral is a product; panels would miss fast oscillations.
-            expected = np.array([reference.adapted_dual(f, p, q, r, kinks) for r in rho])
+    exact = kept.duals(name, "grid").reshape(2, len(kept.VARIANCES), len(RHOS))
+    for i, (p, q) in enumerate(kept.VARIANCES):
+        both = act._pair(p, q, np.array(RHOS) * math.sqrt(p * q))
+        for f, found, expected in zip((act, derivative), both, exact[:, i], strict=True):
             error = np.abs(found - expected) / scale(f, kinks, p, q)
             oscillates = name in ("sin", "cos", "rbf") and q == 100
-            assert error.max() <= (1e-6 if oscillates else limit(name)), (p, q, rho[error.argmax()])
+            assert error.max() <= (1e-6 if oscillates else limit(name)), (p, q, error.argmax())
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_many_entries_are_as_accurate_as_few(name):
     """Tables and series, that many entries share, against single integrals."""
     act, derivative, kinks = CASES[name]
-    rng = np.random.default_rng(0)
-    p, q = rng.uniform(0.8, 2.5, (2, 150))
-    rho = np.concatenate([np.linspace(-1, 1, 100), 1 - np.geomspace(1e-12, 1, 50)])
-    chosen = rng.permutation(150)[:10]
+    p, q, rho, chosen = kept.P, kept.Q, kept.RHO, kept.CHOSEN
     if name in ("own bent sine", "own shrunk tanh"):  # only thousands share anything: see below
         p, q, rho, chosen = p[chosen], q[chosen], rho[chosen], range(10)
     k, slope = act._pair(p, q, rho * np.sqrt(p * q))
     assert k.shape == slope.shape == p.shape
-    for i in chosen:
-        for f, found in ((act, k[i]), (derivative, slope[i])):
-            expected = reference.adapted_dual(f, p[i], q[i], rho[i], kinks)
+    for i, *exact in zip(chosen, *kept.duals(name, "any"), strict=True):
+        for f, found, expected in zip((act, derivative), (k[i], slope[i]), exact, strict=True):
             assert abs(found - expected) <= limit(name) * scale(f, kinks, p[i], q[i])
 
 

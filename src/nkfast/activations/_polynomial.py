@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import factorial
 
 import numpy as np
@@ -151,7 +152,10 @@ class Hermite(_Polynomial):
         self.degree = degree
 
     def _coefficients(self) -> Array:
-        return np.asarray(
-            hermite_e.herme2poly(np.eye(1, self.degree + 1, self.degree)[0])
-            / factorial(self.degree) ** 0.5
-        )
+        return _hermite_polynomial(self.degree).copy()
+
+
+@lru_cache(maxsize=_MAX_DEGREE + 1)
+def _hermite_polynomial(degree: int) -> Array:
+    unit = np.eye(1, degree + 1, degree)[0]
+    return np.asarray(hermite_e.herme2poly(unit) / factorial(degree) ** 0.5)
