@@ -65,8 +65,9 @@ class _Erf(Activation):
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
         a, b, shift = self._constants()
         x, gap, r, _ = _sine(p, q, c, 2 * b * b)
-        k = 2 * a * a / np.pi * _arcsine(x, gap) + shift**2
-        return k, 4 * a * a * b * b / np.pi * r / np.sqrt(gap)
+        root = np.sqrt(gap)
+        k = 2 * a * a / np.pi * _arcsine(x, root) + shift**2
+        return k, 4 * a * a * b * b / np.pi * r / root
 
     def _diagonal(self, p: Array) -> tuple[Array, Array]:
         a, b, shift = self._constants()
@@ -148,7 +149,7 @@ class GELU(Activation):
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
         x, gap, r, total = _sine(p, q, c, 1.0)
         root = np.sqrt(gap)
-        angle = _arcsine(x, gap)
+        angle = _arcsine(x, root)
         product = p / np.sqrt(1 + p) * (q / np.sqrt(1 + q))
         k = c / 4 + (x * x * r / root + product * root + c * angle) / (2 * np.pi)
         slope = 0.25 + angle / (2 * np.pi)

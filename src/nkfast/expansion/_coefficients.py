@@ -13,7 +13,7 @@ from nkfast.networks import Sequential
 from ._zonal import n_harmonics, zonal
 
 _POINTS, _MOST_POINTS = 8, 512  # on the circle on which the kernel is sampled, for each degree
-_CHUNK = 64  # left nodes at a time, to bound memory
+_CHUNK = 4096  # pairs of nodes at a time, to bound memory
 _LONG = 200  # powers that harmonics are summed from
 _ENDED = 1e-7  # share of the last of them, below which that is all
 _SERIES = 5  # dimensions from which on high powers hardly matter
@@ -51,17 +51,23 @@ def radial_coefficients(
     n = min(_POINTS * (degree + 1), _MOST_POINTS)
     radius = 1e-16 ** (1 / n)  # the first aliased coefficient is at rounding
     rho = radius * np.exp(2j * np.pi * np.arange(n // 2 + 1) / n)
+    # Of the same nodes on both sides one half of the pairs tells the other.
+    symmetric = np.array_equal(a, b)
+    every = np.indices((len(a), len(b))).reshape(2, -1)
+    rows, cols = np.triu_indices(len(a)) if symmetric else every
     out = np.empty((degree + 1, len(a), len(b)))
-    for i in range(0, len(a), _CHUNK):
-        left = a[i : i + _CHUNK, None, None]
-        right = b[None, :, None]
+    for i in range(0, len(rows), _CHUNK):
+        at = rows[i : i + _CHUNK], cols[i : i + _CHUNK]
+        left, right = a[at[0], None], b[at[1], None]
         k = left * right / n_features * rho
         end = net._propagate(
             Moments(k, np.zeros_like(k), left**2 / n_features, right**2 / n_features)
         )
         value = np.broadcast_to(end.theta if kernel == "ntk" else end.k, k.shape)
-        series = np.fft.irfft(value.conj(), n=n)[..., : degree + 1]
-        out[:, i : i + _CHUNK] = np.moveaxis(series / radius ** np.arange(degree + 1), -1, 0)
+        series = np.fft.irfft(value.conj(), n=n)[:, : degree + 1]
+        out[:, at[0], at[1]] = (series / radius ** np.arange(degree + 1)).T
+    if symmetric:
+        out[:, cols, rows] = out[:, rows, cols]
     return out
 
 

@@ -9,6 +9,7 @@ term is (t e)^2 / (m - h), t the share of the energy in all other columns.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -119,26 +120,31 @@ def _share(
     n_components: int,
 ) -> Allocation:
     """Share the features that `exact` terms leave; `eligible` terms may become exact, too."""
-    exact = exact.copy()
     open_ = rounded_energies(energies)
-    dropped = open_ <= 0
-    while True:
-        left = n_components - int(sizes[exact].sum())
-        active = ~exact & ~dropped
-        total = open_[active].sum()
-        if not active.any() or total <= 0:
-            share = np.zeros(len(sizes))
-            break
-        share = np.where(active, left * open_ / total, 0.0)
-        full = active & eligible & (share >= sizes)
-        if full.any():  # the cheapest first: it frees features for the others
-            exact[np.flatnonzero(full)[np.argmin(sizes[full])]] = True
-            continue
-        small = active & (share < np.minimum(_MIN_WIDTH, sizes))
-        if small.any():
-            dropped[np.flatnonzero(small)[np.argmin(share[small])]] = True
-            continue
-        break
+    exact = exact.copy()
+    energy, size = open_.tolist(), sizes.tolist()  # of some dozen terms: lists are faster
+    active = np.flatnonzero(~exact & (open_ > 0))
+    rising = active[np.argsort(open_[active], kind="stable")].tolist()
+    may = [t for t in active.tolist() if eligible[t]]
+    left = n_components - int(sizes[exact].sum())
+    total = 0.0
+    while rising:
+        total = math.fsum([energy[t] for t in rising])
+        full = [t for t in may if left * energy[t] / total >= size[t]]
+        if full:  # the cheapest first: it frees features for the others
+            chosen = min(full, key=size.__getitem__)
+            exact[chosen] = True
+            left -= size[chosen]
+        else:
+            small = (t for t in rising if left * energy[t] / total < min(_MIN_WIDTH, size[t]))
+            chosen = next(small, -1)
+            if chosen < 0:
+                break
+        rising.remove(chosen)
+        if eligible[chosen]:
+            may.remove(chosen)
+    share = np.zeros(len(sizes))
+    share[rising] = left * open_[rising] / total if rising else 0.0
     widths = np.where(exact, sizes, np.floor(share)).astype(np.int64)
     sketched = widths * ~exact > 0
     if sketched.any():  # whole features by largest remainder
