@@ -47,6 +47,12 @@ def blocks(folder: Path) -> None:
     nk.save(model.fit_blocks(parts, [0, 1], resume=folder / "sums"), folder / "result")
 
 
+def features(folder: Path) -> None:
+    """Write features into a file, resumed by its journal."""
+    phi = nk.Nystroem(n_components=32, random_state=0).fit(ROWS)
+    nk.write_features(folder / "result", phi, ROWS, dtype="float16", block_size=20, resume=True)
+
+
 def command(folder: Path) -> None:
     """Run ``nkfast fit``, over the file of an older model."""
     table = folder.parent / "rows.csv"
@@ -66,6 +72,7 @@ def command(folder: Path) -> None:
 WORK = {
     "kernel(out=, resume=)": kernel,
     "fit_blocks(resume=)": blocks,
+    "write_features(resume=)": features,
     "nkfast fit --resume": command,
 }
 OLD = b"what was there before"

@@ -40,7 +40,7 @@ from nkfast.activations import (
     Softsign,
     Tanh,
 )  # fmt: skip
-from nkfast.features import NNGPFeatures, NTKFeatures, Nystroem
+from nkfast.features import NNGPFeatures, NTKFeatures, Nystroem, write_features
 from nkfast.layers import AvgPool, Conv, Dense, Flatten, GlobalAvgPool, Residual
 from nkfast.learn import NTKClassifier, NTKRegressor, Tuning, tune_network
 from nkfast.networks import Sequential, mlp, myrtle
@@ -107,6 +107,7 @@ __all__ = [
     "show_config",
     "sketch",
     "tune_network",
+    "write_features",
 ]
 
 __dir__ = publish(globals())

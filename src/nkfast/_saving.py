@@ -53,6 +53,7 @@ _PARTS = {
         "SharedTangent OwnTangent PixelActivation PixelStage PixelPool HadamardSample PixelOutput"
     ),
     "nkfast.images._whitening": "Covariance Running SpectralMap Whitening",
+    "nkfast.learn._precomputed": "Precomputed",
     "nkfast.learn._ridge._penalty": "Penalty",
     "nkfast.learn._ridge._solve": "Penalty Ridge",
     "nkfast.learn._ridge._state": "Batch SampledRows Stream",

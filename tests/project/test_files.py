@@ -165,4 +165,4 @@ def test_kills():
     command = [sys.executable, str(TESTS / "kills.py"), "--kills", "2", "--fixed", "3"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("2 of 2 | 3 of 3") == 3
+    assert done.stdout.count("2 of 2 | 3 of 3") == 4

@@ -152,13 +152,15 @@ def _key(rows: slice, cols: slice) -> tuple[int, ...]:
 
 
 @contextmanager
-def reporting(progress: bool | Report | None, total: int) -> Iterator[Callable[[int, int], None]]:
+def reporting(
+    progress: bool | Report | None, total: int, stage: str = "exact kernel", unit: str = "pairs"
+) -> Iterator[Callable[[int, int], None]]:
     """Yield step(pairs, next_pairs): so many are done, and a block of so many begins.
 
     `progress` True shows a bar on stderr; a function gets (pairs done, pairs in all).
     """
     if progress is True:
-        with counting(True, "exact kernel", total, "pairs") as tell_more:
+        with counting(True, stage, total, unit) as tell_more:
             before = 0
 
             def count(done: int, begun: int) -> None:  # noqa: ARG001

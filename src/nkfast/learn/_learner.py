@@ -31,6 +31,7 @@ from nkfast.networks import Sequential, check_points, own_network, warn_of_unpic
 
 from ._checkpoint import Checkpoint
 from ._fitted import Solved
+from ._precomputed import Precomputed
 from ._ridge._penalty import CRITERIA
 from ._ridge._sizes import refuse_kernel, refuse_rows, refuse_sums
 from ._ridge._solve import Alpha
@@ -60,7 +61,7 @@ class NTKLearner(Solved):
         *,
         kernel: str = "ntk",
         method: Method = "sketch",
-        features: FeatureMap | None = None,
+        features: FeatureMap | Literal["precomputed"] | None = None,
         alpha: Alpha = "gcv",
         fit_intercept: bool = True,
         image_shape: tuple[int, int, int] | None = None,
@@ -143,7 +144,7 @@ class NTKLearner(Solved):
                 )
             refuse_kernel(n or 0, "X")
             return
-        m = cast(Any, self if self.features is None else self.features).n_components
+        m = getattr(self if self.features is None else self.features, "n_components", None)
         landmarks = self.method == "nystroem" and self.features is None
         if not isinstance(m, (int, np.integer)) or (landmarks and n is None):
             return
@@ -306,7 +307,9 @@ class NTKLearner(Solved):
     def _fitted_features(self, net: Sequential, X: Rows) -> Any:
         X = distinct(X) if X.shape[0] <= _SMALL else X
         features: Any
-        if self.features is not None:
+        if isinstance(self.features, str):
+            features = Precomputed()
+        elif self.features is not None:
             features = clone(self.features)
             if features.random_state is None:
                 features.random_state = self.random_state
@@ -346,9 +349,11 @@ class NTKLearner(Solved):
 
     def _network_of_features(self) -> Sequential | None:
         features: Any = self.features
-        if not isinstance(features, FeatureMap):
+        if isinstance(features, str):
+            check_choice(features, "features", ("precomputed",))
+        elif not isinstance(features, FeatureMap):
             raise TypeError(
-                "features: expected NTKFeatures, NNGPFeatures or Nystroem, or None, "
+                "features: expected NTKFeatures, NNGPFeatures or Nystroem, 'precomputed' or None, "
                 f"got {features!r}"
             )
         if self.net is not None:
@@ -357,7 +362,7 @@ class NTKLearner(Solved):
             )
         if self.method == "exact":
             raise ValueError(f"features: expected None with method='exact', got {features!r}")
-        return features.net
+        return None if isinstance(features, str) else features.net
 
     # --- predicting ---
 

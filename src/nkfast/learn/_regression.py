@@ -34,10 +34,11 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):
         Ridge regression on `NTKFeatures` or `NNGPFeatures`, or on `Nystroem` features, in memory
         O(n_components^2) whatever the number of rows; or kernel ridge regression with the exact
         kernel, for at most 20000 rows.
-    features : NTKFeatures, NNGPFeatures or Nystroem, default=None
+    features : NTKFeatures, NNGPFeatures, Nystroem or "precomputed", default=None
         An unfitted feature map, of which a clone is fitted, for all options that these have: it
         decides network, kernel, method and width in place of the parameters above, and `net` has to
-        be None. If its `random_state` is None, it takes the one below.
+        be None. If its `random_state` is None, it takes the one below. With "precomputed" the rows
+        of `X` are features already, as `write_features` keeps them.
     alpha : float, "gcv", "loo" or "evidence", default="gcv"
         The noise variance in units of the kernel, >= 0: solutions are those of K + alpha I.
         Minimised is ``||y - Z w - b||^2 + alpha_ ||w||^2``, as in scikit-learn's Ridge, where
