@@ -12,27 +12,19 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.blocks import row_blocks
-from nkfast._arrays.validation import (
-    Array,
-    Rows,
-    check_choice,
-    check_count,
-    check_real,
-    check_verbose,
-    check_width,
-)
+from nkfast._arrays.validation import Array, Rows
 from nkfast._linalg.moments import RunningMoments
 from nkfast._progress import Tell, counting
 from nkfast.features._base import FeatureMap, feature_array
 from nkfast.features._neural import NNGPFeatures, NTKFeatures
 from nkfast.features._nystroem import Nystroem
-from nkfast.kernels import NAMES, kernel
-from nkfast.networks import Sequential, check_points, own_network, warn_of_unpicklable
+from nkfast.kernels import kernel
+from nkfast.networks import Sequential, check_points, warn_of_unpicklable
 
 from ._checkpoint import Checkpoint
+from ._checks import checked_network
 from ._fitted import Solved
 from ._precomputed import Precomputed
-from ._ridge._penalty import CRITERIA
 from ._ridge._sizes import refuse_kernel, refuse_rows, refuse_sums
 from ._ridge._solve import Alpha
 from ._ridge._state import Batch, SampledRows, State, Stream
@@ -40,7 +32,6 @@ from ._rows import count, distinct, merged, warn_of_scales, weighty
 
 L = TypeVar("L", bound="NTKLearner")
 Method = Literal["sketch", "nystroem", "exact"]
-METHODS = ("sketch", "nystroem", "exact")
 
 # The exact method holds two or three (n, n) matrices in float64: up to 9.6 GB at this many rows.
 EXACT_LIMIT = 20_000
@@ -99,7 +90,7 @@ class NTKLearner(Solved):
 
         `first`: the network is a new copy.
         """
-        net = self._checked_network()
+        net = checked_network(self)
         net = net if first else self.net_
         shape = self.image_shape
         if shape is None:
@@ -320,49 +311,6 @@ class NTKLearner(Solved):
             kind = NTKFeatures if self.kernel == "ntk" else NNGPFeatures
             features = kind(net, self.n_components, random_state=self.random_state)
         return features.fit(X)
-
-    def _checked_network(self) -> Sequential:
-        """Check the parameters; return a copy of the network, which set_params cannot reach."""
-        check_choice(self.method, "method", METHODS)
-        check_choice(self.kernel, "kernel", NAMES)
-        net = self.net
-        if self.features is not None:
-            net = self._network_of_features()
-        own = own_network(net)
-        if self.method == "nystroem" and self.features is None:
-            check_count(self.n_components, "n_components", low=1)
-        else:
-            check_width(self.n_components)
-        check_count(self.block_size, "block_size", low=1)
-        if isinstance(self.alpha, str):
-            if self.alpha not in CRITERIA:
-                names = ", ".join(map(repr, CRITERIA))
-                raise ValueError(
-                    f"alpha: expected a number >= 0 or one of {names}, got {self.alpha!r}"
-                )
-        else:
-            check_real(self.alpha, "alpha", low=0)
-        if not isinstance(self.fit_intercept, (bool, np.bool_)):
-            raise TypeError(f"fit_intercept: expected True or False, got {self.fit_intercept!r}")
-        check_verbose(self.verbose)
-        return own
-
-    def _network_of_features(self) -> Sequential | None:
-        features: Any = self.features
-        if isinstance(features, str):
-            check_choice(features, "features", ("precomputed",))
-        elif not isinstance(features, FeatureMap):
-            raise TypeError(
-                "features: expected NTKFeatures, NNGPFeatures or Nystroem, 'precomputed' or None, "
-                f"got {features!r}"
-            )
-        if self.net is not None:
-            raise ValueError(
-                f"net: expected None beside features, which have their own network, got {self.net}"
-            )
-        if self.method == "exact":
-            raise ValueError(f"features: expected None with method='exact', got {features!r}")
-        return None if isinstance(features, str) else features.net
 
     # --- predicting ---
 
