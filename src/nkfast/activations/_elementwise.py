@@ -203,6 +203,11 @@ class Elementwise(Numerical):
             return piecewise_map(self._terms, p, q, tol, span)
         return None if any(self._kinks) else super()._dual_map(p, q, tol, span)
 
+    def _tangent_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap | None:
+        if self._terms is not None or any(self._kinks):
+            return None
+        return super()._tangent_map(p, q, tol, span)
+
 
 @lru_cache(maxsize=64)
 def _recognise(ref: _Ref) -> list[Term] | None:

@@ -39,6 +39,9 @@ class _PiecewisePolynomial(Numerical):
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap | None:
         return piecewise_map(self._terms(), p, q, tol, span)
 
+    def _tangent_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap | None:  # noqa: ARG002
+        return None
+
 
 class HardTanh(_PiecewisePolynomial):
     """x kept within [-1, 1].

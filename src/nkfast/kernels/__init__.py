@@ -10,8 +10,9 @@ networks: those offer it.
 """
 
 from ._exact import Kernels, Points, diag, kernel, kernel_blocks, prepare
+from ._gradients import gradient
 from ._outputs import NAMES, Kernel
-from ._points import Diagonal, diagonal_of_norms, squared_norms
+from ._points import Diagonal, RowPoints, diagonal_of_norms, squared_norms
 
 __all__ = [
     "NAMES",
@@ -19,8 +20,10 @@ __all__ = [
     "Kernel",
     "Kernels",
     "Points",
+    "RowPoints",
     "diag",
     "diagonal_of_norms",
+    "gradient",
     "kernel",
     "kernel_blocks",
     "prepare",
