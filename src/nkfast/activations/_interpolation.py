@@ -440,7 +440,7 @@ class Table:
         for which, (values, place) in enumerate(zip(self.values, places, strict=True)):
             left = self._basis(s, which)
             start = first * which
-            rows = np.zeros((len(s), rank, len(values)))
+            rows = np.zeros((len(s), rank, len(values)), left.dtype)
             rows[:, start : start + place.shape[1]] = np.einsum(
                 "nj,mjk,kr->nrm", left, values, place, optimize=True
             )

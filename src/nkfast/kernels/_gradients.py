@@ -20,7 +20,7 @@ from nkfast.activations._complex_steps import STEP
 from nkfast.activations._dual_map import DualMap
 from nkfast.layers import Diagonals, Row
 
-from ._outputs import Kernel
+from ._outputs import Kernel, aligned
 from ._points import TABLE_BYTES, RowPoints
 from ._row_steps import Affine, Push, RowSteps
 from ._rows import RowPairs
@@ -60,7 +60,7 @@ class _Gradients(RowPairs):
         tangents = [self._tangents_of(i) for i in range(len(self._left.steps.activations))]
         if any(moving is None for moving in tangents):
             return None
-        out = np.empty((len(self._nets), n, n))
+        out = aligned((len(self._nets), n, n), np.dtype(np.float64))
         if not out.size:
             return out
         maps = self._tangent_maps(*(slice(0, 1),) * 2)
