@@ -21,9 +21,11 @@ from nkfast.activations._dual_map import DualMap
 from nkfast.layers import Diagonals, Row
 
 from ._outputs import Kernel, aligned
-from ._points import TABLE_BYTES, RowPoints
+from ._points import RowPoints
 from ._row_steps import Affine, Push, RowSteps
 from ._rows import RowPairs
+
+_TABLE_BYTES = 128 << 20  # tables of the rows, or of the columns, of a block
 
 
 def gradient(points: RowPoints, nets: Sequence[Row], get: Kernel) -> Array | None:
@@ -68,7 +70,9 @@ class _Gradients(RowPairs):
             return None
         ends = self._diagonals(get)
         width = sum(dual.left.shape[1] for dual in maps)
-        height = max(64, min(self.block_shape(False)[0], TABLE_BYTES // (8 * max(1, width))))
+        height = max(64, _TABLE_BYTES // (8 * max(1, width)))
+        if not self._tiled:
+            height = min(height, self.block_shape(False)[0])
         for rows in slices(0, n, height):
             self._fill(out, rows, rows, get, tangents, np.ascontiguousarray(ends[:, rows]))
             for cols in slices(rows.stop, n, height):
