@@ -54,6 +54,13 @@ MapWidths widths_with_tangents(DualKind kind, const Reals& params) {
     }
     return widths;
   }
+  case kPiecewise: {
+    MapWidths widths = map_widths(kind, params);
+    const auto n_whole = static_cast<std::size_t>(params[2]);
+    widths.left += 2 * n_whole + 2 * (n_whole - 1);
+    widths.right = widths.left;
+    return widths;
+  }
   default:
     return map_widths(kind, params);
   }

@@ -18,6 +18,7 @@ namespace nkfast {
 //   rectified_power  the same                      n, then 6 polynomials
 //   series           is, A_0 .., A+_0 ..           as DualMap's
 //   table            is, B, B1, their derivatives | is, R, their derivatives
+//   piecewise        those of DualMap, and derivatives of the Hermite coefficients
 //
 // A+_l is the derivative of A_l in log s less l A_l. The parameters that have tangents, all of them
 // if any, and what the points' tangents are of:
@@ -29,7 +30,7 @@ namespace nkfast {
 //   sin              b^2 p/2  amplitude, b^2, 2 sin^2, 2 cos^2 of the phase
 //   gaussian         log r    a^2, b
 //   exp_normalized   log s    g, g shift
-//   sign, rectified_power, series, table: log s
+//   sign, rectified_power, series, table, piecewise: log s
 class TangentMap {
 public:
   struct Points {

@@ -24,6 +24,7 @@ namespace {
 #include "simd/piecewise.inl.hpp"
 #include "simd/tangents.inl.hpp"
 #include "simd/tangents_series.inl.hpp"
+#include "simd/tangents_piecewise.inl.hpp"
 #include "simd/gram.inl.hpp"
 #include "simd/window.inl.hpp"
 #include "simd/series.inl.hpp"
@@ -84,6 +85,7 @@ constexpr TangentTable tangent_table() {
   table.map[kExpNormalized] = with_tangents<ExpNormalizedTangents>;
   table.map[kSeries] = series_tangents;
   table.map[kTable] = table_tangents;
+  table.map[kPiecewise] = piecewise_tangents;
   return table;
 }
 

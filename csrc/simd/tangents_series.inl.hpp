@@ -72,7 +72,7 @@ void series_tangents(const TangentTables& tables, const TangentRow& row) {
 // A sum of Chebyshev polynomials whose coefficients are sums over functions of both points, and its
 // derivatives by the points and by x.
 struct ChebyshevSum {
-  Real value, by_left, by_right, by_x;
+  Real value{}, by_left{}, by_right{}, by_x{};
 };
 
 // Where the coefficients of a sum lie.
@@ -82,33 +82,41 @@ struct ChebyshevParts {
   std::size_t ld, n;
 };
 
-struct ChebyshevState {
-  Real next[4], after[4]; // value, by_left, by_right, by_x
+// Sums that go through Clenshaw's recurrence together: the value, and maybe the derivatives.
+template <bool kAll> struct ChebyshevState {
+  static constexpr int kSums = kAll ? 3 : 1;
+
+  Real next[kSums]{}, after[kSums]{}; // value, by_left, by_right
+  Real next_slope{}, after_slope{};   // by_x
 
   template <std::size_t N>
   inline __attribute__((always_inline)) void step(const ChebyshevParts& p, std::size_t m,
                                                   std::size_t rank, Real twice) {
     const double *from = p.right, *dfrom = p.dright, *b = p.b + m, *db = p.db + m;
-    Real sum[N][3] = {};
+    Real sum[N][kSums] = {};
     for (std::size_t k = 0; k < rank; ++k, from += p.ld, dfrom += p.ld, b += p.n, db += p.n) {
       const Real right = *reinterpret_cast<const Real*>(from);
-      const Real dright = *reinterpret_cast<const Real*>(dfrom);
 #pragma GCC unroll 4
       for (std::size_t u = 0; u < N; ++u) {
         const Real left = every<Real>(b[u]);
         sum[u][0] = fused(left, right, sum[u][0]);
-        sum[u][1] = fused(every<Real>(db[u]), right, sum[u][1]);
-        sum[u][2] = fused(left, dright, sum[u][2]);
+        if constexpr (kAll) {
+          const Real dright = *reinterpret_cast<const Real*>(dfrom);
+          sum[u][1] = fused(every<Real>(db[u]), right, sum[u][1]);
+          sum[u][2] = fused(left, dright, sum[u][2]);
+        }
       }
     }
 #pragma GCC unroll 4
     for (std::size_t v = 0; v < N; ++v) {
       const std::size_t u = N - 1 - v;
-      const Real turned = fused(twice, next[3], 2.0 * next[0] - after[3]);
-      after[3] = next[3];
-      next[3] = turned;
+      if constexpr (kAll) {
+        const Real turned = fused(twice, next_slope, 2.0 * next[0] - after_slope);
+        after_slope = next_slope;
+        next_slope = turned;
+      }
 #pragma GCC unroll 4
-      for (int t = 0; t < 3; ++t) {
+      for (int t = 0; t < kSums; ++t) {
         const Real now = fused(twice, next[t], sum[u][t] - after[t]);
         after[t] = next[t];
         next[t] = now;
@@ -118,27 +126,32 @@ struct ChebyshevState {
 };
 
 // By Clenshaw's recurrence and its derivative.
+template <bool kAll>
 inline __attribute__((always_inline)) ChebyshevSum chebyshev_sum(const ChebyshevParts& p, Real x) {
   constexpr std::size_t kAtOnce = kRegisters / 8;
   static_assert(kDegrees % kAtOnce == 0);
-  ChebyshevState state{};
+  ChebyshevState<kAll> state{};
   const Real twice = 2.0 * x;
   std::size_t m = p.n;
   for (; m % kAtOnce != 0; --m) {
-    state.step<1>(p, m - 1, static_cast<std::size_t>(p.ranks[(m - 1) / kDegrees]), twice);
+    const auto rank = static_cast<std::size_t>(p.ranks[(m - 1) / kDegrees]);
+    state.template step<1>(p, m - 1, rank, twice);
   }
   for (; m > 0; m -= kAtOnce) {
     const auto rank = static_cast<std::size_t>(p.ranks[(m - 1) / kDegrees]);
-    state.step<kAtOnce>(p, m - kAtOnce, rank, twice);
+    state.template step<kAtOnce>(p, m - kAtOnce, rank, twice);
   }
   // The last step has x for 2 x.
-  return {.value = fused(-x, state.after[0], state.next[0]),
-          .by_left = fused(-x, state.after[1], state.next[1]),
-          .by_right = fused(-x, state.after[2], state.next[2]),
-          .by_x = fused(-x, state.after[3], state.next[3]) - state.after[0]};
+  ChebyshevSum sum{.value = fused(-x, state.after[0], state.next[0])};
+  if constexpr (kAll) {
+    sum.by_left = fused(-x, state.after[1], state.next[1]);
+    sum.by_right = fused(-x, state.after[2], state.next[2]);
+    sum.by_x = fused(-x, state.after_slope, state.next_slope) - state.after[0];
+  }
+  return sum;
 }
 
-struct TableTangents {
+template <bool kTheta> struct TableTangents {
   static constexpr int kParams = 0;
   double stretch, scale, is;
   ChebyshevParts value, slope;
@@ -197,8 +210,8 @@ struct TableTangents {
       p.dright += at;
       return p;
     };
-    const ChebyshevSum k = chebyshev_sum(here(value), x);
-    const ChebyshevSum d = chebyshev_sum(here(slope), x);
+    const ChebyshevSum k = chebyshev_sum<true>(here(value), x);
+    const ChebyshevSum d = chebyshev_sum<kTheta>(here(slope), x);
     const Real by_rho = -(d.by_x * pace(g)) * inverse_of(g.sine);
     const Real by_points = c * d.value;
     const Real turn = by_rho * g.rho;
@@ -214,5 +227,9 @@ struct TableTangents {
 };
 
 void table_tangents(const TangentTables& tables, const TangentRow& row) {
-  run_map(TableTangents(tables), tables, row);
+  if (row.theta != nullptr) {
+    run_map(TableTangents<true>(tables), tables, row);
+  } else {
+    run_map(TableTangents<false>(tables), tables, row);
+  }
 }

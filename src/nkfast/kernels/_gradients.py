@@ -59,6 +59,8 @@ class _Gradients(RowPairs):
 
     def compute(self, get: Kernel) -> Array | None:
         n = self.shape[0]
+        if not self._nets:
+            return np.empty((0, n, n))
         tangents = [self._tangents_of(i) for i in range(len(self._left.steps.activations))]
         if any(moving is None for moving in tangents):
             return None
