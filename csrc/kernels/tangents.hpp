@@ -25,7 +25,7 @@ namespace nkfast {
 //
 //   rectifier        log s    (a - b)^2, a^2 + b^2 and 2 a b, each over 2 pi
 //   asin             log r    a1, a2, a3, a4
-//   gelu             p
+//   gelu, gabor      p
 //   exp              l        amplitude, gamma
 //   sin              b^2 p/2  amplitude, b^2, 2 sin^2, 2 cos^2 of the phase
 //   gaussian         log r    a^2, b

@@ -83,6 +83,7 @@ constexpr TangentTable tangent_table() {
   table.map[kSin] = with_tangents<SinTangents>;
   table.map[kGaussian] = with_tangents<GaussianTangents>;
   table.map[kExpNormalized] = with_tangents<ExpNormalizedTangents>;
+  table.map[kGabor] = with_tangents<GaborTangents>;
   table.map[kSeries] = series_tangents;
   table.map[kTable] = table_tangents;
   table.map[kPiecewise] = piecewise_tangents;

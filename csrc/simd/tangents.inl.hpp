@@ -410,6 +410,59 @@ struct ExpNormalizedTangents {
   }
 };
 
+// k = e^L sinh x, slope = e^L (L_c sinh x + x_c cosh x), where x = c / G, G = 4 (p q - c^2) + 2 p +
+// 2 q + 1 and L = (1 + p + q) / 2 G - 1 / 2 - log(G) / 2; u = p.
+struct GaborTangents {
+  static constexpr int kParams = 0;
+  Real p;
+  const Real* q2;
+
+  explicit GaborTangents(const TangentTables& t) : p(every<Real>(t.left[0])), q2(column(t, 0)) {}
+
+  // Derivatives by the variance whose partner is `other`: of L and x, and of L_c and x_c.
+  struct ByVariance {
+    Real l, x, l_c, x_c;
+  };
+  static inline __attribute__((always_inline)) ByVariance by_variance(Real other, Real a, Real x,
+                                                                      Real ig) {
+    const Real g = (4.0 * other + 2.0) * ig; // of log G
+    return {.l = 0.5 * (ig - g * (a + 1.0)),
+            .x = -x * g,
+            .l_c = 4.0 * x * (ig - g * (2.0 * a + 1.0)),
+            .x_c = -g * (ig + 16.0 * x * x)};
+  }
+
+  NKFAST_PARTIALS(kParams) operator()(std::size_t i, Real c) const {
+    const Real q = q2[i];
+    const GaborTerms g = gabor_terms(p, q, c);
+    const Real ig = g.im * g.g; // 1 / G
+    const Real a = (1.0 + g.sum) * ig;
+    const Real x = g.x;
+    const Real x2 = x * x;
+    const Real l_c = 4.0 * x * (a + 1.0);
+    const Real x_c = ig + 8.0 * x2;
+    const Real l_cc = 4.0 * ig * (a + 1.0) + 32.0 * x2 * (2.0 * a + 1.0);
+    const Real x_cc = x * (24.0 * ig + 128.0 * x2);
+    const ByVariance left = by_variance(q, a, x, ig);
+    const ByVariance right = by_variance(p, a, x, ig);
+    const auto together = [&](Real of_odd, Real of_even) __attribute__((always_inline)) {
+      return fused(of_odd, g.odd, of_even * g.even);
+    };
+    const auto slope_by = [&](const ByVariance& v) __attribute__((always_inline)) {
+      return together(l_c * v.l + x_c * v.x + v.l_c, l_c * v.x + x_c * v.l + v.x_c);
+    };
+    const Real slope = together(l_c, x_c);
+    return {.k = g.odd,
+            .k_c = slope,
+            .k_left = together(left.l, left.x),
+            .k_right = together(right.l, right.x),
+            .slope = slope,
+            .s_c = together(l_c * l_c + x_c * x_c + l_cc, 2.0 * l_c * x_c + x_cc),
+            .s_left = slope_by(left),
+            .s_right = slope_by(right)};
+  }
+};
+
 // K <- w2 K + b2, then Theta <- w2 Theta + K, and their derivatives.
 void tangent_affine(double w2, double b2, const double* dw2, const double* db2,
                     const TangentRow& row) {

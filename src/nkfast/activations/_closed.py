@@ -513,6 +513,9 @@ class Gabor(Activation):
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         return DualMap(DualKind.GABOR, (), _column(p), _column(q))
 
+    def _tangents(self, p: Array) -> tuple[tuple[Any, ...], Array]:
+        return (), p
+
 
 def _exponential(t: float, l: Array, power: float = 0.0) -> Array:
     """Return e^power t^l / sqrt(l!), without overflow on the way."""
