@@ -1,8 +1,8 @@
 """Types of the compiled core. Its functions check what could corrupt memory, and no more.
 
-Five builders (`SketchBuilder`, `KernelBuilder`, `TangentBuilder`, `ImageBuilder`, `PixelBuilder`) are told what a
-program does and hand it over by `finish`; a program only runs and never changes, so that any number
-of threads may run it.
+Five builders (`SketchBuilder`, `KernelBuilder`, `TangentBuilder`, `ImageBuilder`, `PixelBuilder`)
+are told what a program does and hand it over by `finish`; a program only runs and never changes, so
+that any number of threads may run it.
 """
 
 from collections.abc import Sequence

@@ -15,7 +15,8 @@ from ._arrays.rows import inner_products
 from ._arrays.validation import Array, Doubles, check_choice, check_rows
 from ._sklearn import Kernel
 from .activations._complex_steps import STEP
-from .kernels import NAMES, Kernel as KernelName, RowPoints, gradient, squared_norms
+from .kernels import NAMES, RowPoints, gradient, squared_norms
+from .kernels import Kernel as KernelName
 from .layers import Diagonals, Moments
 from .networks import Sequential, check_row_network, warn_of_unpicklable
 from .networks._tied import Tied, changed_network, stepped, tied

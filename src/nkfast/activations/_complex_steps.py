@@ -11,7 +11,6 @@ from scipy.special import ndtr
 
 from nkfast._arrays.validation import Array
 
-
 # A step so small that its square is below rounding, far from underflow in any power of it.
 STEP = 1e-25
 

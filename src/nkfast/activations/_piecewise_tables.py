@@ -79,7 +79,7 @@ def piecewise_map(
 def piecewise_tangent_map(
     terms: Sequence[Term], p: Array, q: Array, tol: float, span: Span
 ) -> DualMap | None:
-    """Return the form of `piecewise_map` with derivatives (csrc/simd/tangents_piecewise.inl.hpp)."""
+    """Return the form of `piecewise_map` with derivatives, as in csrc/kernels/tangents.hpp."""
     dual = piecewise_map(terms, p, q, tol, span)
     if dual is None:
         return None
