@@ -200,8 +200,7 @@ struct TangentTable {
   void (*map[kDualKinds])(const TangentTables& tables, const TangentRow& row);
 
   // As DualTable<double>::affine, the derivatives of w2 and b2 being dw2 and db2.
-  void (*affine)(double w2, double b2, const double* dw2, const double* db2,
-                 const TangentRow& row);
+  void (*affine)(double w2, double b2, const double* dw2, const double* db2, const TangentRow& row);
 };
 
 // dst[i * ld + j] = w * sum over t < taps of src[t * tap + i * row_step + j * col_step]

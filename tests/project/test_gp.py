@@ -13,7 +13,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, WhiteKernel
 from sklearn.model_selection import GridSearchCV
 
 import nkfast as nk
-from activation_cases import unit_clip
+from activation_cases import bent_sine, unit_clip
 from nkfast.gp import NeuralKernel
 
 
@@ -213,7 +213,7 @@ def test_gradient_of_a_function_that_is_integrated(get):
 
 def test_blocks_do_not_matter(monkeypatch):
     # What has kinks away from zero, and is no polynomial between them, goes through NumPy.
-    bent = nk.Elementwise(lambda x: np.sin(np.abs(x - 0.3)), (0.3,))
+    bent = nk.Elementwise(bent_sine, (0.3,))
     kernel, X = NeuralKernel(nk.mlp(1, bent, 1.2, 0.2)), rows(23)
     whole = kernel(X, eval_gradient=True)[1]
     monkeypatch.setattr(nk.gp, "_BLOCK_ENTRIES", 200)
