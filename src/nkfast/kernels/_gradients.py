@@ -8,6 +8,7 @@ hyperparameter v is v (1 + ih).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -47,6 +48,13 @@ def gradient(points: RowPoints, nets: Sequence[Row], get: Kernel) -> Array | Non
     return _Gradients(points, nets).compute(get)
 
 
+class _Moving(NamedTuple):
+    """The derivatives of an activation's parameters, (m * params,), and of its points, (n, m)."""
+
+    params: Array
+    points: Array
+
+
 class _Gradients(RowPairs):
     """Pairs of points with themselves, and the derivatives of what each brings along."""
 
@@ -55,21 +63,16 @@ class _Gradients(RowPairs):
         self._nets = nets
         self._moved = [RowSteps(net) for net in nets]
         self._p = points.p + 0j  # complex from the start: no layer need look for it
-        self._variances = [steps.variances(self._p)[0] for steps in self._moved]
 
     def compute(self, get: Kernel) -> Array | None:
         n = self.shape[0]
-        if not self._nets:
-            return np.empty((0, n, n))
-        tangents = [self._tangents_of(i) for i in range(len(self._left.steps.activations))]
-        if any(moving is None for moving in tangents):
-            return None
         out = aligned((len(self._nets), n, n), np.dtype(np.float64))
         if not out.size:
             return out
         maps = self._tangent_maps(*(slice(0, 1),) * 2)
         if maps is None:
             return None
+        tangents = self._tangents()
         ends = self._diagonals(get)
         width = sum(dual.left.shape[1] for dual in maps)
         height = max(64, _TABLE_BYTES // (8 * max(1, width)))
@@ -81,19 +84,18 @@ class _Gradients(RowPairs):
                 self._fill(out, rows, cols, get, tangents, None)
         return out
 
-    def _tangents_of(self, i: int) -> tuple[Array, Array] | None:
-        """Return how activation i's parameters and its points move, (m, params) and (n, m)."""
-        found = [
-            steps.activations[i]._tangents(variances[i])
-            for steps, variances in zip(self._moved, self._variances, strict=True)
-        ]
-        params, points = [], []
-        for moving in found:
-            if moving is None:
-                return None
-            params.append(np.imag(moving[0]) / STEP)
-            points.append(np.imag(moving[1]) / STEP)
-        return np.array(params).reshape(len(found), -1), np.column_stack(points)
+    def _tangents(self) -> list[_Moving]:
+        """Return how each activation's parameters and its points move."""
+        found = []
+        for steps in self._moved:
+            known = zip(steps.activations, steps.variances(self._p)[0], strict=True)
+            found.append([activation._tangents(p) for activation, p in known])
+        moving = []
+        for of_one in zip(*found, strict=True):
+            params = [np.imag(m[0]) / STEP for m in of_one if m is not None]
+            points = [np.imag(m[1]) / STEP for m in of_one if m is not None]
+            moving.append(_Moving(np.concatenate(params), np.column_stack(points)))
+        return moving
 
     def _tangent_maps(self, rows: slice, cols: slice) -> list[DualMap] | None:
         known = zip(
@@ -119,9 +121,7 @@ class _Gradients(RowPairs):
         ends = [net._propagate_diagonal(Diagonals(self._p, 0 * self._p)) for net in self._nets]
         return np.stack([(end.k if get == "nngp" else end.theta).imag / STEP for end in ends])
 
-    def _program(
-        self, rows: slice, cols: slice, tangents: Sequence[tuple[Array, Array] | None]
-    ) -> TangentProgram:
+    def _program(self, rows: slice, cols: slice, tangents: list[_Moving]) -> TangentProgram:
         builder = TangentBuilder(len(self._nets))
         left = zip(self._tangent_maps(rows, cols) or [], tangents, strict=True)
         for i, step in enumerate(self._left.steps.steps):
@@ -131,13 +131,11 @@ class _Gradients(RowPairs):
                 dw2, db2 = (np.array(moves) / STEP).T
                 builder.affine(step.w2, step.b2, dw2, db2)
             elif isinstance(step, Activation):
-                dual, moving = next(left)
-                assert moving is not None
-                params, points = moving
+                dual, (params, points) = next(left)
                 builder.activation(
                     dual.kind,
                     dual.params,
-                    params.ravel(),
+                    params,
                     np.ascontiguousarray(dual.left),
                     np.ascontiguousarray(points[rows]),
                     np.ascontiguousarray(dual.right),
@@ -155,7 +153,7 @@ class _Gradients(RowPairs):
         rows: slice,
         cols: slice,
         get: Kernel,
-        tangents: Sequence[tuple[Array, Array] | None],
+        tangents: list[_Moving],
         ends: Array | None,
     ) -> None:
         """Compute a block; with exact diagonals one on the diagonal, else with its transpose."""
