@@ -34,6 +34,11 @@ def exact_cntk() -> Job:
     return lambda: net.ntk(X)
 
 
+def gp_kernel(activation: str, n: int, depth: int, gradient: bool) -> Job:
+    X, kernel = rows(n, 20), nk.gp.NeuralKernel(nk.mlp(depth, activation, 1.4, 0.1))
+    return lambda: kernel(X, eval_gradient=gradient)
+
+
 def features(X: Any, net: Any, n_components: int, **options: Any) -> Job:
     phi = nk.NTKFeatures(net, n_components, random_state=0, **options).fit(X[:500])
     return lambda: phi.transform(X)
@@ -88,6 +93,10 @@ JOBS: dict[str, Callable[[], Job]] = {
     "exact ReLU, 3000 x 64, depth 3, float32": lambda: exact("relu", 3000, 3, "float32"),
     "exact GELU, 2000 x 64, depth 3": lambda: exact("gelu", 2000, 3, "float64"),
     "exact tanh, 1500 x 64, depth 2": lambda: exact("tanh", 1500, 2, "float64"),
+    "GP kernel, 2000 x 20, ReLU, depth 3": lambda: gp_kernel("relu", 2000, 3, False),
+    "GP kernel and gradient, 2000 x 20, ReLU, depth 3": lambda: gp_kernel("relu", 2000, 3, True),
+    "GP kernel, 2000 x 20, ELU, depth 3": lambda: gp_kernel("elu", 2000, 3, False),
+    "GP kernel and gradient, 2000 x 20, ELU, depth 3": lambda: gp_kernel("elu", 2000, 3, True),
     "exact CNTK, 8 images, Myrtle-5": exact_cntk,
     "features, 4000 x 64 to 4096, float32": lambda: features(
         rows(4000, 64, "float32"), nk.mlp(3), 4096

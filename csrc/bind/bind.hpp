@@ -20,6 +20,7 @@ class Unlocked {
 
 void bind_sketch(pybind11::module_& m);
 void bind_kernels(pybind11::module_& m);
+void bind_tangents(pybind11::module_& m);
 void bind_images(pybind11::module_& m);
 void bind_features(pybind11::module_& m);
 

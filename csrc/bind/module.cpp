@@ -34,6 +34,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
 
   nkfast::bind_sketch(m);
   nkfast::bind_kernels(m);
+  nkfast::bind_tangents(m);
   nkfast::bind_images(m);
   nkfast::bind_features(m);
 }

@@ -30,13 +30,7 @@ std::size_t count(const Reals& params, std::size_t at, double most) {
   return static_cast<std::size_t>(params[at]);
 }
 
-struct Widths {
-  std::size_t params;
-  std::size_t left;
-  std::size_t right;
-};
-
-Widths widths_of_piecewise(const Reals& params) {
+MapWidths widths_of_piecewise(const Reals& params) {
   const std::size_t degree = count(params, 0, 3);
   const std::size_t low = count(params, 1, 1);
   const std::size_t n_whole = count(params, 2, 4);
@@ -64,20 +58,34 @@ Widths widths_of_piecewise(const Reals& params) {
   return {at, width, width};
 }
 
-Widths widths_of(DualKind kind, const Reals& params) {
+} // namespace
+
+std::size_t polynomials_width(const Reals& params, int n_polynomials) {
+  std::size_t n = 0;
+  for (int t = 0; t < n_polynomials; ++t) {
+    n += 1 + count(params, 1 + n, 1e4);
+  }
+  return n;
+}
+
+void append_largest(const double* columns, std::size_t n_columns, std::size_t ld,
+                    std::size_t n_terms, Reals& params) {
+  for (std::size_t t = 1; t <= n_terms; ++t) {
+    const double* a = columns + t * ld;
+    params.push_back(std::accumulate(
+        a, a + n_columns, 0.0, [](double most, double x) { return std::max(most, std::abs(x)); }));
+  }
+}
+
+MapWidths map_widths(DualKind kind, const Reals& params) {
   switch (kind) {
   case kRectifier:
   case kExpNormalized:
     return {2, 2, 2};
   case kSign:
     return {0, 2, 2};
-  case kRectifiedPower: {
-    std::size_t n = 1;
-    for (int t = 0; t < 4; ++t) {
-      n += 1 + count(params, n, 1e4);
-    }
-    return {n, 3, 3};
-  }
+  case kRectifiedPower:
+    return {1 + polynomials_width(params, 4), 3, 3};
   case kAsin:
   case kSin:
     return {4, 1, 1};
@@ -114,15 +122,13 @@ Widths widths_of(DualKind kind, const Reals& params) {
   throw std::invalid_argument("kind: expected a dual map");
 }
 
-} // namespace
-
 DualMap::DualMap(DualKind kind, Reals params, const double* left, std::size_t n_left,
                  std::size_t left_width, const double* right, std::size_t n_right,
                  std::size_t right_width)
     : kind_(kind), params_(std::move(params)), n_left_(n_left), n_right_(n_right),
       left_width_(left_width), right_width_(right_width), ld_(whole_panels(n_right)),
       left_(left, left + n_left * left_width), right_(right_width * ld_) {
-  const Widths widths = widths_of(kind_, params_);
+  const MapWidths widths = map_widths(kind_, params_);
   expect(widths.params, params_.size(), "params: number of parameters");
   expect(widths.left, left_width, "left: number of columns");
   expect(widths.right, right_width, "right: number of columns");
@@ -131,12 +137,8 @@ DualMap::DualMap(DualKind kind, Reals params, const double* left, std::size_t n_
       right_.data()[t * ld_ + j] = right[j * right_width + t];
     }
   }
-  if (kind_ == kSeries) { // the largest coefficients tell how many terms a row needs
-    for (std::size_t t = 1; t < right_width; ++t) {
-      const double* a = right_.data() + t * ld_;
-      params_.push_back(std::accumulate(
-          a, a + n_right, 0.0, [](double most, double x) { return std::max(most, std::abs(x)); }));
-    }
+  if (kind_ == kSeries) {
+    append_largest(right_.data(), n_right, ld_, right_width - 1, params_);
   }
 }
 

@@ -99,6 +99,22 @@ private:
   AlignedBuffer<float> right_single_;
 };
 
+// How many parameters and columns a map takes, read from its parameters.
+struct MapWidths {
+  std::size_t params;
+  std::size_t left;
+  std::size_t right;
+};
+MapWidths map_widths(DualKind kind, const Reals& params);
+
+// How long so many polynomials are, (length, values...) from the second parameter on.
+std::size_t polynomials_width(const Reals& params, int n_polynomials);
+
+// Behind the parameters of a series come the largest coefficients of the columns, (1 + n_terms, ld)
+// with the first row left out: they tell how many terms a row needs.
+void append_largest(const double* columns, std::size_t n_columns, std::size_t ld,
+                    std::size_t n_terms, Reals& params);
+
 inline std::size_t whole_panels(std::size_t n) { return (n + kDualPad - 1) / kDualPad * kDualPad; }
 
 } // namespace nkfast

@@ -271,32 +271,43 @@ void normalised_exponential(const DualRow& row) {
 }
 
 // |c / G| <= 1/4, so that e^(c/G) -+ e^(-c/G) are short series, which do not cancel.
-void gabor(const DualRow& row) {
+struct GaborTerms {
+  Real sum, im, g, d4, x, odd, even; // 1 / G = im g
+};
+inline __attribute__((always_inline)) GaborTerms gabor_terms(Real p, Real q, Real c) {
   constexpr double sinh_series[] = {1.0,          1.0 / 6,        1.0 / 120,       1.0 / 5040,
                                     1.0 / 362880, 1.0 / 39916800, 1.0 / 6227020800};
   constexpr double cosh_series[] = {1.0,         1.0 / 2,       1.0 / 24,       1.0 / 720,
                                     1.0 / 40320, 1.0 / 3628800, 1.0 / 479001600};
+  // All over m = 1 + p + q, as products of variances may overflow.
+  const Real sum = p + q;
+  const Real im = 1.0 / (1.0 + sum);
+  const Real size = root(p) * root(q);
+  const Real low = size - absolute(c);
+  const Real d4 = pick(low <= 32 * kEps * size, Real{}, 4.0 * low) * ((size + absolute(c)) * im);
+  const Real g = 1.0 / (d4 + (2.0 * sum + 1.0) * im);
+  const Real x = (c * im) * g;
+  const Real x2 = x * x;
+  const Real e = exponential(-0.5 * (sum * im + d4) * g) * (root(g) * root(im));
+  return {.sum = sum,
+          .im = im,
+          .g = g,
+          .d4 = d4,
+          .x = x,
+          .odd = e * (x * polynomial(x2, sinh_series)),
+          .even = e * polynomial(x2, cosh_series)};
+}
+
+void gabor(const DualRow& row) {
   const Real p = every<Real>(row.left[0]);
   const Real* q2 = column(row, 0);
   each(
       row, NKFAST_EACH {
-        // All over m = 1 + p + q, as products of variances may overflow.
         const Real q = q2[i];
-        const Real sum = p + q;
-        const Real im = 1.0 / (1.0 + sum);
-        const Real size = root(p) * root(q);
-        const Real low = size - absolute(c);
-        const Real d4 =
-            pick(low <= 32 * kEps * size, Real{}, 4.0 * low) * ((size + absolute(c)) * im);
-        const Real g = 1.0 / (d4 + (2.0 * sum + 1.0) * im);
-        const Real x = (c * im) * g;
-        const Real x2 = x * x;
-        const Real e = exponential(-0.5 * (sum * im + d4) * g) * (root(g) * root(im));
-        const Real odd = e * (x * polynomial(x2, sinh_series));
-        const Real even = e * polynomial(x2, cosh_series);
-        const Real s = ((1.0 + 2.0 * sum) * im + 4.0 * ((c * im) * c + (p * im) * q)) * g;
-        const Real t = (4.0 * c) * ((d4 + (3.0 * sum + 2.0) * im) * g);
-        return {odd, (s * even + t * odd) * im * g};
+        const GaborTerms v = gabor_terms(p, q, c);
+        const Real s = ((1.0 + 2.0 * v.sum) * v.im + 4.0 * ((c * v.im) * c + (p * v.im) * q)) * v.g;
+        const Real t = (4.0 * c) * ((v.d4 + (3.0 * v.sum + 2.0) * v.im) * v.g);
+        return {v.odd, (s * v.even + t * v.odd) * v.im * v.g};
       });
 }
 

@@ -22,6 +22,9 @@ namespace {
 #include "simd/dual_single.inl.hpp"
 #include "simd/dual_series.inl.hpp"
 #include "simd/piecewise.inl.hpp"
+#include "simd/tangents.inl.hpp"
+#include "simd/tangents_series.inl.hpp"
+#include "simd/tangents_piecewise.inl.hpp"
 #include "simd/gram.inl.hpp"
 #include "simd/window.inl.hpp"
 #include "simd/series.inl.hpp"
@@ -69,6 +72,24 @@ constexpr DualTable<float> dual_single_table() {
   return table;
 }
 
+constexpr TangentTable tangent_table() {
+  TangentTable table{.map = {}, .affine = tangent_affine};
+  table.map[kRectifier] = with_tangents<RectifierTangents>;
+  table.map[kSign] = with_tangents<SignTangents>;
+  table.map[kRectifiedPower] = with_tangents<RectifiedPowerTangents>;
+  table.map[kAsin] = with_tangents<AsinTangents>;
+  table.map[kGelu] = with_tangents<GeluTangents>;
+  table.map[kExp] = with_tangents<ExpTangents>;
+  table.map[kSin] = with_tangents<SinTangents>;
+  table.map[kGaussian] = with_tangents<GaussianTangents>;
+  table.map[kExpNormalized] = with_tangents<ExpNormalizedTangents>;
+  table.map[kGabor] = with_tangents<GaborTangents>;
+  table.map[kSeries] = series_tangents;
+  table.map[kTable] = table_tangents;
+  table.map[kPiecewise] = piecewise_tangents;
+  return table;
+}
+
 constexpr WindowTable window_table() {
   return {.sum = window_sum, .slide = slide, .pool = pool, .add_rows = add_rows};
 }
@@ -84,6 +105,7 @@ constinit const Kernels kernels{.f32 = table<float>(),
                                 .f64 = table<double>(),
                                 .dual = dual_table(),
                                 .dual_single = dual_single_table(),
+                                .tangents = tangent_table(),
                                 .window = window_table(),
                                 .series = series_table()};
 

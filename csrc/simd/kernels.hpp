@@ -170,6 +170,39 @@ template <class T> struct DualTable {
                T* out, std::size_t ld, double scale, double shift, bool add);
 };
 
+// One row of pairs with its tangents: k, theta (null: not wanted) and, `pitch` apart, n_tangents
+// derivatives of each.
+struct TangentRow {
+  std::size_t n; // columns, a multiple of kDualPad
+  std::size_t n_tangents;
+  double* k;
+  double* theta;
+  double* dk;
+  double* dtheta;
+  std::size_t pitch;
+  bool fresh; // only k holds something yet, the others count as zero
+};
+
+// What a map knows of a row of pairs and its tangents; see kernels/tangents.hpp.
+struct TangentTables {
+  const double* params;
+  const double* param_tangents; // (n_tangents, parameters that have tangents)
+  const unsigned char* moved;   // which tangents any parameter has a part in
+  const double* left;           // the row's table
+  const double* left_tangents;
+  const double* right; // the columns' table: entry t of column j lies at right[t * ld + j]
+  const double* right_tangents;
+  std::size_t ld; // of both tables
+};
+
+struct TangentTable {
+  // As DualTable<double>::map, and all derivatives with it; null where there is no such loop.
+  void (*map[kDualKinds])(const TangentTables& tables, const TangentRow& row);
+
+  // As DualTable<double>::affine, the derivatives of w2 and b2 being dw2 and db2.
+  void (*affine)(double w2, double b2, const double* dw2, const double* db2, const TangentRow& row);
+};
+
 // dst[i * ld + j] = w * sum over t < taps of src[t * tap + i * row_step + j * col_step]
 //   + plus[i * ld + j], or + b if plus is null; for i < rows, j < cols. Any alignment.
 struct Slide {
@@ -236,6 +269,7 @@ struct Kernels {
   Table<double> f64;
   DualTable<double> dual;
   DualTable<float> dual_single;
+  TangentTable tangents;
   WindowTable window;
   SeriesTable series;
 };

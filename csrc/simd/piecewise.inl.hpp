@@ -28,7 +28,8 @@ struct PiecewisePlan {
   KinkClass classes[kMostKinkClasses];
 };
 
-inline void read_plan(const double* at, PiecewisePlan& plan) {
+// Returns how many columns a point's table has.
+inline std::size_t read_plan(const double* at, PiecewisePlan& plan) {
   plan.degree = static_cast<int>(at[0]);
   plan.low = static_cast<int>(at[1]);
   plan.n_whole = static_cast<std::size_t>(at[2]);
@@ -60,6 +61,7 @@ inline void read_plan(const double* at, PiecewisePlan& plan) {
     own.outer = column;
     column += own.apart ? plan.n_terms : 0;
   }
+  return column;
 }
 
 // Pairs of parts whose corner has the same signs.

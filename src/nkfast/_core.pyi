@@ -1,8 +1,8 @@
 """Types of the compiled core. Its functions check what could corrupt memory, and no more.
 
-Four builders (`SketchBuilder`, `KernelBuilder`, `ImageBuilder`, `PixelBuilder`) are told what a
-program does and hand it over by `finish`; a program only runs and never changes, so that any number
-of threads may run it.
+Five builders (`SketchBuilder`, `KernelBuilder`, `TangentBuilder`, `ImageBuilder`, `PixelBuilder`)
+are told what a program does and hand it over by `finish`; a program only runs and never changes, so
+that any number of threads may run it.
 """
 
 from collections.abc import Sequence
@@ -342,6 +342,48 @@ class KernelProgram:
     ) -> int: ...
     def run_products(
         self, products: NDArray[np.float64], scale: float, to: Destination, n_threads: int
+    ) -> None: ...
+
+class TangentBuilder:
+    def __init__(self, n_tangents: int) -> None: ...
+    def affine(self, w2: float, b2: float, dw2: _Reals, db2: _Reals) -> None: ...
+    def activation(
+        self,
+        kind: DualKind,
+        params: Sequence[float],
+        param_tangents: _Reals,
+        left: NDArray[np.float64],
+        left_tangents: NDArray[np.float64],
+        right: NDArray[np.float64],
+        right_tangents: NDArray[np.float64],
+    ) -> None: ...
+    def push(self) -> None: ...
+    def add(self) -> None: ...
+    def finish(self) -> TangentProgram: ...
+
+class TangentProgram:
+    def run_points(
+        self,
+        X: NDArray[np.float64],
+        Z: NDArray[np.float64],
+        scale: float,
+        ntk: bool,
+        out: NDArray[np.float64],
+        row: int,
+        col: int,
+        diagonal: NDArray[np.float64] | None,
+        n_threads: int,
+    ) -> None: ...
+    def run_products(
+        self,
+        products: NDArray[np.float64],
+        scale: float,
+        ntk: bool,
+        out: NDArray[np.float64],
+        row: int,
+        col: int,
+        diagonal: NDArray[np.float64] | None,
+        n_threads: int,
     ) -> None: ...
 
 class LaneKind(Enum):

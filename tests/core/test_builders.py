@@ -33,6 +33,12 @@ def layers():
     return builder
 
 
+def layers_with_tangents():
+    builder = _core.TangentBuilder(1)
+    builder.affine(2.0, 0.5, [4.0], [0.0])
+    return builder
+
+
 def image_layers():
     return _core.ImageBuilder(height=4, width=4, channels=1, lanes=_core.LaneKind.COLUMNS, images=1)
 
@@ -49,6 +55,7 @@ OUTPUT = _core.PixelOutput(
 BUILDERS = {
     "sketch": (lambda: transform(4, 4), (), lambda b: b.one(3)),
     "kernel": (layers, (), lambda b: b.affine(1.0, 0.0)),
+    "tangent": (layers_with_tangents, (), lambda b: b.affine(1.0, 0.0, [0.0], [0.0])),
     "image": (image_layers, (_core.Readout.MEAN,), lambda b: b.push()),
     "pixel": (
         pixel_stages,

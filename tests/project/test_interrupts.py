@@ -22,6 +22,10 @@ CALLS = {
         ),
         "net.ntk(X)",
     ),
+    "gradient of a kernel": (
+        "X = normal(3000, 40); kernel = nk.gp.NeuralKernel(nk.mlp(300, 'gelu', b_std=0.1))",
+        "kernel(X, eval_gradient=True)",
+    ),
     "kernel of images": ("X = normal(60, 32, 32, 3); net = nk.myrtle(10)", "net.ntk(X)"),
     "features of images": (
         (

@@ -5,6 +5,7 @@ k(p, q, c) = E f(u) f(v) and kdot(p, q, c) = E f'(u) f'(v) for (u, v) ~ N(0, [[p
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -67,6 +68,34 @@ class Activation(Parameters):
             The least and the largest variance of all blocks, whose maps are to be alike.
         """
         return None
+
+    def _tangents(self, p: Array) -> tuple[tuple[Any, ...], Array] | None:  # noqa: ARG002
+        """Return what moves in `_tangent_map`, None if that has no form in the core.
+
+        Parameters
+        ----------
+        p : ndarray of shape (n,)
+            Variances; these and the activation's parameters may be complex steps.
+
+        Returns
+        -------
+        params : tuple
+            Those of the map, or none if none of them moves.
+        u : ndarray of shape (n,)
+            The number of each point; csrc/kernels/tangents.hpp says which.
+        """
+        return None
+
+    def _tangent_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap | None:
+        """Return the core's form of `_pair` and its derivatives, if there is one.
+
+        Parameters are those of `_dual_map`.
+        """
+        moving = self._tangents(p)
+        dual = self._dual_map(p, q, tol, span)
+        if moving is None or dual is None:
+            return None
+        return replace(dual, params=tuple(map(float, moving[0])) or dual.params)
 
     def dual(self, p: ArrayLike, q: ArrayLike, c: ArrayLike) -> Array:
         r"""Return E[f(u) f(v)] for Gaussian u, v with variances `p`, `q` and covariance `c`.
@@ -183,6 +212,11 @@ def _inverse(x: Array) -> Array:
     with np.errstate(divide="ignore", invalid="ignore"):
         zero = np.abs(x) < 1e-300
         return np.asarray(np.where(zero, 0, 1 / np.where(zero, 1, x)))
+
+
+def _log_deviation(p: Array) -> Array:
+    """Return log sqrt(p), 0 where p is 0."""
+    return np.asarray(np.log(np.where(p == 0, 1, p)) / 2)
 
 
 def _scaled(p: Array) -> Array:

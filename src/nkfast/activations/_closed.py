@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,7 +13,17 @@ from scipy.special import erf, gammaln, ndtr
 from nkfast._arrays.validation import Array, check_real
 from nkfast._core import DualKind
 
-from ._base import Activation, Span, _arcsine, _at_rounding, _inverse, _scaled, _sine, _snapped
+from ._base import (
+    Activation,
+    Span,
+    _arcsine,
+    _at_rounding,
+    _inverse,
+    _log_deviation,
+    _scaled,
+    _sine,
+    _snapped,
+)
 from ._dual_map import DualMap
 
 _DETERMINED = 1e-6  # error of a kernel, relative to its diagonal, that goes without a warning
@@ -76,10 +87,17 @@ class _Erf(Activation):
         return k, 4 * a * a * b * b / np.pi / np.sqrt(1 + 2 * t)
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
-        a, b, shift = self._constants()
-        params = (2 * a * a / np.pi, 2 * b * b, shift**2, 4 * a * a * b * b / np.pi)
+        b = self._constants()[1]
         left, right = (_column(1 / np.sqrt(1 + 2 * b * b * v)) for v in (p, q))
-        return DualMap(DualKind.ASIN, params, left, right)
+        return DualMap(DualKind.ASIN, self._params(), left, right)
+
+    def _params(self) -> tuple[float, ...]:
+        a, b, shift = self._constants()
+        return (2 * a * a / np.pi, 2 * b * b, shift**2, 4 * a * a * b * b / np.pi)
+
+    def _tangents(self, p: Array) -> tuple[tuple[Any, ...], Array]:
+        params = self._params()
+        return params, -np.log(1 + params[1] * p) / 2
 
 
 class Erf(_Erf):
@@ -160,6 +178,9 @@ class GELU(Activation):
         left, right = (np.column_stack([1 / np.sqrt(1 + v), v]) for v in (p, q))
         return DualMap(DualKind.GELU, (), left, right)
 
+    def _tangents(self, p: Array) -> tuple[tuple[Any, ...], Array]:
+        return (), p
+
 
 class Sin(Activation):
     """a sin(b x + c).
@@ -221,11 +242,15 @@ class Sin(Activation):
         return np.sin(phase) ** 2, np.cos(phase) ** 2
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
-        b2 = self.b**2
-        _warn_of_lost_digits(self, b2, p, q)
-        params = (self.a**2 / 2, b2, *(2 * float(v) for v in self._squares))
+        _warn_of_lost_digits(self, self.b**2, p, q)
         left, right = (_column(abs(self.b) * np.sqrt(v)) for v in (p, q))
-        return DualMap(DualKind.SIN, params, left, right)
+        return DualMap(DualKind.SIN, self._params(), left, right)
+
+    def _params(self) -> tuple[float, ...]:
+        return (self.a**2 / 2, self.b**2, *(2 * v for v in self._squares))
+
+    def _tangents(self, p: Array) -> tuple[tuple[Any, ...], Array]:
+        return self._params(), self.b**2 * p / 2
 
     def _hermite(self, std: float, degree: int) -> Array:
         l = np.arange(degree + 1)
@@ -293,6 +318,9 @@ class RBF(Activation):
         left, right = (_column(np.sqrt(2 * g) * np.sqrt(v)) for v in (p, q))
         return DualMap(DualKind.SIN, (1.0, 2 * g, 1.0, 1.0), left, right)
 
+    def _tangents(self, p: Array) -> tuple[tuple[Any, ...], Array]:
+        return (1.0, 2 * self.gamma, 1.0, 1.0), self.gamma * p
+
     def _hermite(self, std: float, degree: int) -> Array:
         l = np.arange(degree + 1)
         t = np.sqrt(2 * self.gamma) * std
@@ -334,6 +362,10 @@ class Exp(Activation):
         b2 = self.b**2
         return DualMap(DualKind.EXP, (self.a**2, b2), _column(b2 * p / 2), _column(b2 * q / 2))
 
+    def _tangents(self, p: Array) -> tuple[tuple[Any, ...], Array]:
+        b2 = self.b**2
+        return (self.a**2, b2), b2 * p / 2
+
     def _hermite(self, std: float, degree: int) -> Array:
         l = np.arange(degree + 1)
         t = self.b * std
@@ -374,6 +406,9 @@ class Gaussian(Activation):
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         left, right = (_column(1 / np.sqrt(1 - 2 * self.b * v)) for v in (p, q))
         return DualMap(DualKind.GAUSSIAN, (self.a**2, self.b), left, right)
+
+    def _tangents(self, p: Array) -> tuple[tuple[Any, ...], Array]:
+        return (self.a**2, self.b), -np.log(1 - 2 * self.b * p) / 2
 
     def _hermite(self, std: float, degree: int) -> Array:
         l = np.arange(degree + 1)
@@ -437,6 +472,9 @@ class ExpNormalized(Activation):
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         return DualMap(DualKind.EXP_NORMALIZED, (self.gamma, self.shift), _scaled(p), _scaled(q))
 
+    def _tangents(self, p: Array) -> tuple[tuple[Any, ...], Array]:
+        return (self.gamma, self.gamma * self.shift), _log_deviation(p)
+
     def _hermite(self, std: float, degree: int) -> Array:
         l = np.arange(degree + 1)
         scale = std * np.exp(self.gamma * self.shift / 2)
@@ -475,6 +513,9 @@ class Gabor(Activation):
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         return DualMap(DualKind.GABOR, (), _column(p), _column(q))
+
+    def _tangents(self, p: Array) -> tuple[tuple[Any, ...], Array]:
+        return (), p
 
 
 def _exponential(t: float, l: Array, power: float = 0.0) -> Array:

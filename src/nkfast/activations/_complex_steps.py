@@ -11,6 +11,9 @@ from scipy.special import ndtr
 
 from nkfast._arrays.validation import Array
 
+# A step so small that its square is below rounding, far from underflow in any power of it.
+STEP = 1e-25
+
 
 def is_step(*values: Array) -> bool:
     """Return whether all values are real but for the imaginary parts of complex steps."""

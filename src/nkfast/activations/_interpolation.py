@@ -7,7 +7,7 @@ at zero, so that coordinate reaches down to s = 0 within a short range.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, NamedTuple
@@ -289,6 +289,15 @@ class _Columns(NamedTuple):
     ranks: tuple[float, ...]  # see csrc/kernels/dual.hpp
 
 
+def _parts(*arrays: Array) -> Iterator[tuple[Array, ...]]:
+    """Yield the arrays, or their real and then their imaginary parts: for what is linear."""
+    if not any(map(np.iscomplexobj, arrays)):
+        yield arrays
+        return
+    yield tuple(a.real for a in arrays)
+    yield tuple(a.imag for a in arrays)
+
+
 class Table:
     """k as a Chebyshev series in the angle and in log s, log t, for kinks at zero only.
 
@@ -353,10 +362,12 @@ class Table:
                 return count
         raise NotResolved
 
-    def _basis(self, s: Array, which: int, series: Array | None = None) -> Array:
-        """Return the functions of s (or those of given series), times the norm; shape (n, R)."""
-        series = self.bases[which] if series is None else series
-        return np.asarray(self.norms.sum_series(s, series) * self.norms(s)[which][:, None])
+    def _basis(self, s: Array, which: int) -> Array:
+        """Return the functions of s, times the norm; shape (n, R)."""
+        return self._scaled(s, self.bases[which], self.norms(s)[which])
+
+    def _scaled(self, s: Array, series: Array, norm: Array) -> Array:
+        return np.asarray(self.norms.sum_series(s, series) * norm[:, None])
 
     def _ratio(self, x: Array) -> Array:
         """Return the norm of f' by that of f at Chebyshev coordinates."""
@@ -423,38 +434,45 @@ class Table:
             ranks += np.maximum.reduceat(needed, starts).astype(float).tolist()
         return _Columns(series, places, first, tuple(ranks))
 
+    def _right(self, t: Array, norms: tuple[Array, Array]) -> Array:
+        series = self._columns.series
+        if series is not None:
+            return self._scaled(t, series, norms[0])
+        both = zip(self.bases, norms, strict=True)
+        return np.hstack([self._scaled(t, base, norm) for base, norm in both])
+
     def dual_map(self, s: Array, t: Array) -> DualMap:
-        series, places, first, ranks = self._columns
-        if series is None:
-            right = np.hstack([self._basis(t, 0), self._basis(t, 1)])
-        else:
-            right = self._basis(t, 0, series)
+        """Return the core's form of `pair`; s and t may be complex steps, as in `with_slopes`."""
+        _, places, first, ranks = self._columns
+        norms = self.norms(s)
+        own = self._right(s, norms)
+        right = own if t is s else self._right(t, self.norms(t))
         rank = right.shape[1]
-        if t is s:
-            own = right
-        elif series is None:
-            own = np.hstack([self._basis(s, 0), self._basis(s, 1)])
-        else:
-            own = self._basis(s, 0, series)
         columns, needed = [_inverse(s)[:, None]], iter(ranks)
         for which, (values, place) in enumerate(zip(self.values, places, strict=True)):
-            left = self._basis(s, which)
+            left = self._scaled(s, self.bases[which], norms[which])
             start = first * which
-            rows = np.zeros((len(s), rank, len(values)))
-            rows[:, start : start + place.shape[1]] = np.einsum(
-                "nj,mjk,kr->nrm", left, values, place, optimize=True
-            )
+            rows = np.zeros((len(s), rank, len(values)), left.dtype)
+            tensor = np.einsum("mjk,kr->jrm", values, place)
+            flat = tensor.reshape(len(tensor), -1)
+            for part, side in _parts(rows, left):
+                product = (side @ flat).reshape(len(s), *tensor.shape[1:])
+                part[:, start : start + place.shape[1]] = product
             # Of equal points more is known than the table's tolerance, whose root would be an angle
             # between them in the next layer. At angle 0 the series are sums of alternating signs:
             # the least change of the coefficients that are used makes them what they have to be.
-            change = np.zeros_like(rows)
+            signs = np.zeros((rank, len(values)))
             for m in range(0, len(values), TABLE_DEGREES):
-                used = slice(start, start + int(next(needed)))
-                change[:, used, m : m + TABLE_DEGREES] = own[:, used, None]
-            change *= (-1.0) ** np.arange(len(values))
-            found = np.sum(rows * change, axis=(1, 2))
-            lacking = np.square(self.norms(s)[which]) - found
-            rows += change * (lacking * _inverse(np.sum(change**2, axis=(1, 2))))[:, None, None]
+                signs[start : start + int(next(needed)), m : m + TABLE_DEGREES] = 1
+            uses = signs.sum(axis=1)
+            signs *= (-1.0) ** np.arange(len(values))
+            sums = np.empty(own.shape, rows.dtype)
+            for part, side in _parts(sums, rows):
+                part[...] = np.einsum("nrm,rm->nr", side, signs)
+            lacking = np.square(norms[which]) - np.sum(sums * own, axis=1)
+            change = own * (lacking * _inverse(np.sum(own**2 * uses, axis=1)))[:, None]
+            for part, side in _parts(rows, change):
+                part += side[:, :, None] * signs
             columns.append(rows.reshape(len(s), -1))
         sizes = (float(rank), *(float(len(values)) for values in self.values))
         params = (*sizes, self.angles.stretch, float(first), *ranks)

@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike
 from nkfast._arrays.validation import Array
 from nkfast._config import one_blas_thread
 
-from ._base import Activation, Span, _inverse, _snapped
-from ._complex_steps import is_step
-from ._dual_map import DualMap
+from ._base import Activation, Span, _inverse, _log_deviation, _snapped
+from ._complex_steps import STEP, is_step
+from ._dual_map import DualMap, with_slopes
 from ._interpolation import LEAST, Norms, Profile, Series, Table
 from ._quadrature import NotResolved, direct_products, hermite_integrals
 from ._series import pair_down_to_zero, series_pair
@@ -141,6 +141,16 @@ class Numerical(Activation):
         s = np.sqrt(p)
         t = s if q is p else np.sqrt(q)
         return self._representation(ends, ends, tol).dual_map(s, t)
+
+    def _tangents(self, p: Array) -> tuple[tuple[Any, ...], Array] | None:
+        return (), _log_deviation(p)
+
+    def _tangent_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap | None:
+        ends = np.sqrt(np.array(span))
+        tol = _TOL if tol < _LOOSE else _LOOSE
+        s = np.sqrt(p) * (1 + 1j * STEP)
+        t = s if q is p else np.sqrt(q) * (1 + 1j * STEP)
+        return with_slopes(self._representation(ends, ends, tol).dual_map(s, t))
 
 
 class _Ref:

@@ -23,7 +23,7 @@ from math import comb, factorial, sqrt
 from typing import NamedTuple
 
 import numpy as np
-from numpy.polynomial import chebyshev, legendre
+from numpy.polynomial import chebyshev, hermite_e, legendre
 from scipy.special import ndtr
 
 from nkfast._arrays.validation import Array
@@ -36,6 +36,8 @@ from ._piecewise import Term, largest_deviation
 
 _MOST_POWER = 3
 _MOST_CLASSES = 8
+_POWERS = np.arange(_MOST_POWER + 1)
+_SIZES = 1 / np.sqrt([1.0, 1.0, 2.0, 6.0])  # of normalised Hermite polynomials
 
 
 class _Fit(NamedTuple):
@@ -74,6 +76,22 @@ def piecewise_map(
     return DualMap(DualKind.PIECEWISE, shape.params(fit), left, right)
 
 
+def piecewise_tangent_map(
+    terms: Sequence[Term], p: Array, q: Array, tol: float, span: Span
+) -> DualMap | None:
+    """Return the form of `piecewise_map` with derivatives, as in csrc/kernels/tangents.hpp."""
+    dual = piecewise_map(terms, p, q, tol, span)
+    if dual is None:
+        return None
+    fit = _COARSE if tol >= _COARSE_TOL else FINE
+    shape = _Shape(terms)
+    left, right = (
+        np.hstack([table, shape.slopes(np.sqrt(v), fit)])
+        for table, v in ((dual.left, p), (dual.right, q))
+    )
+    return DualMap(dual.kind, dual.params, left, right)
+
+
 class _Shape:
     """A sum of c x^i and of c (side (x - b))_+^i, sorted by kinks, these by their distance |b|."""
 
@@ -103,7 +121,7 @@ class _Shape:
 
     def table(self, s: Array, fit: _Fit) -> Array:
         """Return one row for each standard deviation."""
-        powers = s[:, None] ** np.arange(_MOST_POWER + 1)
+        powers = s[:, None] ** _POWERS
         # A kink that the Gaussian never meets leaves a polynomial, or zero: so nothing overflows or
         # cancels for small s.
         whole = np.tile(self.whole, (len(s), 1))
@@ -131,6 +149,35 @@ class _Shape:
         ):
             heads += [((own * powers) @ MONOMIALS)[:, :n], kinked[:, :n]]
         return np.hstack([*heads, *blocks])
+
+    def slopes(self, s: Array, fit: _Fit) -> Array:
+        """Return the derivatives in log s of a table's Hermite coefficients, in its order."""
+        powers = s[:, None] ** _POWERS
+        whole = np.tile(self.whole, (len(s), 1))
+        hermite = np.zeros((2, len(s), _MOST_POWER + 1))
+        for distance, parts in self.classes.items():
+            met = (s > 0) & (distance <= fit.reach * s)
+            h = np.where(met, distance * _inverse(s), 0)
+            for (side, at), c in parts.items():
+                start = side * at
+                past = np.where(met, 0.0, 0.5 if start == 0 else float(start < 0))
+                whole += past[:, None] * expanded(c, side, start)
+                values = np.stack([c * powers, _derived(c) * side * powers]) * met[:, None]
+                kink = np.copysign(h, start)
+                moments = _hermite_moments(kink, side)
+                # (side X - h)_+^i moves with h = b / s, the power 0 by a point mass at h.
+                moved = np.zeros_like(moments)
+                moved[:, 1:] = moments[:, :-1] * (kink[:, None] * _POWERS[1:])[..., None]
+                there = hermite_e.hermevander(side * kink, _MOST_POWER) * _SIZES
+                moved[:, 0] = (kink * _density(kink))[:, None] * there
+                hermite += np.einsum("gni,nil->gnl", values * _POWERS, moments)
+                hermite += np.einsum("gni,nil->gnl", values, moved)
+        columns = []
+        for n, own, kinked in zip(
+            (self.n_whole, self.n_whole - 1), (whole, _derived(whole)), hermite, strict=True
+        ):
+            columns += [((own * _POWERS * powers) @ MONOMIALS)[:, :n], kinked[:, :n]]
+        return np.hstack(columns)
 
 
 # Row i: x^i in normalised Hermite polynomials.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import factorial
+from typing import Any
 
 import numpy as np
 from numpy.polynomial import hermite_e
@@ -12,8 +13,9 @@ from numpy.typing import ArrayLike
 
 from nkfast._arrays.validation import Array, check_count, check_real
 
-from ._base import Activation, Span, _inverse
-from ._dual_map import DualMap
+from ._base import Activation, Span, _inverse, _log_deviation
+from ._complex_steps import STEP
+from ._dual_map import DualMap, with_slopes
 from ._series import series_map, series_pair
 
 _MAX_DEGREE = 50
@@ -60,6 +62,13 @@ class _Polynomial(Activation):
         degrees = np.array([np.any(coef[l::2]) for l in range(len(coef))])
         a, b = self._series(left), self._series(right)
         return series_map(a, b, _inverse(left), _inverse(right), degrees)
+
+    def _tangents(self, p: Array) -> tuple[tuple[Any, ...], Array]:
+        return (), _log_deviation(p)
+
+    def _tangent_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:
+        step = (1 + 1j * STEP) ** 2
+        return with_slopes(self._dual_map(p * step, q * step, tol, span))
 
     def _hermite(self, std: float, degree: int) -> Array:
         out = np.zeros(degree + 1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 from numpy.polynomial import polynomial as poly
 from numpy.typing import ArrayLike
@@ -10,7 +13,7 @@ from scipy.special import gammaln
 from nkfast._arrays.validation import Array, check_count, check_real
 from nkfast._core import DualKind
 
-from ._base import Activation, Span, _angle, _inverse, _scaled
+from ._base import Activation, Span, _angle, _inverse, _log_deviation, _scaled
 from ._dual_map import DualMap
 
 
@@ -42,6 +45,11 @@ class _Rectifier(Activation):
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         return DualMap(DualKind.RECTIFIER, self._slopes(), _scaled(p), _scaled(q))
+
+    def _tangents(self, p: Array) -> tuple[tuple[Any, ...], Array]:
+        a, b = self._slopes()
+        params = ((a - b) ** 2, a * a + b * b, 2 * a * b)
+        return tuple(v / (2 * np.pi) for v in params), _log_deviation(p)
 
     def _hermite(self, std: float, degree: int) -> Array:
         a, b = self._slopes()
@@ -183,6 +191,9 @@ class Sign(Activation):
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         return DualMap(DualKind.SIGN, (), _scaled(p), _scaled(q))
 
+    def _tangents(self, p: Array) -> tuple[tuple[Any, ...], Array]:
+        return (), _log_deviation(p)
+
 
 class RectifiedMonomial(Activation):
     """max(x, 0)^degree, whose dual is the arc-cosine kernel of that order.
@@ -244,17 +255,29 @@ class RectifiedMonomial(Activation):
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:  # noqa: ARG002
         n = self.degree
-        parts = [*_numerators(n), *_numerators(max(n - 1, 0))]
-        params = [float(n)]
-        for part in parts:
-            params += [float(len(part)), *part]
+        params = self._params(n, n - 1)
 
         def columns(p: Array) -> Array:
             s = np.sqrt(p)
             power = s**n if n else (s > 0).astype(np.float64)
             return np.column_stack([power, s ** max(n - 1, 0), _inverse(s)])
 
-        return DualMap(DualKind.RECTIFIED_POWER, tuple(params), columns(p), columns(q))
+        return DualMap(DualKind.RECTIFIED_POWER, params, columns(p), columns(q))
+
+    def _params(self, *orders: int) -> tuple[float, ...]:
+        """Return the degree and the polynomials of some J_n, as the core takes them."""
+        params = [float(self.degree)]
+        for order in orders:
+            for part in _numerators(max(order, 0)):
+                params += [float(len(part)), *part]
+        return tuple(params)
+
+    def _tangents(self, p: Array) -> tuple[tuple[Any, ...], Array]:
+        return (), _log_deviation(p)
+
+    def _tangent_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap:
+        n = self.degree
+        return replace(self._dual_map(p, q, tol, span), params=self._params(n, n - 1, n - 2))
 
 
 def _numerators(n: int) -> tuple[Array, Array]:

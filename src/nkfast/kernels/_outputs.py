@@ -122,10 +122,10 @@ def new_results(names: tuple[str, ...], shape: tuple[int, int], dtype: Any) -> l
     dtype = np.dtype(dtype)
     what = f"{len(names)} kernel{'s' if len(names) > 1 else ''} of shape {shape}"
     refuse_bytes(len(names) * math.prod(shape) * dtype.itemsize, "X", what)
-    return [Result(_aligned(shape, dtype), dtype) for _ in names]
+    return [Result(aligned(shape, dtype), dtype) for _ in names]
 
 
-def _aligned(shape: tuple[int, int], dtype: np.dtype[Any]) -> Array:
+def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Return an array that begins with a line of the caches, which the core writes as a whole."""
     n = math.prod(shape)
     if n * dtype.itemsize < _LARGE:

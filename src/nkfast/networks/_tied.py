@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from nkfast.activations import Activation
+from nkfast.activations._complex_steps import STEP
 from nkfast.layers import Layer
 
 from ._recipes import MLP
 from ._sequential import Sequential
-
-# A step so small that its square is below rounding, far from underflow in any power of it.
-STEP = 1e-25
 
 
 @dataclass
