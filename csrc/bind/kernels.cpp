@@ -3,6 +3,7 @@
 #include "bind/bind.hpp"
 #include "bind/builders.hpp"
 #include "bind/dual_map.hpp"
+#include "kernels/blurs.hpp"
 #include "kernels/dense.hpp"
 #include "kernels/series.hpp"
 
@@ -144,6 +145,58 @@ py::tuple bound_product_series(const Array<double>& a, const Array<double>& b,
   return py::make_tuple(value, slope);
 }
 
+BlurTables blur_tables(std::vector<std::size_t> counts, std::vector<double> edges,
+                       std::vector<std::int64_t> starts, const Array<double>& values,
+                       Reals deviations, Reals taus) {
+  check_shape(values, {values.ndim() > 0 ? values.shape(0) : 0, kCellWidth}, "values");
+  const auto n = static_cast<std::size_t>(values.size());
+  auto copy = AlignedBuffer<double>::uninitialised(n);
+  std::copy_n(values.data(), n, copy.data());
+  return BlurTables({std::move(counts), std::move(edges), std::move(starts), std::move(copy),
+                     n / kCellWidth, std::move(deviations), std::move(taus)});
+}
+
+void bind_blurs(py::module_& m) {
+  py::class_<BlurTables>(m, "BlurTables", "A function and its blurs, as polynomials on cells.")
+      .def(py::init(&blur_tables), "counts"_a, "edges"_a, "starts"_a, "values"_a.noconvert(),
+           "deviations"_a, "taus"_a)
+      .def(
+          "moments",
+          [](const BlurTables& self, const Array<double>& at, const Array<double>& tau,
+             std::size_t n_threads) {
+            const py::ssize_t n = at.size();
+            check_shape(at, {n}, "m");
+            check_shape(tau, {n}, "tau");
+            Array<double> out({py::ssize_t{4}, n});
+            const double *x = at.data(), *by = tau.data();
+            double* to = out.mutable_data();
+            {
+              const Unlocked unlocked;
+              self.moments(x, by, static_cast<std::size_t>(n), to, n_threads);
+            }
+            return out;
+          },
+          "m"_a.noconvert(), "tau"_a.noconvert(), "n_threads"_a)
+      .def(
+          "pairs",
+          [](const BlurTables& self, const Array<double>& s, const Array<double>& t,
+             const Array<double>& rho, std::size_t n_threads) {
+            const py::ssize_t n = s.size();
+            check_shape(s, {n}, "s");
+            check_shape(t, {n}, "t");
+            check_shape(rho, {n}, "rho");
+            Array<double> out({py::ssize_t{2}, n});
+            const double *left = s.data(), *right = t.data(), *cosine = rho.data();
+            double* to = out.mutable_data();
+            {
+              const Unlocked unlocked;
+              self.pairs(left, right, cosine, static_cast<std::size_t>(n), to, to + n, n_threads);
+            }
+            return out;
+          },
+          "s"_a.noconvert(), "t"_a.noconvert(), "rho"_a.noconvert(), "n_threads"_a);
+}
+
 } // namespace
 
 void bind_kernels(py::module_& m) {
@@ -201,6 +254,8 @@ void bind_kernels(py::module_& m) {
         "start"_a.noconvert(), "degrees"_a);
   m.def("product_series", &bound_product_series, "a"_a.noconvert(), "b"_a.noconvert(),
         "rho"_a.noconvert());
+
+  bind_blurs(m);
 
   using B = KernelBuilder;
   py::class_<Turns<B>>(m, "KernelBuilder", "Puts a KernelProgram together, layer by layer.")

@@ -28,6 +28,7 @@ namespace {
 #include "simd/gram.inl.hpp"
 #include "simd/window.inl.hpp"
 #include "simd/series.inl.hpp"
+#include "simd/blur.inl.hpp"
 // clang-format on
 
 template <class T> constexpr Table<T> table() {
@@ -98,6 +99,8 @@ constexpr SeriesTable series_table() {
   return {.hermite_sums = hermite_sums, .complex_series = complex_series};
 }
 
+constexpr BlurTable blur_table() { return {.pair = blur_pair, .moments = blur_moments}; }
+
 } // namespace
 
 extern const Kernels kernels;
@@ -107,6 +110,7 @@ constinit const Kernels kernels{.f32 = table<float>(),
                                 .dual_single = dual_single_table(),
                                 .tangents = tangent_table(),
                                 .window = window_table(),
-                                .series = series_table()};
+                                .series = series_table(),
+                                .blur = blur_table()};
 
 } // namespace nkfast::NKFAST_LEVEL

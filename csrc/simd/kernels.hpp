@@ -264,6 +264,28 @@ struct SeriesTable {
   void (*complex_series)(const ComplexSeries& p);
 };
 
+// A function and its derivative as polynomials between edges: of x, or of x and of z in [-1, 1],
+// x running from -1 to 1 in each cell.
+constexpr std::size_t kCellPowers = 12;             // of x
+constexpr std::size_t kCellWidth = 2 * kCellPowers; // of the function, then of the derivative
+struct Cells {
+  const double* edges; // n + 1
+  std::size_t n;
+  const std::int64_t* starts; // n + 1: cell i has the powers of z from starts[i] on, below the next
+  const double* values;       // kCellWidth coefficients of each power of z
+};
+
+// Normal variables beyond, in units of their deviation, are left out.
+constexpr double kNormalReach = 8.5;
+
+// Integrals over functions f of x, and their blurs g(m, tau) = E f(m + tau w).
+struct BlurTable {
+  // out = E f(s u) g(r u, tau) and that of the derivatives, u standard normal; z stands for tau.
+  void (*pair)(const Cells& f, const Cells& g, double s, double r, double z, double* out);
+  // out = E f(x), E f'(x), E f(x)^2, E f'(x)^2 for x = m + tau w, w standard normal.
+  void (*moments)(const Cells& f, double m, double tau, double* out);
+};
+
 struct Kernels {
   Table<float> f32;
   Table<double> f64;
@@ -272,6 +294,7 @@ struct Kernels {
   TangentTable tangents;
   WindowTable window;
   SeriesTable series;
+  BlurTable blur;
 };
 
 } // namespace nkfast

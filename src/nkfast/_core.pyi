@@ -47,6 +47,27 @@ def product_series(
 ) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
     """Return sum_l a[i, l] b[j, l] rho[i, j, t]^l and its derivative."""
 
+class BlurTables:
+    def __init__(
+        self,
+        counts: Sequence[int],
+        edges: Sequence[float] | NDArray[Any],
+        starts: Sequence[int] | NDArray[Any],
+        values: NDArray[np.float64],
+        deviations: Sequence[float],
+        taus: Sequence[float],
+    ) -> None: ...
+    def moments(
+        self, m: NDArray[np.float64], tau: NDArray[np.float64], n_threads: int
+    ) -> NDArray[np.float64]: ...
+    def pairs(
+        self,
+        s: NDArray[np.float64],
+        t: NDArray[np.float64],
+        rho: NDArray[np.float64],
+        n_threads: int,
+    ) -> NDArray[np.float64]: ...
+
 _Ints = Sequence[int] | NDArray[Any]
 _Reals = Sequence[float] | NDArray[Any]
 _Array = NDArray[Any]  # of a type that the core's holds without loss

@@ -44,8 +44,8 @@ def jumping(x):
 
 
 @pytest.mark.parametrize("function", [bent_sine, jumping])
-def test_many_pairs_of_a_function_with_kinks_share_a_series(function):
-    """And their derivatives by complex steps, along which rho = 1 and -1 stay."""
+def test_many_complex_steps_of_a_function_with_kinks_share_a_series(function):
+    """Along the steps rho = 1 and -1 stay."""
     act = nk.Elementwise(function, (0.3,))
     p = np.array([0.6, 0.9])[:, None] * (1 + 0.6e-25j)
     q = np.linspace(0.5, 1.0, 30) * (1 - 0.4e-25j)
@@ -57,8 +57,9 @@ def test_many_pairs_of_a_function_with_kinks_share_a_series(function):
         found = found[::13, :, ::15]
         assert_allclose(found.real, expected.real, rtol=0, atol=1e-6)
         assert_allclose(found.imag / 1e-25, expected.imag / 1e-25, rtol=0, atol=1e-6)
-    for x, y in zip(act._pair(p.real, q.real, c.real), many, strict=True):
-        assert_allclose(x, y.real, rtol=0, atol=1e-12)
+    # Real ones come from tables, which are closer to the integrals of few.
+    for found, expected in zip(act._pair(p.real, q.real, c.real), few, strict=True):
+        assert_allclose(found[::13, :, ::15], expected.real, rtol=0, atol=1e-11)
 
 
 def test_kinks_may_lie_on_ends_of_panels_that_stand_still():

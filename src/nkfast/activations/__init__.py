@@ -6,8 +6,8 @@ kdot = dk/dc = E f'(u) f'(v) (Daniely, Frostig & Singer 2016; Price 1958). Close
 and `_polynomial`; functions without one are `_numerical`, by Mehler's series in Hermite
 coefficients (Han et al. 2022, section 3) or by tables of integrals (`_polar`, `_interpolation`),
 with smooth ones in `_smooth`, piecewise polynomials in `_hard` and any function of the user's in
-`_elementwise`. `_dual_map` is what the core is told of
-one. This room knows `_arrays`, and nothing of layers or networks.
+`_elementwise` (with kinks away from zero by tables of its Gaussian blurs, `_blurs`). `_dual_map` is
+what the core is told of one. This room knows `_arrays`, and nothing of layers or networks.
 """
 
 from __future__ import annotations

@@ -17,24 +17,25 @@ from nkfast._config import one_blas_thread
 from nkfast._linalg.chebyshev import to_series
 
 from ._base import Span, _inverse
+from ._blurs import FARTHEST, Blurs
 from ._complex_steps import is_step
 from ._dual_map import DualMap
 from ._interpolant import ORDERS, Interpolant
 from ._interpolation import LEAST, Profile, coordinate
-from ._numerical import WIDEST, Numerical, _range, _Ref
+from ._numerical import Numerical, _range, _Ref
 from ._pieces import piecewise_terms
 from ._piecewise import Term, correlation, evaluate, truncated_pair
 from ._piecewise_tables import piecewise_map, piecewise_tangent_map
 from ._piecewise_wide import piecewise_pair
 from ._quadrature import Function, NotResolved, hermite_integrals
-from ._rays import Rays
 from ._series import series_pair
 
 _ACCURATE = 1e-7  # error of the series that is accepted
 _SETTLED = 1e-8  # error at which no more terms are tried
 _DEGREES = (64, 256, 1024)
 _DIRECT = 2000  # so many pairs have no series of their own
-_FEW = 12  # so many are integrated one by one
+_COARSE_STEP = 4.0  # largest deviations are rounded up to powers of this, where that does
+_LEAST = 1 / 16  # share of the nearest kink: deviations below go with tiny ones
 _COUNTS = (24, 48, 96, 192, 384)
 
 
@@ -60,12 +61,13 @@ class Elementwise(Numerical):
 
     The kernels of others come from Gaussian integrals of fn and of the derivative of its piecewise
     Chebyshev interpolant. Without breakpoints, or with one at 0 only, they are as fast as those of
-    the named activations, at variances up to 1e14 if fn bends near zero only. With others, the
-    jumps of the first derivatives are taken out exactly, by moments of the bivariate normal
-    distribution, and what is left is a short series, in NumPy. Where that would be long (steep
-    functions, large variances) every pair costs an integral of a millisecond over tables that take
-    some seconds; where these cannot be made, as for oscillations at variances above 30 or so, one
-    of a tenth of a second, and variances above 4e4 are refused.
+    the named activations, at variances up to 1e14 if fn bends near zero only. With others, a pair
+    costs an integral over one variable, of some microseconds, over tables of the function's
+    Gaussian blurs that take up to a second or two; errors are below 1e-9 of the kernel's scale (of
+    its largest, where fn vanishes up to a breakpoint and none is met). Where tables would become
+    too large, as for oscillations at variances above 1e3 or so, or cut off what matters, as for
+    growth like exp(x), a pair costs a double integral of a tenth of a second or more, and variances
+    above 4e4 are refused.
 
     Where fn itself jumps, E f'(u) f'(v) has no finite limit for equal points; then kdot counts f'
     off the jumps only, as for `Sign`.
@@ -166,24 +168,31 @@ class Elementwise(Numerical):
             return piecewise_pair(self._terms, s, t, c)
         if not any(self._kinks):
             return super()._pair(p, q, c)
-        low, high = _range(s.real, t.real)
-        size = np.broadcast(s, t, c).size
-        if size > _DIRECT and (split := _split(_Ref(self), low, high)).error <= _ACCURATE:
-            return split.pair(s, t, c)
         stepped = any(map(np.iscomplexobj, (s, t, c)))
-        if not stepped and (size > _FEW or high > WIDEST) and (rays := _rays(_Ref(self), high)):
-            return self._by_rays(rays, s, t, c)
+        if not stepped and (blurs := self._blurs(s, t)) is not None:
+            return self._by_blurs(blurs, s, t, c)
+        if np.broadcast(s, t, c).size > _DIRECT:
+            with suppress(NotResolved):
+                split = _split(_Ref(self), *_range(s.real, t.real))
+                if split.error <= _ACCURATE:
+                    return split.pair(s, t, c)
         return self._direct(s, t, c)
 
-    def _by_rays(self, rays: Rays, s: Array, t: Array, c: Array) -> tuple[Array, Array]:
-        s, t, c = np.broadcast_arrays(s, t, c)
-        angle = np.arccos(correlation(s, t, c))
-        nought = (s == 0) | (t == 0)
+    def _blurs(self, s: Array, t: Array) -> Blurs | None:
+        """Return tables for these deviations, None where they would be too large."""
+        low, high = _range(s, t)
+        unit = min(abs(kink) for kink in self._kinks if kink)
+        coarse = _COARSE_STEP ** math.ceil(math.log(high) / math.log(_COARSE_STEP) - 1e-9)
+        low = 0.0 if low < _LEAST * unit else _LEAST * unit
+        if (blurs := _blur(_Ref(self), min(low, high), coarse)) is None and high < coarse:
+            return _blur(_Ref(self), min(low, high), high)
+        return blurs
+
+    def _by_blurs(self, blurs: Blurs, s: Array, t: Array, c: Array) -> tuple[Array, Array]:
+        k, slope = blurs.pair(s, t, correlation(s, t, c))
         # As in `_direct`, deviations of zero are infinitesimal ones.
-        s, t = (np.where(v == 0, 1e-150, v) for v in (s, t))
-        k, slope = rays.pair(s, t, angle)
         if not self._jumps and self._vanishes:
-            k = np.where(nought, 0, k)
+            k = np.where((s == 0) | (t == 0), 0, k)
         return k, slope
 
     def _diagonal(self, p: Array) -> tuple[Array, Array]:
@@ -192,6 +201,8 @@ class Elementwise(Numerical):
             return piecewise_pair(self._terms, s, s, p)
         if not any(self._kinks):
             return super()._diagonal(p)
+        if not np.iscomplexobj(s) and (blurs := self._blurs(s, s)) is not None:
+            return blurs.squares(s)
         # Norms bend where a kink leaves the range of the Gaussian: no few nodes would do.
         distinct, index = np.unique(np.where(s.real > 1e-150, s, 1e-150), return_inverse=True)
         profile = Profile(self._both, self._kinks, 1.0, 1.0)
@@ -220,10 +231,16 @@ def _interpolate(ref: _Ref, reach: float) -> Interpolant:
 
 
 @lru_cache(maxsize=32)
-def _rays(ref: _Ref, high: float) -> Rays | None:
+def _blur(ref: _Ref, low: float, high: float) -> Blurs | None:
     own: Elementwise = ref.activation  # type: ignore[assignment]
-    with suppress(NotResolved), one_blas_thread():
-        return Rays(own._both, own._kinks, max(high, 1.0))
+    # Numbers that are not finite, far out, do not resolve the function, either.
+    with suppress(ValueError), one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
+        interpolant = Interpolant(own._function, own._kinks, 1.01 * FARTHEST * high)
+
+        def both(x: Array) -> tuple[Array, Array]:
+            return own._function(x), interpolant.between_kinks(x, 1)
+
+        return Blurs(both, own._kinks, low, high)
     return None
 
 

@@ -104,10 +104,11 @@ class Interpolant:
                 parts.append(a * (b / a) ** np.linspace(0, 1, int(np.ceil(2 * ratio)) + 1)[1:])
         return np.concatenate(parts)
 
-    def _exact(self, x: Array, order: int) -> Array:
-        # The panel to the right of a point, but of the last point that to its left.
-        panel = np.searchsorted(self.begin, x, side="right") - 1
-        panel[-1] = panel[-2]
+    def between_kinks(self, x: Array, order: int) -> Array:
+        """Return a derivative anywhere but at the kinks."""
+        return self._exact(x, order, np.searchsorted(self.begin, x, side="right") - 1)
+
+    def _exact(self, x: Array, order: int, panel: Array) -> Array:
         t = (x - self.begin[panel]) * self.scale[panel] - 1
         return np.asarray(chebyshev.chebval(t, self.series[order][:, panel], tensor=False))
 
@@ -122,10 +123,13 @@ class Interpolant:
             y = np.linspace(low, high, count + 1)
             x = unit * np.sinh(y)
             x[0], x[-1] = begin, end
-            value = self._exact(x, order)
+            # The panel to the right of a point, but of the last point that to its left.
+            panel = np.searchsorted(self.begin, x, side="right") - 1
+            panel[-1] = panel[-2]
+            value = self._exact(x, order, panel)
             table = (unit, low, count / (high - low), _cubics(value))
             between = unit * np.sinh((y[:-1] + y[1:])[:: max(1, count // 3000)] / 2)
-            error = np.abs(self._cubic(between, *table) - self._exact(between, order)).max()
+            error = np.abs(self._cubic(between, *table) - self.between_kinks(between, order)).max()
             size = np.abs(value).max() + 1e-3 * self.size
             if error <= least * size:
                 best, least = table, error / size
