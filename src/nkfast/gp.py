@@ -65,8 +65,8 @@ class NeuralKernel(Kernel):
 
     *Gradients.* The derivatives of a pair go through the layers beside its kernels, in compiled
     code: a layer's derivatives by the covariance, by both variances and by its own parameters are
-    computed once and serve all hyperparameters. Value and gradient together take three to five
-    times as long as the value (two to four hyperparameters, 2000 points, three hidden layers).
+    computed once and serve all hyperparameters. Value and gradient together take three to six
+    times as long as the value (up to three hyperparameters, 2000 points, three hidden layers).
     What depends on single points or on parameters alone is differentiated by complex steps: every
     map of the recursion is analytic, so the derivative of f in log v is Im f(v (1 + ih)) / h with
     h = 1e-25, free of the cancellation of a difference quotient (Martins, Sturdza & Alonso 2003).
