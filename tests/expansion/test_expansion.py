@@ -177,7 +177,7 @@ def test_factors_keep_the_diagonal_of_what_was_cut():
     error = np.linalg.norm(np.tensordot(factors, powers, 1) - kernel)
     assert expected == pytest.approx(error / np.linalg.norm(kernel), rel=1e-3)
     columns = powers.reshape(3, -1).T
-    best = np.sqrt(np.linalg.lstsq(columns, kernel.ravel())[1][0])
+    best = np.sqrt(np.linalg.lstsq(columns, kernel.ravel(), rcond=None)[1][0])
     assert error < 1.05 * best < 0.5 * np.linalg.norm(powers.sum(axis=0) - kernel)
     assert np.all(factors >= 0)
 

@@ -19,6 +19,7 @@ from sklearn import (
 )
 from sklearn import model_selection as ms
 from sklearn.base import clone
+from sklearn.decomposition import PCA
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, RANSACRegressor, Ridge
@@ -209,7 +210,7 @@ def test_meta_estimators_of_transformers(place, config):
         assert type(Z).__module__.partition(".")[0] == {"default": "numpy"}.get(config, config)
         assert_array_equal(Z, clone(phi).fit(rows).transform(rows))
         learner = nk.NTKRegressor(**options()[4])
-        both = pipeline.make_union(clone(phi), StandardScaler())
+        both = pipeline.make_union(clone(phi), PCA(4))  # with names of its own
         columns = [("a", clone(phi), [0, 1, 2, 3]), ("b", StandardScaler(), [0])]
         model = pipeline.make_pipeline(StandardScaler(), both, learner).fit(rows, Y)
         assert model[:-1].transform(rows).shape == (36, width + 4)

@@ -3,6 +3,7 @@
 import inspect
 import json
 import pickle
+import re
 import subprocess
 import sys
 import warnings
@@ -119,7 +120,9 @@ def test_the_same_predictions(name, file):
     copy = nk.load(file)
     assert_array_equal(getattr(copy, method)(data), expected)
     nk.save(copy, file)
-    assert file.read_bytes() == bytes_
+    # SciPy 1.11 reads a csr_array back as a csr_matrix.
+    if name != "CSR" or hasattr(sp, "diags_array"):
+        assert file.read_bytes() == bytes_
 
 
 @pytest.mark.parametrize("name", UNFITTED)
@@ -133,7 +136,7 @@ def test_activations(name, file):
     act = CASES[name][0]
     nk.save(act, file)
     functions = [f"activation_cases.{act.fn.__name__}"] if hasattr(act, "fn") else []
-    if functions and act.fn.__module__ == "activation_cases":
+    if functions and getattr(act.fn, "__module__", None) == "activation_cases":
         with pytest.raises(ValueError, match=f"got {functions[0]}; if you trust"):
             nk.load(file)
     copy = nk.load(file, trusted=functions)
@@ -265,9 +268,14 @@ def changed(file, member, change):
 def test_code_that_a_file_names_is_not_run(name, file):
     nk.save(nk.Elementwise(np.arctan), file)
     module, _, function = name.rpartition(".")
-    plain = b'"__class__":"arctan","__module__":"numpy"'
+    plain = re.compile(rb'"__class__":"arctan","__module__":"[\w.]+"')
     evil = f'"__class__":"{function}","__module__":"{module}"'.encode()
-    changed(file, "schema.json", lambda schema: schema.replace(plain, evil))
+
+    def change(schema):
+        assert len(plain.findall(schema)) == 1
+        return plain.sub(evil, schema)
+
+    changed(file, "schema.json", change)
     with pytest.raises(ValueError, match=f"got {name}; if you trust the file, and these"):
         nk.load(file)
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+from zipfile import ZipFile
 
 import numpy as np
 
@@ -79,6 +80,14 @@ def begin_npy(file: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...]) -> N
     """Write what stands before the entries of an array; NumPy hides why a disk refuses these."""
     head = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, head)
+
+
+def write_npz(file: BinaryIO, arrays: dict[str, Any]) -> None:
+    """Write arrays as `numpy.savez` does, which leaves its archive open where the disk is full."""
+    with ZipFile(file, "w") as archive:
+        for name, values in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(values), allow_pickle=False)
 
 
 def _remove_leftovers(final: Path) -> None:

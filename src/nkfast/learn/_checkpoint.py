@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator
 
-from nkfast._arrays.files import written_aside
+from nkfast._arrays.files import write_npz, written_aside
 from nkfast._arrays.validation import Array
 from nkfast._core import __version__
 from nkfast.features._base import feature_array
@@ -141,7 +141,7 @@ class Checkpoint:
         digests = np.frombuffer(b"".join(self._digests), np.uint8)
         arrays = learner._fitted.arrays() | {"features": self._features, "digests": digests}
         with written_aside(self.path) as part, part.open("wb") as file:
-            np.savez(file, head=np.array(json.dumps(self._head)), **arrays)
+            write_npz(file, {"head": np.array(json.dumps(self._head)), **arrays})
         self._n_saved = len(self._digests)
         self._saved = time.monotonic()
         self._cost = self._saved - start
