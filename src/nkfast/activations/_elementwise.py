@@ -157,8 +157,8 @@ class Elementwise(Numerical):
         return any(inner.jump(kink, 0) for kink in self._kinks)
 
     def _interpolant(self, reach: float) -> Interpolant:
-        # One of few: 16, 64, 256...
-        return _interpolate(_Ref(self), 16 * 4.0 ** max(math.ceil(math.log2(reach / 16) / 2), 0))
+        # One of few: 16, 256, 4096...
+        return _interpolate(_Ref(self), 16 * 16.0 ** max(math.ceil(math.log2(reach / 16) / 4), 0))
 
     def _pair(self, p: Array, q: Array, c: Array) -> tuple[Array, Array]:
         if not is_step(p, q, c):
