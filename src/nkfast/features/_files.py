@@ -41,7 +41,7 @@ def write_features(
     Parameters
     ----------
     path : path-like
-        The file. It is written aside as PATH.part and renamed once it is whole.
+        The file. It is written aside and renamed once it is whole.
     features : transformer
         A fitted feature map, `FlipAverage`, or a pipeline that ends in one: anything whose
         `transform` gives numbers for each row alone.
@@ -53,8 +53,8 @@ def write_features(
     block_size : int, default=1024
         Rows at a time. With resume=True blocks have to be the same.
     resume : bool, default=False
-        Keep a journal, PATH.journal, and whatever was written if the call is interrupted or killed;
-        the same call then goes on from there, to the same bits.
+        Keep a journal, PATH.journal, and in PATH.part what was written, if the call is interrupted
+        or killed; the same call then goes on from there, to the same bits.
     progress : bool or callable, optional
         True for a bar with the time that is left (by tqdm, the extra ``progress``), or a function
         of (rows done, rows in all).
@@ -67,8 +67,8 @@ def write_features(
     Raises
     ------
     ValueError
-        On a bad argument; with resume=True on a journal of another computation; on features that
-        `dtype` cannot hold.
+        On a bad argument; with resume=True on a journal of another computation, and while another
+        process writes the same file; on features that `dtype` cannot hold.
     OSError
         If the file cannot be written, before any work where the disk is too full for it.
 

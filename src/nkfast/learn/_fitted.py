@@ -16,7 +16,7 @@ from nkfast._arrays.validation import Array, Doubles, Rows, as_double
 from nkfast._linalg.eigen import symmetric_eigen
 from nkfast._linalg.symmetric import gram_matrix
 from nkfast.features import NNGPFeatures, NTKFeatures, Nystroem
-from nkfast.features._base import feature_array, feature_products
+from nkfast.features._base import FeatureMap, feature_array, feature_products
 from nkfast.kernels import Points, diag, kernel, prepare
 from nkfast.networks import NetworkEstimator, Sequential
 from nkfast.sketch._program import Compiled
@@ -66,7 +66,7 @@ class FeatureColumns(Columns):
     """Features z of a fitted map."""
 
     kernel = False
-    features: NTKFeatures | NNGPFeatures | Nystroem
+    features: FeatureMap
 
     def __call__(self, X: Rows) -> Array:
         return np.asarray(as_double(feature_array(self.features, X)))

@@ -77,7 +77,8 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):
         The variance of the noise that makes the targets most probable, found when first asked for:
         that of a row of the mean weight.
     features_ : NTKFeatures, NNGPFeatures or Nystroem
-        The fitted feature map, unless ``method="exact"``.
+        The fitted feature map, unless ``method="exact"``; with ``features="precomputed"`` one that
+        gives rows back.
     dual_coef_, X_fit_ : ndarray of shape (n,) or (n, n_targets), array of shape (n, d)
         Weights and rows of the kernels, if ``method="exact"``; of repeated rows the first.
     net_ : Sequential
