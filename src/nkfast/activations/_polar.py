@@ -20,6 +20,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
+from scipy.linalg.blas import dsyr2k
 from scipy.special import gammaln
 
 from nkfast._arrays.validation import Array
@@ -142,31 +143,39 @@ class PolarGrid:
             both = [both[0] + (even - odd), both[1] + (even + odd)]
         return np.array([[self._radial(own) for own in side] for side in both])
 
-    def _arcs(self, length: float, rest: float) -> tuple[Array, Array]:
-        """Return the integrals of the even and the odd parts over arcs; (K, scales, scales)."""
+    def _arcs(self, length: float, rest: float) -> Array:
+        """Return the integrals of the even and the odd parts over arcs; (2, K, scales, scales).
+
+        They are symmetric; what stands below the diagonal is not set.
+        """
         # Near pi the distance from there, without cancellation.
         sines = np.sin(np.minimum(length * self.x, rest + length * self.x[::-1]))
-        step = max(1, _BATCH // len(sines))
-        even, odd = [], []
-        for i in range(0, len(self.scales), step):
-            at = self.scales[i : i + step, None] * sines
-            above, below = np.array(self.functions(at)), np.array(self.functions(-at))
-            even.append(above + below)
-            odd.append(above - below)
-        return self._sums(np.hstack(even), length), self._sums(np.hstack(odd), length)
-
-    def _sums(self, values: Array, length: float) -> Array:
-        """Return the sums over the nodes of an arc; values of shape (K, scales, nodes)."""
-        out = np.zeros((*values.shape[:2], len(self.scales)))
-        for total, own in zip(out, values, strict=True):
-            if np.any(own):  # functions of one parity have no other part
-                first, last = own[:, : self.half], own[:, ::-1][:, : self.half]
-                part = (first * (length * self.weights)) @ last.T
-                np.add(part, part.T, out=total)
+        nodes = np.concatenate([sines[: self.half], sines[::-1][: self.half]])
+        count = len(self.scales)
+        step = max(1, _BATCH // len(nodes))
+        parts: Array | None = None
+        for i in range(0, count, step):
+            at = self.scales[i : i + step, None] * nodes
+            above, below = self.functions(at), self.functions(-at)
+            if parts is None:
+                parts = np.empty((2, len(above), 2, count, self.half))
+            for k, (one, other) in enumerate(zip(above, below, strict=True)):
+                for end in range(2):
+                    own = np.s_[:, end * self.half : (end + 1) * self.half]
+                    np.add(one[own], other[own], out=parts[0, k, end, i : i + step])
+                    np.subtract(one[own], other[own], out=parts[1, k, end, i : i + step])
+        assert parts is not None
+        out = np.zeros((*parts.shape[:2], count, count))
+        for place in np.ndindex(*parts.shape[:2]):
+            first, last = parts[place]
+            if np.any(first):  # functions of one parity have no other part
+                first *= length * self.weights
+                # first last^T + last first^T; BLAS takes the transposes of what is in rows.
+                out[place] = dsyr2k(1.0, first.T, last.T, trans=1, lower=1).T
         return out
 
     def _radial(self, own: Array) -> Array:
-        """Return K[i, j] = sum over n of wr[n] own[i + n, j + n]."""
+        """Return K[i, j] = sum over n of wr[n] own[i + n, j + n], from the upper half of own."""
         wide = np.pad(own, ((self.before, 0), (self.before, self.count)), "edge")
         # Diagonals become columns.
         stride = wide.strides[0]
