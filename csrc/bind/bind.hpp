@@ -23,5 +23,6 @@ void bind_kernels(pybind11::module_& m);
 void bind_tangents(pybind11::module_& m);
 void bind_images(pybind11::module_& m);
 void bind_features(pybind11::module_& m);
+void bind_patches(pybind11::module_& m);
 
 } // namespace nkfast

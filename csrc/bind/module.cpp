@@ -37,4 +37,5 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   nkfast::bind_tangents(m);
   nkfast::bind_images(m);
   nkfast::bind_features(m);
+  nkfast::bind_patches(m);
 }

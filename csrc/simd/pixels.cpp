@@ -24,6 +24,7 @@ template <class T> constexpr PixelTable<T> pixel_table() {
       .product = product<T>,
       .sampled_product = sampled_product<T>,
       .scaled_copy = scaled_copy<T>,
+      .rectified_sums = rectified_sums<T>,
   };
 }
 

@@ -63,6 +63,10 @@ template <class T> struct PixelTable {
 
   // dst[j * W + r] = src[j * W + r] * scale[r] for j < n.
   void (*scaled_copy)(const T* src, std::size_t n, const T* scale, T* dst);
+
+  // up[j] += the sum over rows of max(x[r, j] - threshold, 0), down[j] that of max(-x[r, j] -
+  // threshold, 0), for j < kDualPad; x holds rows of kDualPad numbers.
+  void (*rectified_sums)(const T* x, std::size_t rows, T threshold, T* up, T* down);
 };
 
 struct PixelKernels {

@@ -210,3 +210,19 @@ template <class T> void scaled_copy(const T* src, std::size_t n, const T* scale,
     y[j] = x[j] * factor;
   }
 }
+
+template <class T> void rectified_sums(const T* x, std::size_t rows, T threshold, T* up, T* down) {
+  constexpr std::size_t W = kLanes<T>;
+  const Vec<T> limit = splat(threshold), zero{};
+  for (std::size_t j = 0; j < kDualPad; j += W) {
+    Vec<T> above = load_any(up + j), below = load_any(down + j);
+    for (std::size_t r = 0; r < rows; ++r) {
+      const Vec<T> v = load_any(x + r * kDualPad + j);
+      const Vec<T> over = v - limit, under = -v - limit;
+      above += over > zero ? over : zero;
+      below += under > zero ? under : zero;
+    }
+    store_any(up + j, above);
+    store_any(down + j, below);
+  }
+}

@@ -19,6 +19,21 @@ def simd_levels() -> list[str]: ...
 def compiler() -> str: ...
 def fwht(x: NDArray[Any], scale: float, n_threads: int) -> bool: ...
 def all_finite(x: NDArray[Any], n_threads: int) -> bool: ...
+def rectified_patches(
+    X: NDArray[Any],
+    filters: NDArray[Any],
+    shift: NDArray[Any],
+    out: NDArray[Any],
+    *,
+    patch: tuple[int, int],
+    stride: int,
+    row_edges: Sequence[int],
+    col_edges: Sequence[int],
+    unit: float,
+    ridge: float,
+    threshold: float,
+    n_threads: int,
+) -> None: ...
 def row_norms(X: NDArray[Any], out: NDArray[np.float64], n_threads: int) -> None: ...
 def row_norms_csr(
     data: NDArray[Any],
