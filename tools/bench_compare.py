@@ -24,6 +24,13 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "compare"
+# Of glibc: memory that is freed stays with the process. What it got back from the system it would
+# have to clear, and whether it does so for each call hangs on how much was freed before.
+KEEP_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+    "MALLOC_TOP_PAD_": str(1 << 28),
+}
 SHORTEST = 0.01  # seconds; quicker calls are timed several at once
 FEWEST, MOST = 5, 41  # rounds
 
@@ -71,6 +78,7 @@ class Worker:
                 cwd=bench.parent,
                 env={
                     **os.environ,
+                    **KEEP_MEMORY,
                     "NKFAST_BENCH_IN_TURNS": f"{orders},{answers}",
                     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
                     "PYTHONPATH": path,
