@@ -168,6 +168,17 @@ def test_learners_of_features_that_are_given(tmp_path, dtype):
         classifier.predict(Z[:, :39])
 
 
+@pytest.mark.filterwarnings("error")
+def test_given_features_may_differ_in_scale():
+    """As those of a feature map do; of rows, columns that hardly count are warned of."""
+    wide = X * np.logspace(0, 6, X.shape[1])
+    y = X[:, 0]
+    nk.NTKRegressor(features="precomputed").fit(wide, y)
+    nk.NTKRegressor(features="precomputed").partial_fit(wide, y)
+    with pytest.raises(UserWarning, match="X: expected columns of like scale"):
+        nk.NTKRegressor(n_components=32, random_state=0).fit(wide, y)
+
+
 def test_only_that_word():
     with pytest.raises(ValueError, match=r"features: expected one of \('precomputed',\)"):
         nk.NTKRegressor(features="precompute").fit(X, X[:, 0])

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+import nkfast as nk
 from places import ROOT
 
 EXAMPLE = runpy.run_path(str(ROOT / "examples" / "cifar10_cntk.py"))
 main, load = EXAMPLE["main"], EXAMPLE["load"]
-SMALL = ["--n-components", "32", "--block", "13"]
+SMALL = ["--components", "64", "--block", "13"]
 
 
 def bars(n, size=32, seed=0):
@@ -152,26 +153,62 @@ def small(tmp_path_factory):
 
 
 def test_report(small, capsys):
-    found = main([small, *SMALL, "--kernel-subset", "50", "--n-train", "150"])
-    features, exact, subset = found["features"], found["exact"], found["subset"]
-    assert features.accuracy > 0.5  # 1 / 6 by chance
-    assert exact.accuracy > 0.3
-    assert exact.classifier.method == "exact"
-    pair, image = exact.predict_seconds / 2500, subset.predict_seconds / 50
+    options = ["--network", "myrtle5", "--kernel-subset", "50", "--n-train", "150"]
+    found = main([small, *SMALL, *options])
+    assert found["accuracy"] > 0.5  # 1 / 6 by chance
+    assert found["exact kernel"] > 0.3
+    pair, image = found["exact kernel, predict"] / 2500, found["features, predict"] / 50
     ratio = pair * (50_000 * 50_001 / 2 + 10_000 * 50_000) / (image * 60_000)
     assert found["ratio"] == pytest.approx(ratio)
     printed = capsys.readouterr().out
     assert "150 training and 60 test images of shape (8, 8, 3)" in printed
-    assert printed.count("test accuracy") == 3
+    assert f"test accuracy {found['accuracy']:.4f} +- {found['error']:.4f} (60 images)" in printed
     assert f"= {found['ratio']:.0f}\n" in printed
+    assert found["peak"] > 0.05
 
 
-@pytest.mark.parametrize("activation", ["gelu", "normgauss"])
-def test_options(small, activation, capsys):
-    options = ["--activation", activation, "--depth", "7", "--flips", "--no-contrast"]
-    found = main([small, *SMALL, *options, "--kernel-subset", "0"])
-    assert list(found) == ["features"]
-    assert found["features"].accuracy > 0.4
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--flips", "double"],
+        ["--flips", "average", "--dtype", "float32"],
+        ["--network", "myrtle7", "--activation", "gelu", "--flips", "double", "--no-contrast"],
+        ["--network", "myrtle10", "--activation", "normgauss", "--kernel", "nngp"],
+    ],
+)
+def test_options(small, options, capsys):
+    found = main([small, *SMALL, *options])
+    assert found["accuracy"] > 0.4
     printed = capsys.readouterr().out
-    assert "320 images" in printed
+    assert ("mirror images" in printed) == ("double" in options)
     assert "exact kernel" not in printed
+
+
+def test_resumed(small, tmp_path, monkeypatch):
+    """Killed between blocks, it goes on to the same bits; finished features are not made again."""
+    options = [small, *SMALL, "--flips", "double"]
+    whole = main([*options, "--resume", str(tmp_path / "whole")])
+    transform, calls = nk.images.RandomPatches.transform, []
+
+    def failing(self, X):
+        calls.append(len(X))
+        if len(calls) == 9:
+            raise KeyboardInterrupt
+        return transform(self, X)
+
+    monkeypatch.setattr(nk.images.RandomPatches, "transform", failing)
+    with pytest.raises(KeyboardInterrupt):
+        main([*options, "--resume", str(tmp_path / "half")])
+    again = main([*options, "--resume", str(tmp_path / "half")])
+    assert again["accuracy"] == whole["accuracy"]
+    for name in ("train.npy", "mirrored.npy", "test.npy"):
+        one, other = (np.load(tmp_path / which / name) for which in ("whole", "half"))
+        assert_array_equal(one, other)
+    before = len(calls)
+    main([*options, "--resume", str(tmp_path / "half")])
+    assert len(calls) == before
+    with pytest.raises(SystemExit, match="holds features of other settings"):
+        main([*options, "--seed", "1", "--resume", str(tmp_path / "half")])
+    with pytest.raises(SystemExit, match="--kernel-subset is for Myrtle networks"):
+        main([small, "--kernel-subset", "20"])

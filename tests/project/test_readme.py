@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.datasets import load_sample_images
 
 from places import ROOT
 
@@ -46,12 +47,28 @@ def posts(subset, remove, normalize, return_X_y):
     return sp.csr_matrix(words), y
 
 
+def photographs(folder):
+    """Write pieces of the two pictures that scikit-learn has, of any size, some of them grey."""
+    image = pytest.importorskip("PIL.Image")
+    rng = np.random.default_rng(0)
+    for picture, name in zip(load_sample_images().images, ("temple", "flower"), strict=True):
+        (folder / name).mkdir(parents=True)
+        for i in range(30):
+            side = int(rng.integers(80, 200))
+            top, left = (int(rng.integers(0, n - side)) for n in picture.shape[:2])
+            piece = image.fromarray(picture[top : top + side, left : left + side + i % 7])
+            piece = piece.convert("L") if i % 5 == 0 else piece
+            piece.save(folder / name / f"{i}.{'png' if i % 2 else 'jpg'}")
+
+
 @pytest.mark.parametrize("guide", sorted(p.name for p in GUIDES.glob("*.md")))
 def test_code_of_the_guides_runs(guide, tmp_path, monkeypatch):
     """In one namespace, as a reader who follows along has it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sklearn.datasets.fetch_california_housing", houses)
     monkeypatch.setattr("sklearn.datasets.fetch_20newsgroups_vectorized", posts)
+    if guide == "photographs.md":
+        photographs(tmp_path / "photographs")
     text = (GUIDES / guide).read_text(encoding="utf-8")
     namespace = {"__name__": "__guide__"}
     for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):

@@ -100,7 +100,7 @@ class NTKLearner(Solved):
     def _fit(self, net: Sequential, X: Rows, Y: Array, weight: Array | None, *, flat: bool) -> Self:
         """Fit on checked rows."""
         X, Y, weight = weighty(X, Y, weight)
-        warn_of_scales(X)
+        self._warn_of_scales(X)
         Y, weight = merged(X, Y, weight, labels=self._has_labels)
         n = X.shape[0] if weight is None else int(np.count_nonzero(weight))
         self._refuse_excess(n)
@@ -121,6 +121,10 @@ class NTKLearner(Solved):
                 self._fitted = self._fit_sums(X, Y, weight, tell)
                 self._solved()  # now
         return self
+
+    def _warn_of_scales(self, X: Rows) -> None:
+        if not isinstance(self.features, str):  # of given features scales differ as they should
+            warn_of_scales(X)
 
     def _refuse_excess(self, n: int | None, *, stream: bool = False) -> None:
         """Refuse a fit of n rows, or of a stream that begins with them, if it exceeds the memory.
@@ -206,7 +210,7 @@ class NTKLearner(Solved):
                 self._accumulate(stream, X, Y, weight, tell)
             else:
                 self._refuse_excess(X.shape[0], stream=True)
-                warn_of_scales(X)
+                self._warn_of_scales(X)
                 self.features_ = self._fitted_features(net, X)
                 self.net_, self._flat, self._n_targets = net, flat, Y.shape[1]
                 self._kernel = self.kernel
