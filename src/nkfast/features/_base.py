@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from nkfast._arrays.blocks import blocks
 from nkfast._arrays.mapped import take
 from nkfast._arrays.memory import refuse_bytes, refuse_excess
-from nkfast._arrays.validation import Array, Rows, check_estimator_rows, check_real
+from nkfast._arrays.validation import Array, Doubles, Rows, check_estimator_rows, check_real
 from nkfast._linalg.symmetric import cholesky, gram_matrix
 from nkfast._sklearn import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from nkfast.networks import NetworkEstimator
@@ -37,10 +37,13 @@ class Construction(Protocol):
     n_components: int
     degree: int
 
-    def transform(self, X: Rows) -> Array:
-        """Return the features of checked rows or images, (n, n_components)."""
+    def transform(self, X: Rows, norms: Doubles | None = None) -> Array:
+        """Return the features of checked rows or images, (n, n_components).
 
-    def may_overflow(self, X: Rows) -> bool:
+        The norms of rows are computed where they are not given.
+        """
+
+    def may_overflow(self, X: Rows, norms: Doubles | None = None) -> bool:
         """Return whether features of these rows may be too large for their type."""
 
     def fitted(self) -> dict[str, Any]:

@@ -371,7 +371,7 @@ class LayerwiseMap:
         """Return what the estimator shows of it: nothing."""
         return {}
 
-    def may_overflow(self, X: Rows) -> bool:  # noqa: ARG002
+    def may_overflow(self, X: Rows, norms: Doubles | None = None) -> bool:  # noqa: ARG002
         """Return whether features of these rows may be too large for their type."""
         return True
 
@@ -382,21 +382,21 @@ class LayerwiseMap:
         """
         return self.coefficients.lost(norms, self.tangent)
 
-    def transform(self, X: Rows) -> NDArray[Any]:
-        """Return the features of checked rows, (n, n_components)."""
+    def transform(self, X: Rows, norms: Doubles | None = None) -> NDArray[Any]:
+        """Return the features of checked rows, (n, n_components); `norms` are theirs."""
         n, d = X.shape
         out = np.zeros((n, self.n_components), X.dtype)
         if self.last is None:  # the kernel is zero
             return out
         for rows in blocks(n, self._widest if sp.issparse(X) else max(self._widest, d)):
             x = X[rows]
-            norms = row_norms(x, get_num_threads())
+            own = row_norms(x, get_num_threads()) if norms is None else norms[rows]
             if self.power is None:
                 x = x * (1 / float(np.sqrt(d)))
             else:
-                x, sizes = scale_rows(x, inverse(norms)), norms / float(np.sqrt(d))
-                norms = np.where(norms > 0, float(np.sqrt(d)), 0.0)
-            coefficients = self.coefficients(norms)
+                x, sizes = scale_rows(x, inverse(own)), own / float(np.sqrt(d))
+                own = np.where(own > 0, float(np.sqrt(d)), 0.0)
+            coefficients = self.coefficients(own)
             state = State(x, None)
             for step in self.steps:
                 state = step(state, coefficients)

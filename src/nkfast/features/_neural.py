@@ -16,6 +16,7 @@ from nkfast._arrays.memory import refuse_bytes
 from nkfast._arrays.rows import row_norms
 from nkfast._arrays.validation import (
     Array,
+    Doubles,
     Rows,
     as_double,
     check_choice,
@@ -286,14 +287,17 @@ class _NeuralFeatures(Compiled, FeatureMap):
 
     def _map(self, X: Rows) -> NDArray[Any]:
         """Return the features of checked rows."""
-        Z = self._features(X)
-        if self._reach is not None:
-            self._reach.check(row_norms(X, get_num_threads()), Z)
+        if self._reach is None:
+            return self._features(X)
+        norms = row_norms(X, get_num_threads())
+        Z = self._features(X, norms)
+        self._reach.check(norms, Z)
         return Z
 
-    def _features(self, X: Rows) -> NDArray[Any]:
+    def _features(self, X: Rows, norms: Doubles | None = None) -> NDArray[Any]:
+        """Return the features of checked rows, whose norms may be known."""
         if self.compression_ is None:
-            return self._sketch(X)
+            return self._sketch(X, norms)
         directions = self.compression_
         if X.dtype == np.float32:
             if self._compiled_single is None:
@@ -301,13 +305,14 @@ class _NeuralFeatures(Compiled, FeatureMap):
             directions = self._compiled_single
         out = np.empty((X.shape[0], self._n_features_out), X.dtype)
         for rows in blocks(X.shape[0], self._width):
-            np.matmul(self._sketch(X[rows]), directions, out=out[rows])
+            some = None if norms is None else norms[rows]
+            np.matmul(self._sketch(X[rows], some), directions, out=out[rows])
         return out
 
-    def _sketch(self, X: Rows) -> NDArray[Any]:
+    def _sketch(self, X: Rows, norms: Doubles | None = None) -> NDArray[Any]:
         """Return the sketched features of checked rows, `oversampling` times as many."""
-        Z = self._construction.transform(X)
-        if Z.size and self._construction.may_overflow(X):
+        Z = self._construction.transform(X, norms)
+        if Z.size and self._construction.may_overflow(X, norms):
             refuse_overflow(X, Z)
         return Z
 

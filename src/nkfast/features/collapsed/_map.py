@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from nkfast._arrays.rows import inverse, row_norms
-from nkfast._arrays.validation import Array, Rows, csr_arrays
+from nkfast._arrays.validation import Array, Doubles, Rows, csr_arrays
 from nkfast._config import get_num_threads
 from nkfast._core import SketchProgram
 from nkfast.sketch._program import Compiled
@@ -80,19 +80,19 @@ class CollapsedMap(Compiled):
         names = ("expansion", "allocation", "factors", "split", "harmonics", "steps")
         return {f"{name}_": getattr(self, name) for name in names}
 
-    def may_overflow(self, X: Rows) -> bool:
+    def may_overflow(self, X: Rows, norms: Doubles | None = None) -> bool:
         """Return whether features of these rows, bounded by the weights, may be too large."""
-        norms = row_norms(X, get_num_threads())
+        norms = row_norms(X, get_num_threads()) if norms is None else norms
         with np.errstate(over="ignore"):
             largest = np.abs(self.expansion.weights(norms[[int(np.argmax(norms))]])).max(
                 initial=0.0
             )
         return not largest < np.finfo(X.dtype).max / _ROOM
 
-    def transform(self, X: Rows) -> Array:
-        """Return the features of checked rows, (n, n_components)."""
+    def transform(self, X: Rows, norms: Doubles | None = None) -> Array:
+        """Return the features of checked rows, (n, n_components); `norms` are theirs."""
         threads = get_num_threads()
-        norms = row_norms(X, threads)
+        norms = row_norms(X, threads) if norms is None else norms
         weights = self.expansion.weights(norms, threads)
         scales = inverse(norms).astype(X.dtype)
         out = np.empty((X.shape[0], self.n_components), X.dtype)

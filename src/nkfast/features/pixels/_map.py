@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from nkfast._arrays.blocks import blocks
 from nkfast._arrays.mapped import take
 from nkfast._arrays.memory import refuse_bytes
-from nkfast._arrays.validation import Array, FloatArray
+from nkfast._arrays.validation import Array, Doubles, FloatArray
 from nkfast._config import get_num_threads
 from nkfast._core import PixelProgram
 from nkfast.kernels import Kernel
@@ -94,11 +94,11 @@ class PixelMap(Compiled):
         """Memory that a thread works in, about, for float32."""
         return 0 if self.plan.zero else self._program().bytes_per_thread
 
-    def may_overflow(self, X: FloatArray) -> bool:  # noqa: ARG002
+    def may_overflow(self, X: FloatArray, norms: Doubles | None = None) -> bool:  # noqa: ARG002
         """Return whether features of these rows may be too large for their type."""
         return True
 
-    def transform(self, X: FloatArray) -> Array:
+    def transform(self, X: FloatArray, norms: Doubles | None = None) -> Array:  # noqa: ARG002
         """Return the features of checked images, (n, n_components)."""
         if self.plan.zero:
             return np.zeros((len(X), self.n_components), X.dtype)
