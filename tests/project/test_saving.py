@@ -56,7 +56,7 @@ def bent(x):
 
 MORE = (
     "GP", "GP classes", "CSR", "CSR matrix", "class weights", "class stream", "pipeline",
-    "given features", "flips", "CountSketch", "OSNAP", "TensorSketch", "TensorSRHT",
+    "given features", "flips", "patches", "CountSketch", "OSNAP", "TensorSketch", "TensorSRHT",
 )  # fmt: skip
 
 
@@ -72,6 +72,7 @@ def more():
     own = nk.NNGPFeatures(nk.mlp(1, nk.Elementwise(np.arctan)), 8)
     given = nk.NTKRegressor(features=own, **SEEDED)
     flips = nk.images.FlipAverage(nk.NTKFeatures(CONV, 8, **SEEDED))
+    patches = nk.images.RandomPatches(5, 3, n_patches=50, **SEEDED)
     return {
         "GP": (GaussianProcessRegressor(gp, optimizer=None).fit(X, y), X, "predict"),
         "GP classes": (
@@ -86,6 +87,7 @@ def more():
         "pipeline": (make_pipeline(StandardScaler(), learner).fit(X, y), X, "predict"),
         "given features": (given.fit(X, y), X, "predict"),
         "flips": (flips.fit(IMAGES), IMAGES, "transform"),
+        "patches": (patches.fit(IMAGES), IMAGES, "transform"),
         "CountSketch": (nk.sketch.CountSketch(4, **SEEDED).fit(X), X, "transform"),
         "OSNAP": (nk.sketch.OSNAP(8, **SEEDED).fit(X), X, "transform"),
         "TensorSketch": (nk.sketch.TensorSketch(2, 8, **SEEDED).fit(X), X, "transform"),
