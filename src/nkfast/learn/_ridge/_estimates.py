@@ -8,14 +8,10 @@ import numpy as np
 from scipy.linalg import hadamard
 
 from nkfast._arrays.validation import Array
+from nkfast._linalg.factor import Factor, factorise
 from nkfast._linalg.lanczos import conjugate_gradients, quadratures
 from nkfast._linalg.moments import Counts
-from nkfast._linalg.symmetric import (
-    cholesky_solve,
-    inverse_trace,
-    shifted_cholesky,
-    symmetric_product,
-)
+from nkfast._linalg.symmetric import symmetric_product
 
 from ._penalty import Criterion, Penalty, choose, minus_evidence, path
 from ._scores import Scores
@@ -126,13 +122,14 @@ class Estimates:
             self._size = m - 1
         self._probes = probes
         self._looks: list[_Look] = []
+        self._factor: Factor | None = None  # of the last look
         self.factors = 0
         self.look(float(np.clip(start, self.alphas[0], self.alphas[-1])))
 
     def look(self, alpha: float) -> None:
         """Make a factor at this penalty."""
         self.factors += 1
-        self._factor = np.empty(0)  # before there are two
+        self._factor = None  # before there are two
         self._factor = factor = self._factorised(alpha)
         self._looks = [x for x in self._looks if x.settled or x.distance(alpha) > _NEAR]
         some = self._probes[:, :_PROBES]
@@ -195,10 +192,12 @@ class Estimates:
         if look.distance(alpha) > _CLOSE:
             self.look(alpha)
             look = self._looks[-1]
+        factor = self._factor
+        assert factor is not None
         if not look.settled:
-            look.settle(self._factor)
+            look.settle(factor)
         elif not look.extended:
-            look.extend(self._factor, self._probes[:, _PROBES:])
+            look.extend(factor, self._probes[:, _PROBES:])
         else:
             return False
         self.factors += 1
@@ -211,16 +210,17 @@ class Estimates:
     def solution(self, alpha: float) -> Array:
         """Return (A + alpha I)^{-1} B."""
         B, look = self._system.B, self._looks[-1]
-        if look.distance(alpha) > _NEAR:
-            self._factor = np.empty(0)
-            return cholesky_solve(self._factorised(alpha), B)
-        factor, shift = self._factor, alpha - look.alpha
-        X = cholesky_solve(factor, B)
+        factor = self._factor
+        if factor is None or look.distance(alpha) > _NEAR:
+            self._factor = factor = None
+            return self._factorised(alpha).solve(B)
+        shift = alpha - look.alpha
+        X = factor.solve(B)
         root = np.exp(look.distance(alpha) / 2)  # of the condition
         rate = (root - 1) / (root + 1)
         if rate > 0:
             steps = int(np.ceil(np.log(_EPS) / np.log(rate)))
-            X = conjugate_gradients(lambda V: V + shift * cholesky_solve(factor, V), X, steps)
+            X = conjugate_gradients(lambda V: V + shift * factor.solve(V), X, steps)
         return X
 
     def gcv(self, alpha: float) -> tuple[float, float]:
@@ -254,9 +254,9 @@ class Estimates:
     def _nearest(self, alpha: float) -> _Look:
         return min(self._looks, key=lambda look: look.distance(alpha))
 
-    def _factorised(self, alpha: float) -> Array:
-        factor, failed = shifted_cholesky(self._system.A, alpha)
-        if failed:
+    def _factorised(self, alpha: float) -> Factor:
+        factor = factorise(self._system.A, alpha, inside=not self.facts.dual)
+        if factor is None:
             raise np.linalg.LinAlgError("ridge: the Gram matrix is not positive semi-definite")
         return factor
 
@@ -272,13 +272,13 @@ class _Look:
         Whether all random vectors are in use.
     """
 
-    def __init__(self, factor: Array, alpha: float, B: Array, probes: Array, size: int) -> None:
+    def __init__(self, factor: Factor, alpha: float, B: Array, probes: Array, size: int) -> None:
         self.alpha = alpha
         self.settled = self.extended = False
-        self._without = len(factor) - size  # eigenvalues, which are zero
-        self._determinant = 2 * np.log(np.diagonal(factor)).sum() - self._without * np.log(alpha)
+        self._without = factor.order - size  # eigenvalues, which are zero
+        self._determinant = 2 * np.log(factor.diagonal).sum() - self._without * np.log(alpha)
         nodes, weights = quadratures(
-            lambda V: alpha * cholesky_solve(factor, V), np.hstack([B, probes]), _STEPS
+            lambda V: alpha * factor.solve(V), np.hstack([B, probes]), _STEPS
         )
         nodes, k = np.clip(nodes, 0, 1), B.shape[1]
         self._nodes, self._weights = nodes[:k], weights[:k]
@@ -286,15 +286,15 @@ class _Look:
         self._sums = [float(size)]  # of the powers of alpha / (s + alpha)
         self.use(_ALL)
 
-    def settle(self, factor: Array) -> None:
+    def settle(self, factor: Factor) -> None:
         """Learn the trace of the inverse."""
-        self._sums.append(self.alpha * inverse_trace(factor) - self._without)
+        self._sums.append(self.alpha * factor.inverse_trace() - self._without)
         self.settled = True
         self.use(_ALL)
 
-    def extend(self, factor: Array, probes: Array) -> None:
+    def extend(self, factor: Factor, probes: Array) -> None:
         """Learn what more random vectors tell."""
-        found = quadratures(lambda V: self.alpha * cholesky_solve(factor, V), probes, _STEPS)
+        found = quadratures(lambda V: self.alpha * factor.solve(V), probes, _STEPS)
         nodes, weights = (np.vstack(both) for both in zip(self._probed, found, strict=True))
         self._probed = np.clip(nodes, 0, 1), weights
         self.extended = True

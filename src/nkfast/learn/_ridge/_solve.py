@@ -9,8 +9,8 @@ import numpy as np
 
 from nkfast._arrays.validation import Array
 from nkfast._linalg.eigen import symmetric_eigen
+from nkfast._linalg.factor import factorise
 from nkfast._linalg.moments import Counts, RunningMoments
-from nkfast._linalg.symmetric import cholesky_solve, shifted_cholesky
 
 from ._estimates import MOST_FACTORS, Estimates, begin, estimable
 from ._penalty import Criterion, Penalty, choose
@@ -127,9 +127,9 @@ def _penalised(system: System, alpha: float) -> Array:
     A, B = system.A, system.B
     # The trace bounds the norm of a positive semi-definite matrix.
     if alpha > system.floor(np.trace(A)):
-        factor, failed = shifted_cholesky(A, alpha)
-        if not failed:
-            return cholesky_solve(factor, B)
+        factor = factorise(A, alpha, inside=not system.facts.dual)
+        if factor is not None:
+            return factor.solve(B)
     s, Q = symmetric_eigen(A, lower=True, check_finite=False)
     kept = s > system.floor(s[-1])
     s, Q = s[kept], Q[:, kept]
