@@ -24,6 +24,7 @@ it was, to the same bits.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import io
 import json
 import pickle
@@ -195,9 +196,12 @@ class Features:
     def __init__(self, folder: Path, options: argparse.Namespace, images: np.ndarray) -> None:
         self.folder, self.options, self.images = folder, options, images
         chosen = {k: v for k, v in sorted(vars(options).items()) if k in SETTINGS}
+        chosen["images"] = hashlib.sha256(np.ascontiguousarray(images)).hexdigest()
         settings, path = json.dumps(chosen, indent=1), folder / "settings.json"
         if path.exists() and path.read_text() != settings:
-            raise SystemExit(f"{folder} holds features of other settings: {path.read_text()}")
+            raise SystemExit(
+                f"{folder} holds features of other settings or images: {path.read_text()}"
+            )
         path.write_text(settings)
 
     @cached_property

@@ -236,3 +236,15 @@ def test_before_a_network():
     learner = nk.NTKClassifier(net, 512, random_state=0)
     model = make_pipeline(patches, nk.images.ChannelStandardizer(), learner)
     assert model.fit(X[:1000], y[:1000]).score(X[1000:], y[1000:]) > 0.95
+
+
+def test_what_was_fitted_stays():
+    """Neither parameters that are set later nor a fit that fails change it."""
+    x = images()
+    phi = RandomPatches(20, 3, n_patches=500, random_state=0).fit(x)
+    expected = phi.transform(x)
+    phi.set_params(patch_size=2, grid=3, stride=2, threshold=1.0)
+    assert_array_equal(phi.transform(x), expected)
+    with pytest.raises(ValueError, match="whose patches are not constant"):
+        phi.fit(np.full_like(x, 0.1))
+    assert_array_equal(phi.transform(x), expected)

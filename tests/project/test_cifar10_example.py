@@ -210,5 +210,9 @@ def test_resumed(small, tmp_path, monkeypatch):
     assert len(calls) == before
     with pytest.raises(SystemExit, match="holds features of other settings"):
         main([*options, "--seed", "1", "--resume", str(tmp_path / "half")])
+    x, y = bars(160, 8, seed=5)
+    np.savez(tmp_path / "others.npz", x_train=x, y_train=y, x_test=x[:60], y_test=y[:60])
+    with pytest.raises(SystemExit, match="holds features of other settings or images"):
+        main([str(tmp_path / "others.npz"), *options[1:], "--resume", str(tmp_path / "half")])
     with pytest.raises(SystemExit, match="--kernel-subset is for Myrtle networks"):
         main([small, "--kernel-subset", "20"])

@@ -19,7 +19,7 @@ from nkfast._arrays.blocks import slices
 from nkfast._arrays.validation import Array
 
 from . import symmetric
-from .symmetric import cholesky_solve, inverse_trace, shifted_cholesky
+from .symmetric import cholesky_solve, inverse_trace, panelled_inverse_trace, shifted_cholesky
 from .waiting import interruptible
 
 T = TypeVar("T")
@@ -55,9 +55,9 @@ def factorise(A: Array, alpha: float, *, inside: bool) -> Factor | None:
     alpha : float
     inside : bool
         Whether the upper half of `A` is free, and may be written at any time, also by a call that
-        was interrupted. It is if it is large and in Fortran's order.
+        was interrupted. It is if `A` is large, writeable and in Fortran's order.
     """
-    if inside and len(A) > symmetric._ORDER and A.flags.f_contiguous:
+    if inside and len(A) > symmetric._ORDER and A.flags.f_contiguous and A.flags.writeable:
         try:
             return _InsideFactor(A, alpha)
         except np.linalg.LinAlgError:
@@ -155,18 +155,5 @@ class _InsideFactor:
         return X
 
     def _inverse_trace(self) -> float:
-        """Return the sum of squares of L^{-1}, of which a panel is there at a time."""
-        A, n = self._A, self.order
-        parts = list(slices(0, n, symmetric._PANEL))
-        heads = [np.tril(lapack.dtrtri(head, lower=1)[0]) for head in self._heads]
-        total = 0.0
-        for first, cols in enumerate(parts):
-            j = cols.start
-            inverse = np.zeros((n - j, cols.stop - j), order="F")
-            inverse[: cols.stop - j] = heads[first]
-            for rows, head in zip(parts[first + 1 :], heads[first + 1 :], strict=True):
-                i = rows.start - j
-                above = A[j : rows.start, rows].T @ inverse[:i]
-                inverse[i : rows.stop - j] = -head @ above
-            total += float(np.vdot(inverse, inverse))
-        return total
+        parts = list(slices(0, self.order, symmetric._PANEL))
+        return panelled_inverse_trace(parts, self._heads, lambda rows, cols: self._A[cols, rows].T)

@@ -8,6 +8,8 @@ General products are safe; so above a smaller order the symmetric ones are made 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.linalg import lapack, solve_triangular
 from scipy.linalg.blas import dsymm, dsyrk
@@ -79,9 +81,18 @@ def inverse_trace(L: Array) -> float:
 
 
 def _inverse_trace(L: Array) -> float:
-    n = len(L)
-    parts = list(slices(0, n, _BLOCK))
-    heads = [np.tril(lapack.dtrtri(L[rows, rows], lower=1)[0]) for rows in parts]
+    parts = list(slices(0, len(L), _BLOCK))
+    return panelled_inverse_trace(
+        parts, [L[rows, rows] for rows in parts], lambda rows, cols: L[rows, cols]
+    )
+
+
+def panelled_inverse_trace(
+    parts: list[slice], heads: list[Array], below: Callable[[slice, slice], Array]
+) -> float:
+    """Return `inverse_trace` of L in pieces: blocks on its diagonal, and what is below them."""
+    n = parts[-1].stop if parts else 0
+    heads = [np.tril(lapack.dtrtri(head, lower=1)[0]) for head in heads]
     total = 0.0
     for first, cols in enumerate(parts):
         j = cols.start
@@ -89,7 +100,7 @@ def _inverse_trace(L: Array) -> float:
         inverse[: cols.stop - j] = heads[first]
         for rows, head in zip(parts[first + 1 :], heads[first + 1 :], strict=True):
             i = rows.start - j
-            inverse[i : rows.stop - j] = -head @ (L[rows, j : rows.start] @ inverse[:i])
+            inverse[i : rows.stop - j] = -head @ (below(rows, slice(j, rows.start)) @ inverse[:i])
         total += float(np.vdot(inverse, inverse))
     return total
 

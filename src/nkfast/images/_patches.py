@@ -30,6 +30,11 @@ def _covariance(P: Doubles) -> Covariance:
     return Covariance.of_moments(sums)
 
 
+def _edges(count: int, grid: int) -> list[int]:
+    """Return where the rectangles begin along an axis of so many patches, and the last one ends."""
+    return [round(count * i / grid) for i in range(grid + 1)]
+
+
 class RandomPatches(ImageTransformer):
     """Responses of random whitened patches, rectified and averaged over a grid.
 
@@ -166,7 +171,7 @@ class RandomPatches(ImageTransformer):
         n_patches = check_count(self.n_patches, "n_patches", low=n_filters)
         size = check_count(self.patch_size, "patch_size", low=1)
         stride = check_count(self.stride, "stride", low=1)
-        check_real(self.threshold, "threshold", low=0)
+        threshold = check_real(self.threshold, "threshold", low=0)
         contrast = check_real(self.contrast, "contrast", low=0)
         regularization = check_real(self.regularization, "regularization", low=0)
         random = check_random_state(self.random_state)
@@ -178,21 +183,20 @@ class RandomPatches(ImageTransformer):
                 f"got {size}"
             )
         most = (min(height, width) - size) // stride + 1
-        check_count(self.grid, "grid", low=1, high=most)
+        grid = check_count(self.grid, "grid", low=1, high=most)
         d = size * size * channels
         refuse_bytes(8 * (2 * n_patches + 2 * n_filters) * d, "n_patches", f"{n_patches} patches")
 
         # In units of their own, in which squares neither vanish nor overflow.
         P = self._patches(X, n_patches, size, random)
-        self._exponent = -int(np.frexp(np.abs(P).max())[1])
-        P = np.ldexp(P, self._exponent)
+        exponent = -int(np.frexp(np.abs(P).max())[1])
+        P = np.ldexp(P, exponent)
         means = P.mean(axis=1, keepdims=True)
         P -= means
         variances = np.mean(np.square(P), axis=1)
         variances[variances <= np.square(_ROUNDING * means[:, 0])] = 0.0
-        self._ridge = contrast * float(variances.mean())
-        self.contrast_ = float(np.ldexp(self._ridge, -2 * self._exponent))
-        P = P[variances > 0] / np.sqrt((variances + self._ridge)[variances > 0, None])
+        ridge = contrast * float(variances.mean())
+        P = P[variances > 0] / np.sqrt((variances + ridge)[variances > 0, None])
         if len(P) < n_filters:
             raise ValueError(
                 f"X: expected images whose patches are not constant, got {len(P)} such patches of "
@@ -202,14 +206,24 @@ class RandomPatches(ImageTransformer):
         Z = P[:n_filters].copy()
         covariance = _covariance(P)
         solved = whitening(covariance, regularization)
-        self.mean_ = covariance.mean
-        Z -= self.mean_
+        Z -= covariance.mean
         filters = np.empty_like(Z)
         solved.forward.apply(Z, filters)
         norms = np.linalg.norm(filters, axis=1, keepdims=True)
         filters /= np.where(norms > 0, norms, 1)
         self.components_ = np.empty_like(filters)
         solved.forward.apply(filters, self.components_)
+        self.mean_ = covariance.mean
+        self.contrast_ = float(np.ldexp(ridge, -2 * exponent))
+        self._layout: dict[str, Any] = {
+            "patch": (size, size),
+            "stride": stride,
+            "row_edges": _edges((height - size) // stride + 1, grid),
+            "col_edges": _edges((width - size) // stride + 1, grid),
+            "unit": float(np.ldexp(1.0, exponent)),
+            "ridge": ridge,
+            "threshold": threshold,
+        }
         return self
 
     def _sample(self, X: Any, random: np.random.RandomState) -> FloatArray:
@@ -263,28 +277,10 @@ class RandomPatches(ImageTransformer):
         X = np.ascontiguousarray(X.reshape(len(X), *self.image_shape_))
         filters = np.ascontiguousarray(self.components_.T, X.dtype)
         shift = (self.components_ @ self.mean_).astype(X.dtype)
-        rows, cols = (self._edges(n) for n in self.image_shape_[:2])
-        out = np.empty((len(X), len(rows) - 1, len(cols) - 1, 2 * filters.shape[1]), X.dtype)
-        rectified_patches(
-            X,
-            filters,
-            shift,
-            out,
-            patch=(self.patch_size, self.patch_size),
-            stride=self.stride,
-            row_edges=rows,
-            col_edges=cols,
-            unit=float(np.ldexp(1.0, self._exponent)),
-            ridge=self._ridge,
-            threshold=float(self.threshold),
-            n_threads=get_num_threads(),
-        )
+        grid = (len(self._layout[f"{axis}_edges"]) - 1 for axis in ("row", "col"))
+        out = np.empty((len(X), *grid, 2 * filters.shape[1]), X.dtype)
+        rectified_patches(X, filters, shift, out, **self._layout, n_threads=get_num_threads())
         return out
-
-    def _edges(self, side: int) -> list[int]:
-        """Return where the rectangles begin along an axis, and the last one ends."""
-        count = (side - self.patch_size) // self.stride + 1
-        return [round(count * i / self.grid) for i in range(self.grid + 1)]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
