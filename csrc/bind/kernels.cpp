@@ -124,6 +124,24 @@ Array<double> bound_hermite_sums(const Array<double>& values, const Array<double
   return out;
 }
 
+Array<double> bound_smooth_values(const Array<double>& cells, double unit, double begin,
+                                  double per_unit, const Array<double>& x) {
+  if (cells.ndim() != 2 || cells.shape(0) == 0) {
+    throw std::invalid_argument("cells: expected a 2-D array with rows");
+  }
+  check_shape(cells, {cells.shape(0), kSmoothPowers}, "cells");
+  Array<double> out(std::vector<py::ssize_t>(x.shape(), x.shape() + x.ndim()));
+  const double *table = cells.data(), *from = x.data();
+  double* to = out.mutable_data();
+  const auto n_cells = static_cast<std::size_t>(cells.shape(0)),
+             n = static_cast<std::size_t>(x.size());
+  {
+    const Unlocked unlocked;
+    smooth_values(table, n_cells, unit, begin, per_unit, from, n, to);
+  }
+  return out;
+}
+
 py::tuple bound_product_series(const Array<double>& a, const Array<double>& b,
                                const Array<std::complex<double>>& rho) {
   if (a.ndim() != 2 || rho.ndim() != 3) {
@@ -252,6 +270,8 @@ void bind_kernels(py::module_& m) {
 
   m.def("hermite_sums", &bound_hermite_sums, "values"_a.noconvert(), "z"_a.noconvert(),
         "start"_a.noconvert(), "degrees"_a);
+  m.def("smooth_values", &bound_smooth_values, "cells"_a.noconvert(), "unit"_a, "begin"_a,
+        "per_unit"_a, "x"_a.noconvert());
   m.def("product_series", &bound_product_series, "a"_a.noconvert(), "b"_a.noconvert(),
         "rho"_a.noconvert());
 

@@ -80,4 +80,15 @@ void product_series(const double* a, std::size_t rows, const double* b, std::siz
   }
 }
 
+void smooth_values(const double* cells, std::size_t n_cells, double unit, double begin,
+                   double per_unit, const double* x, std::size_t n, double* out) {
+  constexpr std::size_t kSome = 1 << 16;
+  Checkpoint checkpoint(kSome * kSmoothPowers);
+  for (std::size_t j = 0; j < n; j += kSome) {
+    checkpoint();
+    kernels().series.smooth({cells, n_cells, unit, begin, per_unit}, x + j, std::min(kSome, n - j),
+                            out + j);
+  }
+}
+
 } // namespace nkfast

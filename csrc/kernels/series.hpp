@@ -17,4 +17,9 @@ void product_series(const double* a, std::size_t rows, const double* b, std::siz
                     std::size_t terms, const std::complex<double>* rho, std::size_t points,
                     std::complex<double>* value, std::complex<double>* slope);
 
+// out[j] = the function of a table of n_cells * kSmoothPowers coefficients at x[j]: see
+// SmoothTable.
+void smooth_values(const double* cells, std::size_t n_cells, double unit, double begin,
+                   double per_unit, const double* x, std::size_t n, double* out);
+
 } // namespace nkfast

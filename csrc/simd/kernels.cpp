@@ -96,7 +96,7 @@ constexpr WindowTable window_table() {
 }
 
 constexpr SeriesTable series_table() {
-  return {.hermite_sums = hermite_sums, .complex_series = complex_series};
+  return {.hermite_sums = hermite_sums, .complex_series = complex_series, .smooth = smooth_values};
 }
 
 constexpr BlurTable blur_table() { return {.pair = blur_pair, .moments = blur_moments}; }

@@ -259,9 +259,19 @@ struct ComplexSeries {
   double *value_re, *value_im, *slope_re, *slope_im;
 };
 
+// A function of x as polynomials of t in [0, 1] between equidistant points of asinh(x / unit).
+constexpr std::size_t kSmoothPowers = 8;
+struct SmoothTable {
+  const double* cells; // kSmoothPowers coefficients of each, of rising powers
+  std::size_t n_cells;
+  double unit, begin, per_unit; // of asinh: where the first cell begins, and the cells of a unit
+};
+
 struct SeriesTable {
   void (*hermite_sums)(const HermiteSums& p);
   void (*complex_series)(const ComplexSeries& p);
+  // out[j] = the function at x[j], j < n; beyond the last cells, by these.
+  void (*smooth)(const SmoothTable& p, const double* x, std::size_t n, double* out);
 };
 
 // A function and its derivative as polynomials between edges: of x, or of x and of z in [-1, 1],

@@ -77,3 +77,37 @@ inline void complex_series(const ComplexSeries& p) {
     }
   }
 }
+
+// log(a + sqrt(a^2 + 1)) has a small absolute error, which is what counts in the place in a table.
+inline void smooth_places(const SmoothTable& p, const double* x, double* place) {
+  constexpr std::size_t W = kLanes<double>;
+  static_assert(kDualPad % W == 0);
+  for (std::size_t j = 0; j < kDualPad; j += W) {
+    const Lane r = load_any(x + j) / p.unit;
+    const Lane size = absolute(r);
+    const Lane y = with_signs(logarithm(size + root(fused(size, size, splat(1.0)))), signs_of(r));
+    store_any(place + j, (y - p.begin) * p.per_unit);
+  }
+}
+
+inline void smooth_values(const SmoothTable& p, const double* x, std::size_t n, double* out) {
+  const double last = static_cast<double>(p.n_cells - 1);
+  for (std::size_t j = 0; j < n; j += kDualPad) {
+    const std::size_t some = n - j < kDualPad ? n - j : kDualPad;
+    double in[kDualPad] = {}, place[kDualPad];
+    for (std::size_t i = 0; i < some; ++i) {
+      in[i] = x[j + i];
+    }
+    smooth_places(p, in, place);
+    for (std::size_t i = 0; i < some; ++i) {
+      // In this order, for what is no number; the function of that is none, either.
+      const double at = place[i] > 0.0 ? (place[i] < last ? place[i] : last) : 0.0;
+      const auto cell = static_cast<std::int64_t>(at);
+      const double* c = p.cells + static_cast<std::size_t>(cell) * kSmoothPowers;
+      const double t = place[i] - static_cast<double>(cell), t2 = t * t, t4 = t2 * t2;
+      const double low = (c[0] + c[1] * t) + (c[2] + c[3] * t) * t2;
+      const double high = (c[4] + c[5] * t) + (c[6] + c[7] * t) * t2;
+      out[j + i] = (low + high * t4) + 0.0 * in[i];
+    }
+  }
+}

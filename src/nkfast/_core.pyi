@@ -57,6 +57,15 @@ def hermite_sums(
 ) -> NDArray[np.float64]:
     """Return sum_j values[r, j] start[j] h_l(z_j), h_l normalised Hermite polynomials: (r, l)."""
 
+def smooth_values(
+    cells: NDArray[np.float64],
+    unit: float,
+    begin: float,
+    per_unit: float,
+    x: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return a table's function: polynomials of 8 coefficients in asinh(x / unit)."""
+
 def product_series(
     a: NDArray[np.float64], b: NDArray[np.float64], rho: NDArray[np.complex128]
 ) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:

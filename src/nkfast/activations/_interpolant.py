@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise, product
 from typing import TypeAlias
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.polynomial import chebyshev
 
 from nkfast._arrays.validation import Array
+from nkfast._core import smooth_values
 
 from ._quadrature import Function, NotResolved
 
-_Table: TypeAlias = tuple[float, float, float, Array]  # see `Interpolant._cubic`
+# The coefficients of the cells, their unit, where asinh begins, and the cells of a unit of it.
+_Table: TypeAlias = tuple[Array, float, float, float]
 
 _NODES = 24  # of a panel of the interpolant
 _NARROWEST = 1e-3
-_PER_UNIT = (512, 1024, 2048, 4096)  # points of the table of the derivative
+_POWERS = 8  # of the polynomials of tables, as in csrc/simd/kernels.hpp
+_PER_UNIT = (32, 64, 128, 256, 512)  # points of the table of the derivative
 _COARSE = 1e-10  # error of its table that is accepted
 _MOST_POINTS = 1 << 21
 _MOST_PANELS = 1 << 15
@@ -35,21 +40,29 @@ def _too_rough(reach: float) -> NotResolved:
     )
 
 
-def _cubics(value: Array) -> Array:
-    """Return the coefficients of the cubics between equidistant points, each through four."""
-    i = np.clip(np.arange(len(value) - 1), 1, len(value) - 3)
-    a, b, c, d = (value[i + k] for k in (-1, 0, 1, 2))
-    out = np.stack([b, c - a / 3 - b / 2 - d / 6, (a + c) / 2 - b, (d - a) / 6 + (b - c) / 2], 1)
-    # At both ends the cubic of the neighbour, whose variable is one more or less.
-    for end, shift in ((0, -1.0), (-1, 1.0)):
-        e, f, g, h = out[end]
-        out[end] = (
-            e + shift * (f + shift * (g + shift * h)),
-            f + shift * (2 * g + 3 * shift * h),
-            g + 3 * shift * h,
-            h,
-        )
+@cache
+def _cell_matrix(shift: int) -> Array:
+    """Return the matrix from values at 0..7 to coefficients of t, in the cell from `shift` on."""
+    nodes = np.arange(_POWERS) - shift
+    return np.linalg.inv(np.vander(nodes.astype(float), increasing=True)).T
+
+
+def _cells(value: Array) -> Array:
+    """Return coefficients of the polynomials between equidistant points, each through eight."""
+    last = len(value) - _POWERS
+    middle = (_POWERS - 1) // 2
+    windows = sliding_window_view(value, _POWERS)
+    out = np.empty((len(value) - 1, _POWERS))
+    out[middle : middle + last + 1] = windows @ _cell_matrix(middle)
+    for i in range(middle):
+        out[i] = windows[0] @ _cell_matrix(i)
+        out[-1 - i] = windows[last] @ _cell_matrix(_POWERS - 2 - i)
     return out
+
+
+def _values(table: _Table, x: Array) -> Array:
+    cells, unit, begin, per_unit = table
+    return smooth_values(cells, unit, begin, per_unit, np.ascontiguousarray(x))
 
 
 class Interpolant:
@@ -123,7 +136,7 @@ class Interpolant:
         before, coarser = 0.0, math.inf  # of the last table: its unit and error
         for unit, points in product((self.near, 16 * self.near, self.reach), _PER_UNIT):
             low, high = math.asinh(begin / unit), math.asinh(end / unit)
-            count = max(math.ceil((high - low) * unit * points), 8)
+            count = max(math.ceil((high - low) * unit * points), _POWERS)
             if count > _MOST_POINTS:
                 continue
             y = np.linspace(low, high, count + 1)
@@ -133,12 +146,12 @@ class Interpolant:
             panel = np.searchsorted(self.begin, x, side="right") - 1
             panel[-1] = panel[-2]
             value = self._exact(x, order, panel)
-            table = (unit, low, count / (high - low), _cubics(value))
+            table = (_cells(value), unit, low, count / (high - low))
             between = unit * np.sinh((y[:-1] + y[1:])[:: max(1, count // 3000)] / 2)
-            error = np.abs(self._cubic(between, *table) - self.between_kinks(between, order)).max()
+            error = np.abs(_values(table, between) - self.between_kinks(between, order)).max()
             size = np.abs(value).max() + 1e-3 * self.size
-            # Twice the points leave a sixteenth of the error, unless rounding is all that is left.
-            settled = best is not None and unit == before and error > coarser / 4
+            # Twice the points leave 1/256 of the error, unless rounding is all that is left.
+            settled = best is not None and unit == before and error > coarser / 8
             if error <= least * size:
                 best, least = table, error / size
             if settled or error <= _NOISE * size:
@@ -149,26 +162,18 @@ class Interpolant:
         return best
 
     def derivative(self, x: Array, order: int) -> Array:
-        """Return f'(x) or f''(x) by cubic interpolation between points of fine tables."""
+        """Return f'(x) or f''(x) from fine tables."""
         if order not in self.tables:
             self.tables[order] = [self._tabulate(order, *ends) for ends in self.segments]
         tables = self.tables[order]
         if len(tables) == 1:
-            return self._cubic(x, *tables[0])
+            return _values(tables[0], x)
         out = np.empty_like(x)
         segment = np.searchsorted(self.kinks, x, side="right")
         for i, table in enumerate(tables):
             inside = segment == i
-            out[inside] = self._cubic(x[inside], *table)
+            out[inside] = _values(table, x[inside])
         return out
-
-    @staticmethod
-    def _cubic(x: Array, unit: float, begin: float, per_unit: float, cubics: Array) -> Array:
-        t = (np.arcsinh(x / unit) - begin) * per_unit
-        i = np.clip(t.astype(np.intp), 0, len(cubics) - 1)
-        t -= i
-        c = cubics.take(i, axis=0)
-        return np.asarray(((c[..., 3] * t + c[..., 2]) * t + c[..., 1]) * t + c[..., 0])
 
     def jump(self, kink: float, order: int) -> float:
         """Return the jump of a derivative, 0 where it is at rounding level."""

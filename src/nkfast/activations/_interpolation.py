@@ -7,6 +7,7 @@ at zero, so that coordinate reaches down to s = 0 within a short range.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -298,6 +299,12 @@ def _parts(*arrays: Array) -> Iterator[tuple[Array, ...]]:
     yield tuple(a.imag for a in arrays)
 
 
+def _angles_of(high: float) -> int:
+    """Return about how many angles up to pi / 2 it takes for deviations up to `high`, large."""
+    # Of erf, the steepest of the usual functions, whose tails at _LARGE_TOL were counted.
+    return round(min(17 + 6.1 * math.log(high), 26 + 4.5 * math.log(high)))
+
+
 class Table:
     """k as a Chebyshev series in the angle and in log s, log t, for kinks at zero only.
 
@@ -321,8 +328,7 @@ class Table:
 
         self.count = self._count_nodes(products.grid, tol)
         nodes = profile.points(chebpts1(self.count))
-        # About so many angles it takes if s is large.
-        half = round(0.575 * (24 + 9.5 * np.log(profile.high))) if large else _LEAST_ANGLES
+        half = _angles_of(profile.high) if large else _LEAST_ANGLES
         found = relative(nodes, self.angles.nodes(2 * half))
         while True:
             # All angles, falling from pi.
