@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import erf
 from sklearn.datasets import load_digits
 
 import nkfast as nk
@@ -89,6 +90,13 @@ def exact_fit(n: int) -> Job:
     return lambda: nk.NTKRegressor(nk.mlp(1), method="exact", alpha="evidence").fit(X, y)
 
 
+def own_activation(spread: float) -> Job:
+    X = rows(300, 5)
+    X *= (np.geomspace(1, spread, 300) / np.linalg.norm(X, axis=1))[:, None]
+    # A new function each time: tables of one that was there before are kept.
+    return lambda: nk.mlp(2, nk.Elementwise(lambda x: erf(x))).kernel(X)
+
+
 JOBS: dict[str, Callable[[], Job]] = {
     "exact ReLU, 3000 x 64, depth 3, float32": lambda: exact("relu", 3000, 3, "float32"),
     "exact GELU, 2000 x 64, depth 3": lambda: exact("gelu", 2000, 3, "float64"),
@@ -97,6 +105,7 @@ JOBS: dict[str, Callable[[], Job]] = {
     "GP kernel and gradient, 2000 x 20, ReLU, depth 3": lambda: gp_kernel("relu", 2000, 3, True),
     "GP kernel, 2000 x 20, ELU, depth 3": lambda: gp_kernel("elu", 2000, 3, False),
     "GP kernel and gradient, 2000 x 20, ELU, depth 3": lambda: gp_kernel("elu", 2000, 3, True),
+    "own erf with its tables, 300 rows of norms 1 to 30": lambda: own_activation(30),
     "exact CNTK, 8 images, Myrtle-5": exact_cntk,
     "features, 4000 x 64 to 4096, float32": lambda: features(
         rows(4000, 64, "float32"), nk.mlp(3), 4096
