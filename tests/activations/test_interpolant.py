@@ -58,6 +58,27 @@ def test_derivatives(name, reach):
     assert_array_equal(square, found[:600].reshape(20, 30).T)
 
 
+@pytest.mark.parametrize("slope", [0.0, -1.0, 1e-3, 300.0])
+@pytest.mark.parametrize("kink", [0.3, -2.5, 5.0])
+def test_pieces_that_are_straight(kink, slope):
+    """Higher derivatives are rounding there, which is no roughness."""
+
+    def f(x):
+        return np.where(x > kink, np.cos(x), slope * x + 0.1)
+
+    x = np.random.default_rng(0).uniform(-16, 16, 2000)
+    bent = x > kink
+    inner = Interpolant(f, (kink,), 16.0)
+    exact = (
+        np.where(bent, -np.sin(x), slope),
+        np.where(bent, -np.cos(x), 0),
+        np.where(bent, np.sin(x), 0),
+    )
+    scale = max(1.0, 16 * abs(slope))
+    for order, (expected, tol) in enumerate(zip(exact, (1e-12, 1e-9, 1e-6), strict=True), 1):
+        assert_allclose(inner.derivative(x, order), expected, rtol=0, atol=tol * scale)
+
+
 def test_tables_are_small():
     inner = Interpolant(erf, (), 65536.0)
     inner.derivative(np.zeros(1), 1)

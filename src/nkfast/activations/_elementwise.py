@@ -48,7 +48,7 @@ class Elementwise(Numerical):
         Takes a float64 array and returns one of the same shape; at most moderate growth, smooth
         between the breakpoints. No derivative is needed.
     breakpoints : sequence of float, default=()
-        Where fn or a derivative of it jumps. Undeclared kinks cost accuracy.
+        Where fn or a derivative of it jumps. Undeclared kinks are refused.
     name : str, optional
         Shown in place of the function.
 

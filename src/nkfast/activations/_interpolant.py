@@ -23,7 +23,7 @@ _Table: TypeAlias = tuple[Array, float, float, float]
 _NODES = 24  # of a panel of the interpolant
 _NARROWEST = 1e-3
 _POWERS = 8  # of the polynomials of tables, as in csrc/simd/kernels.hpp
-_PER_UNIT = (32, 64, 128, 256, 512)  # points of the table of the derivative
+_PER_UNIT = (32, 64, 128, 256, 512, 1024)  # points of the table of the derivative
 _COARSE = 1e-10  # error of its table that is accepted
 _MOST_POINTS = 1 << 21
 _MOST_PANELS = 1 << 15
@@ -132,7 +132,7 @@ class Interpolant:
 
     def _tabulate(self, order: int, begin: float, end: float) -> _Table:
         """Return a table of a derivative between two kinks, coarser far out if that will do."""
-        best, least = None, _COARSE * 100.0 ** (order - 1)  # rounding grows with the order
+        best, least = None, _COARSE * 100.0 ** (order - 1)
         before, coarser = 0.0, math.inf  # of the last table: its unit and error
         for unit, points in product((self.near, 16 * self.near, self.reach), _PER_UNIT):
             low, high = math.asinh(begin / unit), math.asinh(end / unit)
@@ -147,9 +147,10 @@ class Interpolant:
             panel[-1] = panel[-2]
             value = self._exact(x, order, panel)
             table = (_cells(value), unit, low, count / (high - low))
-            between = unit * np.sinh((y[:-1] + y[1:])[:: max(1, count // 3000)] / 2)
+            between = unit * np.sinh((y[:-1] + y[1:]) / 2)
             error = np.abs(_values(table, between) - self.between_kinks(between, order)).max()
-            size = np.abs(value).max() + 1e-3 * self.size
+            # Where it vanishes, rounding of the panels is left, 300 times as large with each order.
+            size = np.abs(value).max() + 1e-3 * 20.0 ** (order - 1) * self.size
             # Twice the points leave 1/256 of the error, unless rounding is all that is left.
             settled = best is not None and unit == before and error > coarser / 8
             if error <= least * size:
