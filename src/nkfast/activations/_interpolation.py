@@ -26,6 +26,7 @@ from nkfast._linalg.chebyshev import (
 )
 
 from ._base import _inverse, _snapped
+from ._central import Lengths, lengths
 from ._dual_map import DualMap
 from ._polar import PolarGrid, levels
 from ._quadrature import NotResolved, graded_rule, hermite_integrals, normal_rule
@@ -40,6 +41,7 @@ _ROWS = 1 << 11  # entries at a time in `Table.pair`
 TABLE_DEGREES = 4  # as in csrc/simd/kernels.hpp
 _NARROW = 0.35  # angles nearer to 0 or pi are left to quadrature in two dimensions
 _DEGREE = 512  # of the series at others: cos(_NARROW)^512 is at rounding
+_ANGLE_COST = 40.0  # multiplications that an angle takes
 _ALIKE = 30.0  # factor within which norms of f and f' may differ for one basis
 _LARGE = 8.0  # standard deviations from which on tables are in a stretched angle
 _LARGE_TOL = 1e-9  # of those tables
@@ -48,6 +50,7 @@ _LARGE_TOL = 1e-9  # of those tables
 _NARROWEST = 0.1  # panels of the norms' integrals
 _STEEP = 70.0  # deviation from which on series that fall geometrically or less are given up early
 _SOFT = 0.02  # below this s the coordinate is linear
+_PLACES = 24  # where the terms' sizes are looked up
 _ENDS = np.array([1.0, 0.1, -0.99])  # where the terms that are needed are counted
 LEAST = 1e-3  # ranges that reach below reach down to zero
 
@@ -167,9 +170,11 @@ class Series:
         if used.sum() > max_terms:
             raise NotResolved
         self.used = used
-        self._fit()
+        if self._fit() > 1e-10:
+            raise NotResolved
 
-    def _fit(self) -> None:
+    def _fit(self) -> float:
+        """Fit the coefficients relative to the norms; return the error."""
         profile = self.norms.profile
         test = profile.points(np.array([-0.97, -0.6, -0.2, 0.13, 0.55, 0.83, 0.99]))
         exact = self._relative(test)
@@ -177,9 +182,8 @@ class Series:
             self.series = to_series(self._relative(profile.points(chebpts1(count))))
             error = self.norms.sum_series(test, self.series) - exact
             if np.abs(error).max() < 1e-14 * np.sqrt(self.degree):
-                return
-        if np.abs(error).max() > 1e-10:
-            raise NotResolved
+                break
+        return float(np.abs(error).max())
 
     def _relative(self, s: Array) -> Array:
         profile = self.norms.profile
@@ -200,11 +204,37 @@ class Series:
     def pair(self, s: Array, t: Array, c: Array) -> tuple[Array, Array]:
         return series_pair(self.coefficients(s), self.coefficients(t), s, t, c)
 
+    def lengths(self, most: int, *, whole: bool = True) -> Lengths | None:
+        """Return how many terms it takes up to which |rho|; whole: those left out are nothing."""
+        s = self.norms.profile.points(chebpts1(_PLACES))
+        a = self.coefficients(s)
+        n, n1 = (np.maximum(v, 1e-150)[:, None] for v in self.norms(s))
+        slopes = np.sqrt(np.arange(a.shape[1])) * a / s[:, None] / n1
+        sizes = (np.square(v).max(axis=0) for v in (a / n, slopes))
+        return lengths(*sizes, self.tol / 10, most, whole=whole)
+
     def dual_map(self, s: Array, t: Array) -> DualMap:
         a = self.coefficients(s)
         b = a if t is s else self.coefficients(t)
         used = self.used[: self.degree]
         return series_map(a, b, _inverse(s), _inverse(t), used, self.tol / 10)
+
+
+class ShortSeries(Series):
+    """The first terms of a series, for |rho| well below 1."""
+
+    def __init__(self, norms: Norms, tol: float, degree: int) -> None:
+        self.norms, self.tol, self.degree = norms, tol, degree
+        profile = norms.profile
+        if profile.jumps:
+            raise NotResolved
+        at = profile.points(_ENDS)
+        a = hermite_integrals(
+            profile.f, at, degree - 1, profile.kinks, graded=profile.high > _LARGE
+        )
+        self.used = np.any(np.abs(a) > 1e-15 * norms(at)[0][:, None], axis=0)
+        if self._fit() > max(tol, 1e-12):
+            raise NotResolved
 
 
 class Products:
@@ -439,6 +469,12 @@ class Table:
             starts = np.arange(0, len(needed), TABLE_DEGREES)
             ranks += np.maximum.reduceat(needed, starts).astype(float).tolist()
         return _Columns(series, places, first, tuple(ranks))
+
+    @property
+    def cost(self) -> float:
+        """Multiplications for each pair, about."""
+        ranks = self._columns.ranks
+        return TABLE_DEGREES * sum(ranks) + 2 * sum(map(len, self.values)) + _ANGLE_COST
 
     def _right(self, t: Array, norms: tuple[Array, Array]) -> Array:
         series = self._columns.series
