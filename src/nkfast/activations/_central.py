@@ -105,7 +105,7 @@ def lengths(sizes: Array, slopes: Array, tol: float, most: int, *, whole: bool) 
         reach = float(_RHOS[fits[-1]]) if len(fits) else 0.0
         if whole and count == end:
             reach = 2.0
-        if reach > 0 and (not limits or reach >= _GAIN * limits[-1] or count == end):
+        if reach > (_GAIN * limits[-1] if limits else 0.0):
             terms.append(int(count))
             limits.append(reach)
     if not terms:

@@ -490,34 +490,38 @@ class Table:
         own = self._right(s, norms)
         right = own if t is s else self._right(t, self.norms(t))
         rank = right.shape[1]
-        columns, needed = [_inverse(s)[:, None]], iter(ranks)
+        widths = [rank * len(values) for values in self.values]
+        kind = np.result_type(own, *norms)
+        table = np.zeros((len(s), 1 + sum(widths)), kind)
+        table[:, 0] = _inverse(s)
+        needed, begin = iter(ranks), 1
         for which, (values, place) in enumerate(zip(self.values, places, strict=True)):
             left = self._scaled(s, self.bases[which], norms[which])
-            start = first * which
-            rows = np.zeros((len(s), rank, len(values)), left.dtype)
+            start, count = first * which, len(values)
             tensor = np.einsum("mjk,kr->jrm", values, place)
             flat = tensor.reshape(len(tensor), -1)
-            for part, side in _parts(rows, left):
-                product = (side @ flat).reshape(len(s), *tensor.shape[1:])
-                part[:, start : start + place.shape[1]] = product
+            at = begin + start * count
+            for part, side in _parts(table[:, at : at + flat.shape[1]], left):
+                part[...] = side @ flat
             # Of equal points more is known than the table's tolerance, whose root would be an angle
             # between them in the next layer. At angle 0 the series are sums of alternating signs:
             # the least change of the coefficients that are used makes them what they have to be.
-            signs = np.zeros((rank, len(values)))
-            for m in range(0, len(values), TABLE_DEGREES):
+            signs = np.zeros((rank, count))
+            for m in range(0, count, TABLE_DEGREES):
                 signs[start : start + int(next(needed)), m : m + TABLE_DEGREES] = 1
             uses = signs.sum(axis=1)
-            signs *= (-1.0) ** np.arange(len(values))
-            sums = np.empty(own.shape, rows.dtype)
-            for part, side in _parts(sums, rows):
-                part[...] = np.einsum("nrm,rm->nr", side, signs)
-            lacking = np.square(norms[which]) - np.sum(sums * own, axis=1)
+            signs *= (-1.0) ** np.arange(count)
+            used = signs[start : start + place.shape[1]]
+            sums = left @ np.einsum("jrm,rm->jr", tensor, used)
+            of = own[:, start : start + place.shape[1]]
+            lacking = np.square(norms[which]) - np.sum(sums * of, axis=1)
             change = own * (lacking * _inverse(np.sum(own**2 * uses, axis=1)))[:, None]
-            for part, side in _parts(rows, change):
-                part += side[:, :, None] * signs
-            columns.append(rows.reshape(len(s), -1))
+            for r in np.flatnonzero(uses):
+                at = begin + r * count
+                table[:, at : at + count] += change[:, r : r + 1] * signs[r]
+            begin += widths[which]
         sizes = (float(rank), *(float(len(values)) for values in self.values))
         params = (*sizes, self.angles.stretch, float(first), *ranks)
         return DualMap(
-            DualKind.TABLE, params, np.hstack(columns), np.column_stack([_inverse(t), right])
+            DualKind.TABLE, params, table, np.column_stack([_inverse(t), right])
         )

@@ -16,7 +16,7 @@ from nkfast._config import one_blas_thread
 from ._base import Activation, Span, _inverse, _log_deviation, _snapped
 from ._complex_steps import STEP, is_step
 from ._dual_map import DualMap, with_slopes
-from ._interpolation import LEAST, Norms, Profile, Series, Table
+from ._interpolation import LEAST, Norms, Profile, Series, ShortSeries, Table
 from ._quadrature import NotResolved, direct_products, hermite_integrals
 from ._series import pair_down_to_zero, series_pair
 
@@ -26,6 +26,7 @@ _STEP = 0.35  # ranges of log std are rounded outward to multiples, so that they
 _WIDE = 30.0  # standard deviation beyond which such integrals are slow...
 WIDEST = 200.0  # ... and beyond which they are refused
 _FEW = 128  # entries that are integrated one by one where that spares a table
+_LONG = 320  # terms of a series whose length depends on the pair
 _MOST_TERMS = 4096  # of a series where nothing else helps
 _LARGEST = 1e7  # standard deviation
 _OSCILLATING = 70.0  # largest one at which a function without a limit is tried
@@ -238,8 +239,13 @@ def _central_map(
 
     Where correlations are so near 1 or -1 that a table is faster, it is that.
     """
-    whole = _represent(ref, low, high, tol)
-    series, found = None, None
+    series = _series(ref, low, high, tol)
+    if series is None and not ref.activation._jumps:
+        # Such lengths cost nothing but where correlations are near 1 or -1.
+        with suppress(NotResolved), one_blas_thread():
+            series = Series(_norms(ref, low, high), tol, _LONG)
+    whole = series or _represent(ref, low, high, tol)
+    found = None
     if isinstance(whole, Series):
         series, found = whole, whole.lengths(_MOST_TERMS)
     else:
@@ -247,7 +253,7 @@ def _central_map(
             most = int(min(whole.cost / _TERM_COST, _MOST_CENTRAL))
             series = ShortSeries(_norms(ref, low, high), tol, 2 * most)
             found = series.lengths(most, whole=False)
-    if found is None:
+    if series is None or found is None:
         return whole.dual_map
     beyond = None if series is whole else whole.dual_map
 

@@ -106,7 +106,7 @@ def piecewise_core_map(
     beyond = piecewise_map(terms, p, q, tol, span)
     if beyond is None:
         return None
-    found = piecewise_lengths(terms, *ends, max(tol, _SERIES_TOL))
+    found = piecewise_lengths(terms, *ends, max(tol / 10, _SERIES_TOL))
     if found is None:
         return beyond
     shape = _Shape(terms)
@@ -201,23 +201,36 @@ class _Shape:
 
     def coefficients(self, s: Array, count: int) -> Array:
         """Return the first Hermite coefficients at each standard deviation, as (n, l)."""
-        heads = self.table(s, FINE)[:, 1 : 1 + 2 * self.n_whole].reshape(len(s), 2, -1).sum(axis=1)
-        out = np.zeros((len(s), count))
+        out = np.zeros((count, len(s)))
+        whole = np.tile(self.whole, (len(s), 1))
         powers = s[:, None] ** _POWERS
+        low = np.zeros((len(s), _MOST_POWER + 1))
         for distance, parts in self.classes.items():
             met = (s > 0) & (distance <= FINE.reach * s)
             h = np.where(met, distance * _inverse(s), 0)
+            peak = met * _density(h)
+            at_kink = _hermites(h, count)
             for (side, at), c in parts.items():
-                kink = np.copysign(h, side * at)
-                at_kink = _hermites(kink, count) * (met * _density(kink))[:, None]
+                start = side * at
+                past = np.where(met, 0.0, 0.5 if start == 0 else float(start < 0))
+                whole += past[:, None] * expanded(c, side, start)
+                low += np.einsum(
+                    "ni,nil->nl",
+                    met[:, None] * c * powers,
+                    _hermite_moments(np.copysign(h, start), side),
+                )
                 for i in np.flatnonzero(c):
                     # E (side X - h)_+^i He_l = side^l i! He_(l-i-1)(h) density(h)
                     l = np.arange(i + 1, count)
                     falling = np.prod([l - j for j in range(i + 1)], axis=0)
                     scale = c[i] * factorial(i) * side**l / np.sqrt(falling)
-                    out[:, i + 1 :] += powers[:, i : i + 1] * scale * at_kink[:, : count - i - 1]
-        out[:, : heads.shape[1]] = heads[:, :count]
-        return out
+                    if np.signbit(start):
+                        scale = scale * (-1.0) ** (l - i - 1)
+                    weight = peak * powers[:, i]
+                    out[i + 1 :] += scale[:, None] * at_kink[: count - i - 1] * weight
+        head = min(count, _MOST_POWER + 1)
+        out[:head] = (low + (whole * powers) @ MONOMIALS).T[:head]
+        return out.T
 
     def slopes(self, s: Array, fit: _Fit) -> Array:
         """Return the derivatives in log s of a table's Hermite coefficients, in its order."""
@@ -270,13 +283,13 @@ def expanded(c: Array, side: int, start: float) -> Array:
 
 
 def _hermites(x: Array, count: int) -> Array:
-    """Return the orthonormal Hermite polynomials below a degree, as (n, l)."""
+    """Return the orthonormal Hermite polynomials below a degree, as (l, n)."""
     out = np.empty((count, len(x)))
     out[0] = 1
     out[1:2] = x
     for l in range(1, count - 1):
         out[l + 1] = (x * out[l] - sqrt(l) * out[l - 1]) / sqrt(l + 1)
-    return out.T
+    return out
 
 
 def _density(x: Array) -> Array:
