@@ -214,6 +214,9 @@ class Elementwise(Numerical):
             return piecewise_map(self._terms, p, q, tol, span)
         return None if any(self._kinks) else super()._dual_map(p, q, tol, span)
 
+    def _core_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap | None:
+        return None if any(self._kinks) else super()._core_map(p, q, tol, span)
+
     def _tangent_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap | None:
         if self._terms is not None:
             return piecewise_tangent_map(self._terms, p, q, tol, span)
