@@ -37,8 +37,7 @@ inline CentralPlan central_plan(const DualRow& row) {
 // The series of kChains vectors of columns from j on, of length c where |rho| is largest.
 template <bool kSlope>
 inline void central_series(const DualRow& row, const CentralPlan& plan, std::size_t j,
-                           std::size_t c, const Lane (&rho)[kChains],
-                           SeriesEnd (&out)[kChains]) {
+                           std::size_t c, const Lane (&rho)[kChains], SeriesEnd (&out)[kChains]) {
   Lane y[kChains], k[kChains] = {}, d[kChains] = {};
 #pragma GCC unroll 4
   for (std::size_t u = 0; u < kChains; ++u) {

@@ -62,8 +62,8 @@ inline SeriesEnd series_end(int offset, int stride, Lane rho, Lane y, Lane k, La
   SeriesEnd end{.k = offset > 0 ? (below * rho) * k : k, .slope = {}};
   if constexpr (kSlope) {
     const double step = stride;
-    end.slope = offset > 0 ? below * (offset * k + step * (y * d))
-                           : (stride == 2 ? (2.0 * rho) * d : d);
+    end.slope =
+        offset > 0 ? below * (offset * k + step * (y * d)) : (stride == 2 ? (2.0 * rho) * d : d);
   }
   return end;
 }

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from dual_maps import run
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nkfast as nk
+from dual_maps import run
 from nkfast._core import DualKind
 from nkfast.activations._central import lengths
 

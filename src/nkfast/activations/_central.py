@@ -53,7 +53,7 @@ class Lengths:
         one, other = a[:, self.degrees], b[:, self.degrees]
         left = np.column_stack([_inverse(s), one])
         right = left if b is a else np.column_stack([_inverse(t), other])
-        params = [self.offset, self.stride, self.terms[-1], len(self.terms)]
+        params: list[float] = [self.offset, self.stride, self.terms[-1], len(self.terms)]
         params += [x for pair in zip(self.terms, self.limits, strict=True) for x in pair]
         if beyond is not None:
             params += [beyond.kind.value, *beyond.params]
@@ -88,7 +88,8 @@ def lengths(sizes: Array, slopes: Array, tol: float, most: int, *, whole: bool) 
     powers = np.arange(offset, len(sizes), stride)
     # From the last known terms on none is larger than these, nor do all together exceed 1.
     rest = np.where(whole, 0.0, 1.0)
-    terms, limits = [], []
+    terms: list[int] = []
+    limits: list[float] = []
     logs = np.log(np.maximum(_RHOS, 1e-18))[:, None]
     with np.errstate(under="ignore"):
         value = sizes[powers] * np.exp(logs * powers)

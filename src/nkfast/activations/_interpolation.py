@@ -210,8 +210,8 @@ class Series:
         a = self.coefficients(s)
         n, n1 = (np.maximum(v, 1e-150)[:, None] for v in self.norms(s))
         slopes = np.sqrt(np.arange(a.shape[1])) * a / s[:, None] / n1
-        sizes = (np.square(v).max(axis=0) for v in (a / n, slopes))
-        return lengths(*sizes, self.tol / 10, most, whole=whole)
+        sizes, of_slopes = (np.square(v).max(axis=0) for v in (a / n, slopes))
+        return lengths(sizes, of_slopes, self.tol / 10, most, whole=whole)
 
     def dual_map(self, s: Array, t: Array) -> DualMap:
         a = self.coefficients(s)
@@ -516,12 +516,10 @@ class Table:
             of = own[:, start : start + place.shape[1]]
             lacking = np.square(norms[which]) - np.sum(sums * of, axis=1)
             change = own * (lacking * _inverse(np.sum(own**2 * uses, axis=1)))[:, None]
-            for r in np.flatnonzero(uses):
+            for r in map(int, np.flatnonzero(uses)):
                 at = begin + r * count
                 table[:, at : at + count] += change[:, r : r + 1] * signs[r]
             begin += widths[which]
         sizes = (float(rank), *(float(len(values)) for values in self.values))
         params = (*sizes, self.angles.stretch, float(first), *ranks)
-        return DualMap(
-            DualKind.TABLE, params, table, np.column_stack([_inverse(t), right])
-        )
+        return DualMap(DualKind.TABLE, params, table, np.column_stack([_inverse(t), right]))

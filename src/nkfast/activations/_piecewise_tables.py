@@ -91,12 +91,15 @@ def piecewise_lengths(
     shape = _Shape(terms)
     if shape.low == 0:  # it jumps, so that the derivative's series is not the slope's
         return None
-    s = np.exp(np.linspace(np.log(max(low, 1e-3 * high)), np.log(high), _PLACES))
+    # Far below its kinks a function is a polynomial.
+    unit = min((abs(term.at) for term in terms if term.side and term.at), default=high)
+    least = max(low, 1e-3 * min(high, unit))
+    s = np.exp(np.linspace(np.log(least), np.log(high), _PLACES))
     n, n1 = (_norm(own, s)[:, None] for own in (terms, derivatives(terms)))
     a = shape.coefficients(s, 2 * _MOST_TERMS)
     slopes = np.sqrt(np.arange(a.shape[1])) * a / s[:, None] / n1
-    sizes = (np.square(v).max(axis=0) for v in (a / n, slopes))
-    return lengths(*sizes, tol, _MOST_TERMS, whole=False)
+    sizes, of_slopes = (np.square(v).max(axis=0) for v in (a / n, slopes))
+    return lengths(sizes, of_slopes, tol, _MOST_TERMS, whole=False)
 
 
 def piecewise_core_map(
@@ -122,7 +125,7 @@ def _norm(terms: Sequence[Term], s: Array) -> Array:
     """Return sqrt(E f(s z)^2), by the trapezoidal rule: about."""
     z = np.linspace(-8, 8, 4001)
     values = evaluate(terms, s[:, None] * z) ** 2
-    return np.sqrt(np.maximum(values @ _density(z) * (z[1] - z[0]), 1e-300))
+    return np.asarray(np.sqrt(np.maximum(values @ _density(z) * (z[1] - z[0]), 1e-300)))
 
 
 def piecewise_tangent_map(
