@@ -232,6 +232,7 @@ void bind_kernels(py::module_& m) {
       .value("SERIES", kSeries)
       .value("TABLE", kTable)
       .value("PIECEWISE", kPiecewise)
+      .value("CENTRAL", kCentral)
       .finalize();
 
   m.def(

@@ -58,6 +58,39 @@ MapWidths widths_of_piecewise(const Reals& params) {
   return {at, width, width};
 }
 
+MapWidths widths_of_central(const Reals& params) {
+  count(params, 0, 1e4);
+  const std::size_t stride = count(params, 1, 2);
+  const std::size_t n_terms = count(params, 2, 1e6);
+  const std::size_t n_lengths = count(params, 3, kMostLengths);
+  if (stride == 0 || n_lengths == 0) {
+    throw std::invalid_argument("params: expected counts of at least 1");
+  }
+  std::size_t at = 4, last = 0;
+  double limit = 0;
+  for (std::size_t c = 0; c < n_lengths; ++c, at += 2) {
+    const std::size_t own = count(params, at, static_cast<double>(n_terms));
+    if (own <= last || at + 1 >= params.size() || !(params[at + 1] > limit)) {
+      throw std::invalid_argument("params: expected more terms and a larger limit at index " +
+                                  std::to_string(at));
+    }
+    last = own;
+    limit = params[at + 1];
+  }
+  if (limit >= 1) {
+    return {at, 1 + n_terms, 1 + n_terms};
+  }
+  const std::size_t kind = count(params, at, kDualKinds);
+  if (kind != kTable && kind != kPiecewise) {
+    throw std::invalid_argument("params: expected a table or a piecewise polynomial at index " +
+                                std::to_string(at));
+  }
+  ++at;
+  const Reals rest(params.begin() + static_cast<std::ptrdiff_t>(at), params.end());
+  const MapWidths own = map_widths(static_cast<DualKind>(kind), rest);
+  return {at + own.params, 1 + n_terms + own.left, 1 + n_terms + own.right};
+}
+
 } // namespace
 
 std::size_t polynomials_width(const Reals& params, int n_polynomials) {
@@ -116,6 +149,8 @@ MapWidths map_widths(DualKind kind, const Reals& params) {
   }
   case kPiecewise:
     return widths_of_piecewise(params);
+  case kCentral:
+    return widths_of_central(params);
   case kDualKinds:
     break;
   }

@@ -41,6 +41,10 @@ template <class T> struct TileOf {
 //                    F, then of each kTableDegrees degrees of M, and of M1, how many R they need,
 //                    from R_0 on, and from R_F on for M1
 //   piecewise        see below
+//   central          is, A_0 .. A_(T-1), then the other map's columns
+//                    offset, stride, T, number of lengths, then for each, rising: terms, and up to
+//                    which |rho| they will do; if that is below 1: kind and parameters of the map
+//                    beyond, a table or a piecewise polynomial
 //
 // Of a piecewise polynomial, tables by src/nkfast/activations/_corners.py:
 // params: greatest and least power of a kink (1 at least, 1 at most), number N of Hermite

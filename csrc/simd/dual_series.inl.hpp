@@ -49,6 +49,25 @@ inline std::size_t terms_that_matter(const DualRow& row, std::size_t n_terms, do
   return n_terms;
 }
 
+// What sums over powers of y, rho or rho^2, are of the whole: the series and its derivative in rho.
+struct SeriesEnd {
+  Lane k, slope;
+};
+template <bool kSlope>
+inline SeriesEnd series_end(int offset, int stride, Lane rho, Lane y, Lane k, Lane d) {
+  Lane below = splat(1.0); // rho^(offset - 1)
+  for (int t = 1; t < offset; ++t) {
+    below *= rho;
+  }
+  SeriesEnd end{.k = offset > 0 ? (below * rho) * k : k, .slope = {}};
+  if constexpr (kSlope) {
+    const double step = stride;
+    end.slope =
+        offset > 0 ? below * (offset * k + step * (y * d)) : (stride == 2 ? (2.0 * rho) * d : d);
+  }
+  return end;
+}
+
 template <bool kSlope> inline void series_row(const DualRow& row) {
   constexpr std::size_t W = kLanes<double>;
   const auto offset = static_cast<int>(row.params[0]);
@@ -79,18 +98,11 @@ template <bool kSlope> inline void series_row(const DualRow& row) {
     }
 #pragma GCC unroll 4
     for (std::size_t u = 0; u < kChains; ++u) {
-      Lane below = splat(1.0); // rho^(offset - 1)
-      for (int t = 1; t < offset; ++t) {
-        below *= rho[u];
-      }
+      const SeriesEnd own = series_end<kSlope>(offset, stride, rho[u], y[u], k[u], d[u]);
       if constexpr (kSlope) {
-        Lane* theta = reinterpret_cast<Lane*>(row.theta + j);
-        const double step = stride;
-        const Lane slope = offset > 0 ? below * (offset * k[u] + step * (y[u] * d[u]))
-                                      : (stride == 2 ? (2.0 * rho[u]) * d[u] : d[u]);
-        theta[u] *= (is * is2[u]) * slope;
+        reinterpret_cast<Lane*>(row.theta + j)[u] *= (is * is2[u]) * own.slope;
       }
-      c[u] = offset > 0 ? (below * rho[u]) * k[u] : k[u];
+      c[u] = own.k;
     }
   }
 }

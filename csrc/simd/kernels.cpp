@@ -22,6 +22,7 @@ namespace {
 #include "simd/dual_single.inl.hpp"
 #include "simd/dual_series.inl.hpp"
 #include "simd/piecewise.inl.hpp"
+#include "simd/central.inl.hpp"
 #include "simd/tangents.inl.hpp"
 #include "simd/tangents_series.inl.hpp"
 #include "simd/tangents_piecewise.inl.hpp"
@@ -59,7 +60,7 @@ template <class T> constexpr Table<T> table() {
 constexpr DualTable<double> dual_table() {
   return {
       .map = {rectifier, sign, rectified_power, asin, gelu, exponential_kernel, sine, gaussian,
-              normalised_exponential, gabor, series, table_map, piecewise},
+              normalised_exponential, gabor, series, table_map, piecewise, central},
       .affine = affine<double>,
       .gram = gram<double>,
   };

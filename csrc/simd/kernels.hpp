@@ -130,6 +130,9 @@ template <> struct DualRowsOf<float> {
   using type = SingleRows;
 };
 
+// How many lengths a central series may have, see kernels/dual.hpp.
+constexpr std::size_t kMostLengths = 40;
+
 // Of a piecewise polynomial: distances of kinks from zero, and kinks and sides at one of them.
 constexpr std::size_t kTableDegrees = 4; // of a table, that need equally many functions
 static constexpr std::size_t table_blocks(std::size_t n_degrees) {
@@ -153,6 +156,7 @@ enum DualKind {
   kSeries,
   kTable,
   kPiecewise,
+  kCentral,
   kDualKinds
 };
 

@@ -69,6 +69,13 @@ class Activation(Parameters):
         """
         return None
 
+    def _core_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap | None:
+        """Return the fastest of the core's forms, for kernels without derivatives.
+
+        Parameters are those of `_dual_map`, whose values it has up to a fraction of their error.
+        """
+        return self._dual_map(p, q, tol, span)
+
     def _tangents(self, p: Array) -> tuple[tuple[Any, ...], Array] | None:  # noqa: ARG002
         """Return what moves in `_tangent_map`, None if that has no form in the core.
 

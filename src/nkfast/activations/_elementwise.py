@@ -25,7 +25,7 @@ from ._interpolation import LEAST, Profile, coordinate
 from ._numerical import Numerical, _range, _Ref
 from ._pieces import piecewise_terms
 from ._piecewise import Term, correlation, evaluate, truncated_pair
-from ._piecewise_tables import piecewise_map, piecewise_tangent_map
+from ._piecewise_tables import piecewise_core_map, piecewise_map, piecewise_tangent_map
 from ._piecewise_wide import piecewise_pair
 from ._quadrature import Function, NotResolved, hermite_integrals
 from ._series import series_pair
@@ -213,6 +213,12 @@ class Elementwise(Numerical):
         if self._terms is not None:
             return piecewise_map(self._terms, p, q, tol, span)
         return None if any(self._kinks) else super()._dual_map(p, q, tol, span)
+
+    def _core_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap | None:
+        if self._terms is not None:
+            ends = self._table_range(span)
+            return piecewise_core_map(tuple(self._terms), p, q, tol, span, ends)
+        return None if any(self._kinks) else super()._core_map(p, q, tol, span)
 
     def _tangent_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap | None:
         if self._terms is not None:

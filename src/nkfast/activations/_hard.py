@@ -11,7 +11,7 @@ from ._complex_steps import is_step
 from ._dual_map import DualMap
 from ._numerical import Numerical
 from ._piecewise import Term, derivatives, evaluate
-from ._piecewise_tables import piecewise_map, piecewise_tangent_map
+from ._piecewise_tables import piecewise_core_map, piecewise_map, piecewise_tangent_map
 from ._piecewise_wide import piecewise_pair
 
 
@@ -38,6 +38,10 @@ class _PiecewisePolynomial(Numerical):
 
     def _dual_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap | None:
         return piecewise_map(self._terms(), p, q, tol, span)
+
+    def _core_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap | None:
+        ends = self._table_range(span)
+        return piecewise_core_map(tuple(self._terms()), p, q, tol, span, ends)
 
     def _tangent_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap | None:
         return piecewise_tangent_map(self._terms(), p, q, tol, span)

@@ -26,6 +26,7 @@ from nkfast._linalg.chebyshev import (
 )
 
 from ._base import _inverse, _snapped
+from ._central import Lengths, lengths
 from ._dual_map import DualMap
 from ._polar import PolarGrid, levels
 from ._quadrature import NotResolved, graded_rule, hermite_integrals, normal_rule
@@ -40,6 +41,7 @@ _ROWS = 1 << 11  # entries at a time in `Table.pair`
 TABLE_DEGREES = 4  # as in csrc/simd/kernels.hpp
 _NARROW = 0.35  # angles nearer to 0 or pi are left to quadrature in two dimensions
 _DEGREE = 512  # of the series at others: cos(_NARROW)^512 is at rounding
+_ANGLE_COST = 40.0  # multiplications that an angle takes
 _ALIKE = 30.0  # factor within which norms of f and f' may differ for one basis
 _LARGE = 8.0  # standard deviations from which on tables are in a stretched angle
 _LARGE_TOL = 1e-9  # of those tables
@@ -48,6 +50,7 @@ _LARGE_TOL = 1e-9  # of those tables
 _NARROWEST = 0.1  # panels of the norms' integrals
 _STEEP = 70.0  # deviation from which on series that fall geometrically or less are given up early
 _SOFT = 0.02  # below this s the coordinate is linear
+_PLACES = 24  # where the terms' sizes are looked up
 _ENDS = np.array([1.0, 0.1, -0.99])  # where the terms that are needed are counted
 LEAST = 1e-3  # ranges that reach below reach down to zero
 
@@ -167,9 +170,11 @@ class Series:
         if used.sum() > max_terms:
             raise NotResolved
         self.used = used
-        self._fit()
+        if self._fit() > 1e-10:
+            raise NotResolved
 
-    def _fit(self) -> None:
+    def _fit(self) -> float:
+        """Fit the coefficients relative to the norms; return the error."""
         profile = self.norms.profile
         test = profile.points(np.array([-0.97, -0.6, -0.2, 0.13, 0.55, 0.83, 0.99]))
         exact = self._relative(test)
@@ -177,9 +182,8 @@ class Series:
             self.series = to_series(self._relative(profile.points(chebpts1(count))))
             error = self.norms.sum_series(test, self.series) - exact
             if np.abs(error).max() < 1e-14 * np.sqrt(self.degree):
-                return
-        if np.abs(error).max() > 1e-10:
-            raise NotResolved
+                break
+        return float(np.abs(error).max())
 
     def _relative(self, s: Array) -> Array:
         profile = self.norms.profile
@@ -200,11 +204,37 @@ class Series:
     def pair(self, s: Array, t: Array, c: Array) -> tuple[Array, Array]:
         return series_pair(self.coefficients(s), self.coefficients(t), s, t, c)
 
+    def lengths(self, most: int, *, whole: bool = True) -> Lengths | None:
+        """Return how many terms it takes up to which |rho|; whole: those left out are nothing."""
+        s = self.norms.profile.points(chebpts1(_PLACES))
+        a = self.coefficients(s)
+        n, n1 = (np.maximum(v, 1e-150)[:, None] for v in self.norms(s))
+        slopes = np.sqrt(np.arange(a.shape[1])) * a / s[:, None] / n1
+        sizes, of_slopes = (np.square(v).max(axis=0) for v in (a / n, slopes))
+        return lengths(sizes, of_slopes, self.tol / 10, most, whole=whole)
+
     def dual_map(self, s: Array, t: Array) -> DualMap:
         a = self.coefficients(s)
         b = a if t is s else self.coefficients(t)
         used = self.used[: self.degree]
         return series_map(a, b, _inverse(s), _inverse(t), used, self.tol / 10)
+
+
+class ShortSeries(Series):
+    """The first terms of a series, for |rho| well below 1."""
+
+    def __init__(self, norms: Norms, tol: float, degree: int) -> None:
+        self.norms, self.tol, self.degree = norms, tol, degree
+        profile = norms.profile
+        if profile.jumps:
+            raise NotResolved
+        at = profile.points(_ENDS)
+        a = hermite_integrals(
+            profile.f, at, degree - 1, profile.kinks, graded=profile.high > _LARGE
+        )
+        self.used = np.any(np.abs(a) > 1e-15 * norms(at)[0][:, None], axis=0)
+        if self._fit() > max(tol, 1e-12):
+            raise NotResolved
 
 
 class Products:
@@ -440,6 +470,12 @@ class Table:
             ranks += np.maximum.reduceat(needed, starts).astype(float).tolist()
         return _Columns(series, places, first, tuple(ranks))
 
+    @property
+    def cost(self) -> float:
+        """Multiplications for each pair, about."""
+        ranks = self._columns.ranks
+        return TABLE_DEGREES * sum(ranks) + 2 * sum(map(len, self.values)) + _ANGLE_COST
+
     def _right(self, t: Array, norms: tuple[Array, Array]) -> Array:
         series = self._columns.series
         if series is not None:
@@ -454,34 +490,36 @@ class Table:
         own = self._right(s, norms)
         right = own if t is s else self._right(t, self.norms(t))
         rank = right.shape[1]
-        columns, needed = [_inverse(s)[:, None]], iter(ranks)
+        widths = [rank * len(values) for values in self.values]
+        kind = np.result_type(own, *norms)
+        table = np.zeros((len(s), 1 + sum(widths)), kind)
+        table[:, 0] = _inverse(s)
+        needed, begin = iter(ranks), 1
         for which, (values, place) in enumerate(zip(self.values, places, strict=True)):
             left = self._scaled(s, self.bases[which], norms[which])
-            start = first * which
-            rows = np.zeros((len(s), rank, len(values)), left.dtype)
+            start, count = first * which, len(values)
             tensor = np.einsum("mjk,kr->jrm", values, place)
             flat = tensor.reshape(len(tensor), -1)
-            for part, side in _parts(rows, left):
-                product = (side @ flat).reshape(len(s), *tensor.shape[1:])
-                part[:, start : start + place.shape[1]] = product
+            at = begin + start * count
+            for part, side in _parts(table[:, at : at + flat.shape[1]], left):
+                part[...] = side @ flat
             # Of equal points more is known than the table's tolerance, whose root would be an angle
             # between them in the next layer. At angle 0 the series are sums of alternating signs:
             # the least change of the coefficients that are used makes them what they have to be.
-            signs = np.zeros((rank, len(values)))
-            for m in range(0, len(values), TABLE_DEGREES):
+            signs = np.zeros((rank, count))
+            for m in range(0, count, TABLE_DEGREES):
                 signs[start : start + int(next(needed)), m : m + TABLE_DEGREES] = 1
             uses = signs.sum(axis=1)
-            signs *= (-1.0) ** np.arange(len(values))
-            sums = np.empty(own.shape, rows.dtype)
-            for part, side in _parts(sums, rows):
-                part[...] = np.einsum("nrm,rm->nr", side, signs)
-            lacking = np.square(norms[which]) - np.sum(sums * own, axis=1)
+            signs *= (-1.0) ** np.arange(count)
+            used = signs[start : start + place.shape[1]]
+            sums = left @ np.einsum("jrm,rm->jr", tensor, used)
+            of = own[:, start : start + place.shape[1]]
+            lacking = np.square(norms[which]) - np.sum(sums * of, axis=1)
             change = own * (lacking * _inverse(np.sum(own**2 * uses, axis=1)))[:, None]
-            for part, side in _parts(rows, change):
-                part += side[:, :, None] * signs
-            columns.append(rows.reshape(len(s), -1))
+            for r in map(int, np.flatnonzero(uses)):
+                at = begin + r * count
+                table[:, at : at + count] += change[:, r : r + 1] * signs[r]
+            begin += widths[which]
         sizes = (float(rank), *(float(len(values)) for values in self.values))
         params = (*sizes, self.angles.stretch, float(first), *ranks)
-        return DualMap(
-            DualKind.TABLE, params, np.hstack(columns), np.column_stack([_inverse(t), right])
-        )
+        return DualMap(DualKind.TABLE, params, table, np.column_stack([_inverse(t), right]))

@@ -16,7 +16,7 @@ from nkfast._config import one_blas_thread
 from ._base import Activation, Span, _inverse, _log_deviation, _snapped
 from ._complex_steps import STEP, is_step
 from ._dual_map import DualMap, with_slopes
-from ._interpolation import LEAST, Norms, Profile, Series, Table
+from ._interpolation import LEAST, Norms, Profile, Series, ShortSeries, Table
 from ._quadrature import NotResolved, direct_products, hermite_integrals
 from ._series import pair_down_to_zero, series_pair
 
@@ -26,9 +26,12 @@ _STEP = 0.35  # ranges of log std are rounded outward to multiples, so that they
 _WIDE = 30.0  # standard deviation beyond which such integrals are slow...
 WIDEST = 200.0  # ... and beyond which they are refused
 _FEW = 128  # entries that are integrated one by one where that spares a table
+_LONG = 320  # terms of a series whose length depends on the pair
 _MOST_TERMS = 4096  # of a series where nothing else helps
 _LARGEST = 1e7  # standard deviation
 _OSCILLATING = 70.0  # largest one at which a function without a limit is tried
+_TERM_COST = 3.0  # multiplications for each pair and term of a series
+_MOST_CENTRAL = 64  # of its terms beside a table
 _CONTINUED = 1024  # most terms of a kernel of complex arguments
 
 
@@ -142,6 +145,13 @@ class Numerical(Activation):
         t = s if q is p else np.sqrt(q)
         return self._representation(ends, ends, tol).dual_map(s, t)
 
+    def _core_map(self, p: Array, q: Array, tol: float, span: Span) -> DualMap | None:
+        ends = np.sqrt(np.array(span))
+        tol = _TOL if tol < _LOOSE else _LOOSE
+        s = np.sqrt(p)
+        t = s if q is p else np.sqrt(q)
+        return _central_map(_Ref(self), *_range(ends, ends), tol)(s, t)
+
     def _tangents(self, p: Array) -> tuple[tuple[Any, ...], Array] | None:
         return (), _log_deviation(p)
 
@@ -219,3 +229,37 @@ def _represent(ref: _Ref, low: float, high: float, tol: float) -> Series | Table
         f"{ref.activation!r}: its kernels for variances up to {high**2:.3g} cannot be resolved; "
         "expected a function that bends near zero and its breakpoints only; scale the inputs"
     )
+
+
+@lru_cache(maxsize=64)
+def _central_map(
+    ref: _Ref, low: float, high: float, tol: float
+) -> Callable[[Array, Array], DualMap]:
+    """Return the core's form between two sets of points: a series that is as long as a pair needs.
+
+    Where correlations are so near 1 or -1 that a table is faster, it is that.
+    """
+    series = _series(ref, low, high, tol)
+    if series is None and not ref.activation._jumps:
+        # Such lengths cost nothing but where correlations are near 1 or -1.
+        with suppress(NotResolved), one_blas_thread():
+            series = Series(_norms(ref, low, high), tol, _LONG)
+    whole = series or _represent(ref, low, high, tol)
+    found = None
+    if isinstance(whole, Series):
+        series, found = whole, whole.lengths(_MOST_TERMS)
+    else:
+        with suppress(NotResolved), one_blas_thread():
+            most = int(min(whole.cost / _TERM_COST, _MOST_CENTRAL))
+            series = ShortSeries(_norms(ref, low, high), tol, 2 * most)
+            found = series.lengths(most, whole=False)
+    if series is None or found is None:
+        return whole.dual_map
+    beyond = None if series is whole else whole.dual_map
+
+    def central_map(s: Array, t: Array) -> DualMap:
+        a = series.coefficients(s)
+        b = a if t is s else series.coefficients(t)
+        return found.map(a, b, s, t, None if beyond is None else beyond(s, t))
+
+    return central_map

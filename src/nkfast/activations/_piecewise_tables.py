@@ -31,11 +31,15 @@ from nkfast._core import DualKind
 from nkfast._linalg.chebyshev import to_series
 
 from ._base import Span, _inverse
+from ._central import Lengths, lengths
 from ._dual_map import DualMap
-from ._piecewise import Term, largest_deviation
+from ._piecewise import Term, derivatives, evaluate, largest_deviation
 
 _MOST_POWER = 3
 _MOST_CLASSES = 8
+_MOST_TERMS = 64  # of the series in rho: beyond, the closed form is faster
+_SERIES_TOL = 1e-13  # of it, relative to the norms
+_PLACES = 32  # deviations at which the terms' sizes are looked up
 _POWERS = np.arange(_MOST_POWER + 1)
 _SIZES = 1 / np.sqrt([1.0, 1.0, 2.0, 6.0])  # of normalised Hermite polynomials
 
@@ -74,6 +78,54 @@ def piecewise_map(
     left = shape.table(s, fit)
     right = left if q is p else shape.table(t, fit)
     return DualMap(DualKind.PIECEWISE, shape.params(fit), left, right)
+
+
+@lru_cache(maxsize=64)
+def piecewise_lengths(
+    terms: tuple[Term, ...], low: float, high: float, tol: float
+) -> Lengths | None:
+    """Return how many terms of the series in rho it takes for deviations in [low, high].
+
+    `tol` is relative to the norms.
+    """
+    shape = _Shape(terms)
+    if shape.low == 0:  # it jumps, so that the derivative's series is not the slope's
+        return None
+    # Far below its kinks a function is a polynomial.
+    unit = min((abs(term.at) for term in terms if term.side and term.at), default=high)
+    least = max(low, 1e-3 * min(high, unit))
+    s = np.exp(np.linspace(np.log(least), np.log(high), _PLACES))
+    n, n1 = (_norm(own, s)[:, None] for own in (terms, derivatives(terms)))
+    a = shape.coefficients(s, 2 * _MOST_TERMS)
+    slopes = np.sqrt(np.arange(a.shape[1])) * a / s[:, None] / n1
+    sizes, of_slopes = (np.square(v).max(axis=0) for v in (a / n, slopes))
+    return lengths(sizes, of_slopes, tol, _MOST_TERMS, whole=False)
+
+
+def piecewise_core_map(
+    terms: tuple[Term, ...], p: Array, q: Array, tol: float, span: Span, ends: tuple[float, float]
+) -> DualMap | None:
+    """Return `piecewise_map` behind the series in rho; `ends` are deviations around the span."""
+    beyond = piecewise_map(terms, p, q, tol, span)
+    if beyond is None:
+        return None
+    found = piecewise_lengths(terms, *ends, max(tol / 10, _SERIES_TOL))
+    if found is None:
+        return beyond
+    shape = _Shape(terms)
+    s = np.sqrt(p)
+    t = s if q is p else np.sqrt(q)
+    count = found.degrees.stop
+    a = shape.coefficients(s, count)
+    b = a if q is p else shape.coefficients(t, count)
+    return found.map(a, b, s, t, beyond)
+
+
+def _norm(terms: Sequence[Term], s: Array) -> Array:
+    """Return sqrt(E f(s z)^2), by the trapezoidal rule: about."""
+    z = np.linspace(-8, 8, 4001)
+    values = evaluate(terms, s[:, None] * z) ** 2
+    return np.asarray(np.sqrt(np.maximum(values @ _density(z) * (z[1] - z[0]), 1e-300)))
 
 
 def piecewise_tangent_map(
@@ -150,6 +202,39 @@ class _Shape:
             heads += [((own * powers) @ MONOMIALS)[:, :n], kinked[:, :n]]
         return np.hstack([*heads, *blocks])
 
+    def coefficients(self, s: Array, count: int) -> Array:
+        """Return the first Hermite coefficients at each standard deviation, as (n, l)."""
+        out = np.zeros((count, len(s)))
+        whole = np.tile(self.whole, (len(s), 1))
+        powers = s[:, None] ** _POWERS
+        low = np.zeros((len(s), _MOST_POWER + 1))
+        for distance, parts in self.classes.items():
+            met = (s > 0) & (distance <= FINE.reach * s)
+            h = np.where(met, distance * _inverse(s), 0)
+            peak = met * _density(h)
+            at_kink = _hermites(h, count)
+            for (side, at), c in parts.items():
+                start = side * at
+                past = np.where(met, 0.0, 0.5 if start == 0 else float(start < 0))
+                whole += past[:, None] * expanded(c, side, start)
+                low += np.einsum(
+                    "ni,nil->nl",
+                    met[:, None] * c * powers,
+                    _hermite_moments(np.copysign(h, start), side),
+                )
+                for i in np.flatnonzero(c):
+                    # E (side X - h)_+^i He_l = side^l i! He_(l-i-1)(h) density(h)
+                    l = np.arange(i + 1, count)
+                    falling = np.prod([l - j for j in range(i + 1)], axis=0)
+                    scale = c[i] * factorial(i) * side**l / np.sqrt(falling)
+                    if np.signbit(start):
+                        scale = scale * (-1.0) ** (l - i - 1)
+                    weight = peak * powers[:, i]
+                    out[i + 1 :] += scale[:, None] * at_kink[: count - i - 1] * weight
+        head = min(count, _MOST_POWER + 1)
+        out[:head] = (low + (whole * powers) @ MONOMIALS).T[:head]
+        return out.T
+
     def slopes(self, s: Array, fit: _Fit) -> Array:
         """Return the derivatives in log s of a table's Hermite coefficients, in its order."""
         powers = s[:, None] ** _POWERS
@@ -197,6 +282,16 @@ def expanded(c: Array, side: int, start: float) -> Array:
     for i, j in np.ndindex(len(c), len(c)):
         if j <= i:
             out[j] += c[i] * comb(i, j) * side**j * (-start) ** (i - j)
+    return out
+
+
+def _hermites(x: Array, count: int) -> Array:
+    """Return the orthonormal Hermite polynomials below a degree, as (l, n)."""
+    out = np.empty((count, len(x)))
+    out[0] = 1
+    out[1:2] = x
+    for l in range(1, count - 1):
+        out[l + 1] = (x * out[l] - sqrt(l) * out[l - 1]) / sqrt(l + 1)
     return out
 
 

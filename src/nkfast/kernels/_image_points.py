@@ -193,7 +193,7 @@ class ImagePoints:
         left = right = 8.0
         for activation, p, ends in zip(activations, self.variances, spans, strict=False):
             one = p.ravel()[:1]
-            dual = activation._dual_map(one, one, self.tol, ends)
+            dual = activation._core_map(one, one, self.tol, ends)
             if dual is not None:
                 left += 8.0 * dual.left.shape[1] * p[0].size
                 right += 8.0 * dual.right.shape[1] * p[0].size

@@ -83,7 +83,7 @@ def dual_maps(
     with one_blas_thread():
         for activation, p, q, span in zip(activations, left, right, spans, strict=True):
             columns = lanes.tiles(q).ravel()
-            dual = activation._dual_map(p.ravel(), columns, tol, span)
+            dual = activation._core_map(p.ravel(), columns, tol, span)
             if dual is None:
                 raise MissingMapError
             maps.append(dual)

@@ -140,7 +140,7 @@ class RowPoints:
         which : slice
         sides : sequence of {"left", "right"}
         tol, span
-            As in `Activation._dual_map`.
+            As in `Activation._core_map`.
         keep : bool
             Whether the tables of all points are so small that they are made and kept.
         """
@@ -157,7 +157,7 @@ class RowPoints:
         p = self.variances[i] if keep else self.variances[i][which]
         one = p[:1]  # of a side that is not asked for
         with one_blas_thread():
-            dual = activation._dual_map(
+            dual = activation._core_map(
                 p if "left" in sides else one, p if "right" in sides else one, tol, span
             )
         assert dual is not None

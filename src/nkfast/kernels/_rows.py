@@ -131,7 +131,7 @@ class RowPairs:
         # BLAS threads that wait for more work would take the core from the loops that follow.
         with one_blas_thread():
             for activation, p, q, tol, span in known:
-                dual = activation._dual_map(p[rows], q[cols], tol, span)
+                dual = activation._core_map(p[rows], q[cols], tol, span)
                 if dual is None:
                     return None
                 maps.append(dual)
