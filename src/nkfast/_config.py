@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Literal, SupportsIndex, overload
 
 import numpy as np
@@ -229,7 +228,8 @@ class _BlasController(ThreadpoolController):
     """
 
     def _make_controller_from_path(self, filepath: str) -> None:
-        if any(part in Path(filepath).name.lower() for part in _BLAS_NAMES):
+        name = filepath[filepath.rfind(os.sep) + 1 :].lower()
+        if any(part in name for part in _BLAS_NAMES):
             super()._make_controller_from_path(filepath)
 
 

@@ -32,7 +32,7 @@ _MOST_DIMENSIONS = 256  # that are turned: d^2 operations for each row
 _ROWS_A_DIMENSION = 4  # rows at least
 _FAR = 1.25  # times the error of the best beginning, or to be beaten, at which splits are given up
 _GAINS = (0.05, 0.15)  # of fits that are general, and of those closer to the rows they have seen
-_CANDIDATES = 60000  # harmonics at least, or eight times the features
+_CANDIDATES = 24000  # harmonics at least, or eight times the features
 # Looks, in many and in few dimensions, that tell which are worth a closer one: rows at least, and
 # rows that make features of so many entries; so many times those that become features are kept.
 _LOOKS = ((50, 0), (150, 3_000_000)), ((300, 0), (300, 10_000_000))

@@ -103,8 +103,7 @@ class Candidates:
 
     def best(self, energies: Doubles, times: int) -> Ints:
         """Return the numbers of so many times the candidates that become features, by energy."""
-        order = np.lexsort((-energies, ~self._whole))[: times * self.width]
-        return np.sort(order)
+        return _largest(np.where(self._whole, np.inf, energies), times * self.width)
 
     def features(self, among: Ints, unit: Doubles, norms: Doubles) -> Doubles:
         """Return some candidates, by their numbers, of rows of these norms."""
@@ -155,10 +154,20 @@ class Candidates:
     def _choose(self, among: Ints, energies: Doubles) -> NDArray[np.bool_]:
         """Return which have most energy; the low degrees are there whatever their energy."""
         whole = self._whole[among]
-        order = np.lexsort((-energies, ~whole))[: self.width]
+        order = _largest(np.where(whole, np.inf, energies), self.width)
         found = np.zeros(len(among), bool)
         found[order] = (energies[order] > 0) | whole[order]
         return found
+
+
+def _largest(values: Doubles, n: int) -> Ints:
+    """Return where the n largest values are, ascending; of equal ones the first."""
+    if n >= len(values):
+        return np.arange(len(values))
+    least = np.partition(values, len(values) - n)[len(values) - n]
+    found = values > least
+    found[np.flatnonzero(values == least)[: n - int(np.sum(found))]] = True
+    return np.flatnonzero(found)
 
 
 def _add_parts(

@@ -32,8 +32,8 @@ Ints = NDArray[np.int64]
 _LEADING = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # numbers k that are tried
 _LEAST = 4  # features of a sketched part at least, or
 _SHARE = 256  # of all features; each part takes time
-_ANGLES = 150  # rows whose angles tell what the noise of shared powers adds up to
-_ENERGY_ROWS = 1000  # that tell the energies of the parts
+_ANGLES = 100  # rows whose angles tell what the noise of shared powers adds up to
+_ENERGY_ROWS = 600  # that tell the energies of the parts
 _MANY = 1 << 40  # monomials, more than any width
 _OTHER = 1e-2  # of the squared norm, taken to lie in b at least: the rows of the fit are but some
 
@@ -170,15 +170,16 @@ class Directions:
         return found
 
     def _means(self, block: slice, degree: int) -> Doubles:
-        """Return the means of the powers of the cosines between the rows' parts in a block."""
+        """Return the means of the cosines' powers, of rows' parts in a block, up to an even one."""
         part = self._some[:, block]
         norms = np.linalg.norm(part, axis=1)
         part = part[norms > 0] / norms[norms > 0, None]
         cosines = (part @ part.T)[np.triu_indices(len(part), 1)]
-        means, power = np.ones(degree + 1), np.ones_like(cosines)
-        for l in range(degree if len(cosines) else 0):
-            power *= cosines
-            means[l + 1] = power.mean()
+        means = np.ones(degree + 1)
+        if len(cosines):  # of c^(m + n), the inner product of c^m and c^n
+            some = powers(cosines, degree // 2)
+            means[::2] = np.einsum("ln,ln->l", some, some) / len(cosines)
+            means[1::2] = np.einsum("ln,ln->l", some[:-1], some[1:]) / len(cosines)
         return means
 
     def _parts(self, k: int) -> tuple[Any, ...]:
