@@ -220,7 +220,7 @@ def _blas() -> str:
     return f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
 
 
-class _BlasController(ThreadpoolController):
+class _BlasController(ThreadpoolController):  # type: ignore[misc] # it has no types
     """A controller of BLAS alone.
 
     Hundreds of libraries are loaded, and to look at one takes 0.2 ms: others are passed over, if

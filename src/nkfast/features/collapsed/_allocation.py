@@ -134,6 +134,7 @@ def _share(
     open_ = rounded_energies(energies)
     exact = exact.copy()
     energy, size = open_.tolist(), sizes.tolist()  # of some dozen terms: lists are faster
+    least = np.minimum(sizes, _MIN_WIDTH).tolist()
     active = np.flatnonzero(~exact & (open_ > 0))
     rising = active[np.argsort(open_[active], kind="stable")].tolist()
     may = [t for t in active.tolist() if eligible[t]]
@@ -147,7 +148,7 @@ def _share(
             left -= size[chosen]
         else:
             each = left / total
-            chosen = next((t for t in rising if each * energy[t] < min(_MIN_WIDTH, size[t])), -1)
+            chosen = next((t for t in rising if each * energy[t] < least[t]), -1)
             if chosen < 0:
                 break
         rising.remove(chosen)
