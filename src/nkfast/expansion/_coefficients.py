@@ -12,7 +12,7 @@ from nkfast.networks import Sequential
 
 from ._zonal import n_harmonics, zonal
 
-_POINTS, _MOST_POINTS = 4, 512  # on the circle on which the kernel is sampled, for each degree
+_POINTS, _MOST_POINTS = 8, 512  # on the circle on which the kernel is sampled, for each degree
 _CHUNK = 4096  # pairs of nodes at a time, to bound memory
 LONG = 200  # powers that harmonics are summed from
 _ENDED = 1e-7  # share of the last of them, below which that is all

@@ -196,16 +196,16 @@ class Directions:
         terms, others, found, inside = [], [], [], np.empty((q + 1, len(a)))
         for l, ranks in self._ranks:
             part = np.multiply(in_a[l::-1], in_b[: l + 1], out=inside[: l + 1])
-            means = part @ self._squares[:, ranks]
+            first_moments = part @ self._squares[:, ranks]
             np.square(part, out=part)
             squares = part @ self._fourths[:, ranks]
             terms.append(np.tile(ranks, l + 1))
             others.append(np.repeat(np.arange(l + 1), len(ranks)))
-            found.append((means.ravel(), squares.ravel()))
+            found.append((first_moments.ravel(), squares.ravel()))
         c, j = (np.concatenate(some) if some else np.zeros(0, np.int64) for some in (terms, others))
         degrees = self._degrees[c]
         ways = _binomials(q)[degrees, j] / len(a)
-        energies = np.concatenate([means for means, _ in found]) * ways
+        energies = np.concatenate([one for one, _ in found]) * ways
         diagonal = np.concatenate([squares for _, squares in found]) * (
             ways**2 * len(a) / self._n_rows
         )
