@@ -122,7 +122,7 @@ class Sample:
     def _turns(self) -> bool:
         """Whether there are enough rows, in few dimensions, to look at their directions."""
         n, d = self.X.shape
-        return 2 <= d <= _MOST_DIMENSIONS and n >= _ROWS_A_DIMENSION * d
+        return bool(2 <= d <= _MOST_DIMENSIONS and n >= _ROWS_A_DIMENSION * d)
 
     @cached_property
     def _weights(self) -> Array:
