@@ -2,6 +2,7 @@
 #include "bind/arrays.hpp"
 #include "bind/bind.hpp"
 #include "bind/builders.hpp"
+#include "bind/given.hpp"
 
 #include <pybind11/stl.h>
 
@@ -205,21 +206,21 @@ void bind_sketch(py::module_& m) {
   using B = SketchBuilder;
   py::class_<Turns<B>>(m, "SketchBuilder", "Puts a SketchProgram together, step by step.")
       .def(py::init<std::size_t>(), "n_features"_a)
-      .def("count_sketch", in_turn(&B::count_sketch), "src"_a, "dst"_a, "width"_a, "hashes"_a,
+      .def("count_sketch", given(&B::count_sketch), "src"_a, "dst"_a, "width"_a, "hashes"_a,
            "signs"_a)
       .def("add_constant", in_turn(&B::add_constant), "buffer"_a, "index"_a, "value"_a)
       .def("hadamard", in_turn(&B::hadamard), "buffer"_a)
       .def("fourier", in_turn(&B::fourier), "buffer"_a)
       .def("inverse_fourier", in_turn(&B::inverse_fourier), "buffer"_a)
       .def("multiply_spectra", in_turn(&B::multiply_spectra), "dst"_a, "src"_a)
-      .def("product", in_turn(&B::product), "a"_a, "i"_a, "b"_a, "j"_a, "scale"_a, "dst"_a)
-      .def("weighted_product", in_turn(&B::weighted_product), "a"_a, "i"_a, "b"_a, "j"_a,
-           "factors"_a, "dst"_a)
-      .def("gather", in_turn(&B::gather), "src"_a, "i"_a, "scale"_a, "dst"_a)
+      .def("product", given(&B::product), "a"_a, "i"_a, "b"_a, "j"_a, "scale"_a, "dst"_a)
+      .def("weighted_product", given(&B::weighted_product), "a"_a, "i"_a, "b"_a, "j"_a, "factors"_a,
+           "dst"_a)
+      .def("gather", given(&B::gather), "src"_a, "i"_a, "scale"_a, "dst"_a)
       .def("one", in_turn(&B::one), "dst"_a)
       .def("normalise", in_turn(&B::normalise), "buffer"_a)
-      .def("linear", in_turn(&B::linear), "src"_a, "matrix"_a, "dst"_a)
-      .def("recurrence", in_turn(&B::recurrence), "src"_a, "n"_a, "a"_a, "b"_a, "c"_a, "dst"_a)
+      .def("linear", given(&B::linear), "src"_a, "matrix"_a, "dst"_a)
+      .def("recurrence", given(&B::recurrence), "src"_a, "n"_a, "a"_a, "b"_a, "c"_a, "dst"_a)
       .def("emit", in_turn(&B::emit), "buffer"_a, "n"_a, "scale"_a, "weight"_a, "unit"_a)
       .def("emit_part", in_turn(&B::emit_part), "buffer"_a, "n"_a, "scale"_a, "weight"_a, "first"_a,
            "i"_a, "second"_a, "j"_a)

@@ -17,6 +17,7 @@ from threadpoolctl import ThreadpoolController
 
 from ._core import __version__, compiler, simd_level, simd_levels
 
+_BLAS_NAMES = "blas", "lapack", "mkl", "blis"  # in the names of files
 # The process's own setting, and the override of the running context (one per thread or task).
 _process_threads: int | None = None
 _context_threads: ContextVar[int | None] = ContextVar("nkfast_num_threads", default=None)
@@ -219,9 +220,22 @@ def _blas() -> str:
     return f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
 
 
+class _BlasController(ThreadpoolController):  # type: ignore[misc] # it has no types
+    """A controller of BLAS alone.
+
+    Hundreds of libraries are loaded, and to look at one takes 0.2 ms: others are passed over, if
+    threadpoolctl still asks this method.
+    """
+
+    def _make_controller_from_path(self, filepath: str) -> None:
+        name = filepath[filepath.rfind(os.sep) + 1 :].lower()
+        if any(part in name for part in _BLAS_NAMES):
+            super()._make_controller_from_path(filepath)
+
+
 @cache
 def _blas_controller() -> ThreadpoolController:
-    return ThreadpoolController()  # reads the list of loaded libraries: some milliseconds
+    return _BlasController()  # reads the list of loaded libraries: some milliseconds
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:

@@ -114,21 +114,25 @@ class Numerical(Activation):
         # Whatever the function, its coefficients are bounded: rho^count is at rounding.
         largest = min(float(rho.max(initial=0.0)), 1.0)
         count = int(np.clip(38 / -np.log(min(largest, 1 - 1e-9) + 1e-300) + 8, 16, _CONTINUED))
-        a, b = (self._coefficients(v, count, self._function) for v in (s, t))
+        a, b = self._coefficients(s, t, count, self._function)
         sizes = [np.abs(v).reshape(-1, count).max(axis=0) for v in (a, b)]
         terms = sizes[0] * sizes[1] * (1 + np.arange(count)) * largest ** np.arange(count)
         matter = int(np.flatnonzero(terms > 1e-17 * terms.max())[-1]) + 1 if terms.any() else 1
         k, slope = series_pair(a[..., :matter], b[..., :matter], s, t, c)
         if self._jumps:  # which are in the series of the derivative, too
-            a, b = (self._coefficients(v, count, self._derivative) for v in (s, t))
+            a, b = self._coefficients(s, t, count, self._derivative)
             slope, _ = series_pair(a, b, s, t, c)
         return k, slope
 
-    def _coefficients(self, s: Array, count: int, g: Callable[[Array], Array]) -> Array:
-        distinct, index = np.unique(s, return_inverse=True)
+    def _coefficients(
+        self, s: Array, t: Array, count: int, g: Callable[[Array], Array]
+    ) -> tuple[Array, Array]:
+        """Return the coefficients of g at both sides' deviations, which often are the same."""
+        distinct, index = np.unique(np.concatenate([s.ravel(), t.ravel()]), return_inverse=True)
         with one_blas_thread():
             a = hermite_integrals(g, distinct, count - 1, self._kinks, graded=True)
-        return np.asarray(a[index.reshape(s.shape)])
+        left, right = a[index[: s.size]], a[index[s.size :]]
+        return left.reshape(*s.shape, count), right.reshape(*t.shape, count)
 
     def _diagonal(self, p: Array) -> tuple[Array, Array]:
         s = np.sqrt(p)

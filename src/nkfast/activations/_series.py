@@ -42,6 +42,11 @@ def series_pair(a: Array, b: Array, s: Array, t: Array, c: Array) -> tuple[Array
             left, right = (np.ascontiguousarray(v.reshape(-1, v.shape[-1])) for v in (a, b))
             k, slope = product_series(left, right, rho)
             return k, slope * inverse
+        if rho.ndim == 2 and a.shape[:-1] == b.shape[:-1] == (len(rho), 1):
+            terms = np.ascontiguousarray((a * b)[:, 0])  # of each pair of points
+            one = np.ones((1, terms.shape[1]))
+            k, slope = product_series(terms, one, np.ascontiguousarray(rho[:, None]))
+            return k[:, 0], slope[:, 0] * inverse
     shape = np.broadcast_shapes(a.shape[:-1], b.shape[:-1], rho.shape)
     k, slope = np.zeros((2, *shape), np.result_type(a, b, rho))
     first, second = (np.ascontiguousarray(np.moveaxis(v, -1, 0)) for v in (a, b))

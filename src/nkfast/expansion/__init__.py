@@ -8,7 +8,7 @@ features.
 """
 
 from ._coefficients import harmonic_coefficients, radial_coefficients
-from ._expansion import Expansion, expand
+from ._expansion import Expansion, expand, long_series
 from ._radial import RadialSeries, log_range, radial_nodes
 from ._zonal import n_harmonics, zonal
 
@@ -18,6 +18,7 @@ __all__ = [
     "expand",
     "harmonic_coefficients",
     "log_range",
+    "long_series",
     "n_harmonics",
     "radial_coefficients",
     "radial_nodes",

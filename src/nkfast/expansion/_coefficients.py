@@ -14,7 +14,7 @@ from ._zonal import n_harmonics, zonal
 
 _POINTS, _MOST_POINTS = 8, 512  # on the circle on which the kernel is sampled, for each degree
 _CHUNK = 4096  # pairs of nodes at a time, to bound memory
-_LONG = 200  # powers that harmonics are summed from
+LONG = 200  # powers that harmonics are summed from
 _ENDED = 1e-7  # share of the last of them, below which that is all
 _SERIES = 5  # dimensions from which on high powers hardly matter
 _COSINES = 160  # nodes of a quadrature over them: exact to rounding for all powers that count
@@ -72,7 +72,13 @@ def radial_coefficients(
 
 
 def harmonic_coefficients(
-    net: Sequential, a: Doubles, b: Doubles, n_features: int, degree: int, kernel: Kernel
+    net: Sequential,
+    a: Doubles,
+    b: Doubles,
+    n_features: int,
+    degree: int,
+    kernel: Kernel,
+    powers: Doubles | None = None,
 ) -> Doubles:
     """Return G_l(a_i, b_j), the coefficients of the kernel in the zonal harmonics P_l(rho).
 
@@ -80,6 +86,8 @@ def harmonic_coefficients(
     ----------
     net, a, b, n_features, degree, kernel
         As for `radial_coefficients`; two features at least, which tell the sphere.
+    powers : ndarray of shape (LONG + 1, p, q), optional
+        The `radial_coefficients`, if they are known.
 
     Returns
     -------
@@ -96,9 +104,11 @@ def harmonic_coefficients(
     rho, share = roots_jacobi(_COSINES, power, power)
     weights = zonal(rho, n_features, degree) * (share / share.sum())
     weights *= np.array([n_harmonics(n_features, l) for l in range(degree + 1)], float)[:, None]
-    g = radial_coefficients(net, a, b, n_features, _LONG, kernel)
+    g = powers
+    if g is None:
+        g = radial_coefficients(net, a, b, n_features, LONG, kernel)
     if n_features >= _SERIES or np.all(g[-2:].sum(axis=0) <= _ENDED * np.abs(g).sum(axis=0)):
-        shares = weights @ rho[:, None] ** np.arange(_LONG + 1)
+        shares = weights @ rho[:, None] ** np.arange(LONG + 1)
         return np.asarray(np.tensordot(shares, g, 1))
     out = np.empty((degree + 1, len(a), len(b)))
     for i in range(len(a)):  # row by row, to bound memory

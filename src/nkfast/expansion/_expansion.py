@@ -18,7 +18,7 @@ from nkfast._arrays.validation import Doubles
 from nkfast.kernels import Kernel
 from nkfast.networks import Sequential
 
-from ._coefficients import harmonic_coefficients, radial_coefficients
+from ._coefficients import LONG, harmonic_coefficients, radial_coefficients
 from ._radial import SAME, RadialSeries, log_range, radial_nodes
 from ._zonal import zonal
 
@@ -121,6 +121,54 @@ class Expansion:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Nodes:
+    """The norms at which a network's series is computed, for points with some norms.
+
+    Attributes
+    ----------
+    norms : ndarray of shape (n_nodes,)
+        `count` of them at `radial_nodes`, then 0 unless the network is homogeneous.
+    share : ndarray of shape (n_nodes,)
+        Of the points, near each node.
+    count : int
+    middle, half : float
+        The `log_range`.
+    power : float or None
+        The network's degree of homogeneity.
+    """
+
+    norms: Doubles
+    share: Doubles
+    count: int
+    middle: float
+    half: float
+    power: float | None
+
+    @classmethod
+    def of(cls, net: Sequential, norms: Doubles, n_features: int) -> Nodes:
+        """Return those of a dense network for points with norms like these, zeros among them."""
+        power = net._homogeneity()
+        middle, half = log_range(norms[norms > 0])
+        if power is not None:  # one norm tells all, and this one is neither small nor large
+            middle, half = float(np.log(n_features)) / 2, 0.0
+        count = 1 if half == 0 else int(np.clip(np.ceil(12 + 10 * half), 16, 48))
+        nodes = radial_nodes(middle, half, count)
+        share = _density(norms[norms > 0], middle, half, count)
+        if power is None:  # the origin is a node, too: degree 0 does not vanish there
+            nodes = np.append(nodes, 0.0)
+            zero = np.mean(norms == 0) if len(norms) else 0.0
+            share = np.append(share * (1 - zero), zero + _FLOOR)
+        return cls(norms=nodes, share=share, count=count, middle=middle, half=half, power=power)
+
+
+def long_series(net: Sequential, norms: Doubles, n_features: int, kernel: Kernel) -> Doubles:
+    """Return the g_l up to degree `LONG` at the nodes of these norms, for several expansions."""
+    nodes = Nodes.of(net, norms, n_features).norms
+    with np.errstate(over="ignore", invalid="ignore"):
+        return radial_coefficients(net, nodes, nodes, n_features, LONG, kernel)
+
+
 def expand(
     net: Sequential,
     norms: Doubles,
@@ -129,6 +177,7 @@ def expand(
     kernel: Kernel,
     *,
     harmonic: bool = False,
+    long: Doubles | None = None,
 ) -> Expansion:
     """Return the expansion of a network's kernel for points with norms like `norms`.
 
@@ -142,21 +191,17 @@ def expand(
         As in `radial_coefficients`.
     harmonic : bool, default=False
         Expand in the zonal harmonics of the cosine instead of its powers; two features at least.
+    long : ndarray, optional
+        `long_series` of the same network and norms, if it is known.
     """
-    power = net._homogeneity()
-    middle, half = log_range(norms[norms > 0])
-    if power is not None:  # one norm tells all, and this one is neither small nor large
-        middle, half = float(np.log(n_features)) / 2, 0.0
-    count = 1 if half == 0 else int(np.clip(np.ceil(12 + 10 * half), 16, 48))
-    nodes = radial_nodes(middle, half, count)
-    share = _density(norms[norms > 0], middle, half, count)
-    if power is None:  # the origin is a node, too: degree 0 does not vanish there
-        nodes = np.append(nodes, 0.0)
-        zero = np.mean(norms == 0) if len(norms) else 0.0
-        share = np.append(share * (1 - zero), zero + _FLOOR)
-    of = harmonic_coefficients if harmonic else radial_coefficients
+    at = Nodes.of(net, norms, n_features)
+    nodes, share, count, power = at.norms, at.share, at.count, at.power
+    shape = (net, nodes, nodes, n_features, degree, kernel)
     with np.errstate(over="ignore", invalid="ignore"):
-        g = of(net, nodes, nodes, n_features, degree, kernel)
+        if harmonic:
+            g = harmonic_coefficients(*shape, long)
+        else:
+            g = radial_coefficients(*shape) if long is None else long[: degree + 1]
     if not np.isfinite(g).all():
         raise ValueError(
             f"X: expected rows whose kernels float64 can hold in all layers of the network, up to "
@@ -173,7 +218,7 @@ def expand(
         n_features=n_features,
         degrees=degrees,
         ranks=ranks,
-        radial=RadialSeries.through(values.T, at_zero, middle, half, power or 0.0),
+        radial=RadialSeries.through(values.T, at_zero, at.middle, at.half, power or 0.0),
         nodes=nodes,
         basis=basis,
         harmonic=harmonic,

@@ -173,7 +173,8 @@ class _NeuralFeatures(Compiled, FeatureMap):
     ) -> Sample | ImageSample:
         if takes_images(net):
             return ImageSample(net, X)
-        return Sample(net, X, self._kernel, self._degrees(X.shape[1], m)[-1], rng)
+        degree = self._degrees(X.shape[1], m)[-1]
+        return Sample(net, X, self._kernel, degree, rng, self.oversampling * m)
 
     def _fit_width(self, sample: Sample | ImageSample, m: int, rng: np.random.RandomState) -> None:
         """Fit and draw a map to `m` features."""

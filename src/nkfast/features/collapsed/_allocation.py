@@ -10,7 +10,7 @@ term is (t e)^2 / (m - h), t the share of the energy in all other columns.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,15 +100,26 @@ def _own_columns(
         return best
     own = best.exact & (degrees == 0)
     most = min(n_components - int(sizes[own].sum()) - _OTHERS, len(tails) - 2)
-    n = 1.0
+    numbers, n = [], 1.0
     while n <= most:
-        h, n = int(n), n * _STEP
+        numbers.append(int(n))
+        n *= _STEP
+
+    def trial(h: int) -> Allocation:
         tail = float(f"{tails[h]:.6g}")
         rest = n_components - h - _OTHERS
         found = _share(np.where(linear, tail * energies, energies), sizes, own, own, rest)
-        if found.noise < best.noise:
-            found.widths[linear] += h + _OTHERS
-            best = Allocation(found.widths, found.exact, 0, found.noise, h, tail)
+        return Allocation(found.widths, found.exact, 0, found.noise, h, tail)
+
+    # Every other number, then the neighbours of the best.
+    plans = {at: trial(numbers[at]) for at in range(0, len(numbers), 2)}
+    if plans:
+        at = min(plans, key=lambda t: plans[t].noise)
+        plans |= {t: trial(numbers[t]) for t in (at - 1, at + 1) if 0 <= t < len(numbers)}
+        chosen = min(plans.values(), key=lambda plan: plan.noise)
+        if chosen.noise < best.noise:
+            chosen.widths[linear] += chosen.columns + _OTHERS
+            return chosen
     return best
 
 
@@ -123,26 +134,29 @@ def _share(
     open_ = rounded_energies(energies)
     exact = exact.copy()
     energy, size = open_.tolist(), sizes.tolist()  # of some dozen terms: lists are faster
+    least = np.minimum(sizes, _MIN_WIDTH).tolist()
     active = np.flatnonzero(~exact & (open_ > 0))
     rising = active[np.argsort(open_[active], kind="stable")].tolist()
     may = [t for t in active.tolist() if eligible[t]]
     left = n_components - int(sizes[exact].sum())
-    total = 0.0
+    total = math.fsum([energy[t] for t in rising])
     while rising:
-        total = math.fsum([energy[t] for t in rising])
         full = [t for t in may if left * energy[t] / total >= size[t]]
         if full:  # the cheapest first: it frees features for the others
             chosen = min(full, key=size.__getitem__)
             exact[chosen] = True
             left -= size[chosen]
         else:
-            small = (t for t in rising if left * energy[t] / total < min(_MIN_WIDTH, size[t]))
-            chosen = next(small, -1)
+            each = left / total
+            chosen = next((t for t in rising if each * energy[t] < least[t]), -1)
             if chosen < 0:
                 break
         rising.remove(chosen)
         if eligible[chosen]:
             may.remove(chosen)
+        # What is small may be subtracted: that hardly rounds.
+        total = math.fsum([energy[t] for t in rising]) if full else total - energy[chosen]
+    total = math.fsum([energy[t] for t in rising])
     share = np.zeros(len(sizes))
     share[rising] = left * open_[rising] / total if rising else 0.0
     widths = np.where(exact, sizes, np.floor(share)).astype(np.int64)
@@ -203,8 +217,8 @@ def powers(x: Doubles, degree: int) -> Doubles:
     return out
 
 
-def descends(l: int, ancestor: int, parents: dict[int, int]) -> bool:
-    """Return whether a degree of a ladder comes from another, or is it."""
-    while l > ancestor:
-        l = parents.get(l, 0)
-    return l == ancestor
+def line(l: int, parents: dict[int, int]) -> Iterator[int]:
+    """Yield a degree of a ladder, and the sketched ones that it comes from."""
+    while l in parents:
+        yield l
+        l = parents[l]

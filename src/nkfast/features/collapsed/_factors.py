@@ -156,7 +156,7 @@ def fit_factors(
         weighted = spread * factors[degrees]
         plan = allocate(degrees, ranks, weighted, n_features, n_components, tails)
         noise = noise_covariance(pairs.noise, plan, degrees, ranks, energies, n_components)
-        lost = np.array([not np.any(plan.widths[degrees == l] > 0) for l in range(q + 1)])
+        lost = np.bincount(degrees[plan.widths > 0], minlength=q + 1) == 0
         factors = problem.solve(noise, lost)
     return factors, plan, problem.error(factors, noise)
 

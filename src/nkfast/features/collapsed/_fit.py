@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,7 +13,7 @@ from nkfast._arrays.mapped import take
 from nkfast._arrays.rows import inner_products, inverse, row_norms, scale_rows
 from nkfast._arrays.validation import Array, Rows
 from nkfast._config import get_num_threads
-from nkfast.expansion import Expansion, expand
+from nkfast.expansion import Expansion, expand, long_series
 from nkfast.kernels import Kernel, diagonal_of_norms
 from nkfast.networks import Sequential
 
@@ -30,11 +30,14 @@ _COLUMN_ROWS = 20000  # on which the columns' energies are measured
 _SPLIT_ROWS = 8000  # in whose directions, and on which, powers are split
 _MOST_DIMENSIONS = 256  # that are turned: d^2 operations for each row
 _ROWS_A_DIMENSION = 4  # rows at least
+_FAR = 1.25  # times the error of the best beginning, or to be beaten, at which splits are given up
 _GAINS = (0.05, 0.15)  # of fits that are general, and of those closer to the rows they have seen
-_CANDIDATES = 60000  # harmonics at least, or eight times the features
-_FIRST_ROWS = 150, 300  # that tell which are worth a closer look, in few dimensions two,
-_ENTRIES = 10_000_000, 30_000_000  # by rows that make features of so many entries,
-_KEPT = 8, 2  # at so many times the harmonics that become features
+_CANDIDATES = 24000  # harmonics at least, or eight times the features
+# Looks, in many and in few dimensions, that tell which are worth a closer one: rows at least, and
+# rows that make features of so many entries; so many times those that become features are kept.
+_LOOKS = ((50, 0), (150, 3_000_000)), ((300, 0), (300, 10_000_000))
+_KEPT = (8, 2), (8, 2)
+_ENTRIES = 5_000_000, 30_000_000  # of the last look
 _MOST_ENERGY_ROWS = 4000
 _HARMONIC_ROWS = 250, 500  # on whose pairs harmonics are fitted
 _HOPELESS = 1.5  # times the error to be beaten, at which more candidates do not help
@@ -64,8 +67,16 @@ class Sample:
     """Rows for a fit: the norms of all, and the expansion fitted on some, once it is asked for."""
 
     def __init__(
-        self, net: Sequential, X: Rows, kernel: Kernel, degree: int, rng: np.random.RandomState
+        self,
+        net: Sequential,
+        X: Rows,
+        kernel: Kernel,
+        degree: int,
+        rng: np.random.RandomState,
+        width: int = 0,
     ) -> None:
+        """Take rows and the highest degree of powers; `width` features, if known, are the most."""
+        self._width = width
         self.net = net
         self.X = X
         self.kernel: Kernel = kernel
@@ -96,7 +107,22 @@ class Sample:
     @cached_property
     def expansion(self) -> Expansion:
         """That of the network for rows of these norms, up to the sample's degree."""
-        return expand(self.net, self.norms, self.X.shape[1], self.degree, self.kernel)
+        shape = (self.net, self.norms, self.X.shape[1], self.degree, self.kernel)
+        return expand(*shape, long=self._long)
+
+    @cached_property
+    def _long(self) -> Array | None:
+        """The network's long series, if harmonics, which are summed from it, may be tried."""
+        d = self.X.shape[1]
+        if not self._turns or whole_size(d) > self._width:
+            return None
+        return long_series(self.net, self.norms, d, self.kernel)
+
+    @property
+    def _turns(self) -> bool:
+        """Whether there are enough rows, in few dimensions, to look at their directions."""
+        n, d = self.X.shape
+        return bool(2 <= d <= _MOST_DIMENSIONS and n >= _ROWS_A_DIMENSION * d)
 
     @cached_property
     def _weights(self) -> Array:
@@ -160,11 +186,11 @@ class Sample:
     @cached_property
     def _directions(self) -> Directions | None:
         """The leading directions of the rows, if there are enough of them in few dimensions."""
-        n, d = self.X.shape
-        if not 2 <= d <= _MOST_DIMENSIONS or n < _ROWS_A_DIMENSION * d:
+        if not self._turns:
             return None
         unit, norms = self._unit_rows(self._split_rows)
-        return Directions(unit, self.expansion.weights(norms), self.expansion.degrees, n)
+        weights, degrees = self.expansion.weights(norms), self.expansion.degrees
+        return Directions(unit, weights, degrees, self.X.shape[0])
 
     @cached_property
     def _products(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
@@ -181,49 +207,79 @@ class Sample:
         near, far = (split.kernel(s[:, k], s[:, -1], u, q) for s, u in self._products)
         return near, far
 
-    def fit_split(self, whole: Fit, width: int, start: int | None = None) -> Fit | None:
+    def fit_split(
+        self, whole: Fit, width: int, start: int | None = None, bound: float = np.inf
+    ) -> Fit | None:
         """Return the fit of the same degrees, split between leading directions and the others.
 
         The number of leading directions is sought downhill from `start`, or from the best of a few.
+        None if no number comes near an expected error, and a gain on it, below the bound.
         """
-        if self.X.shape[1] > width // 2 or self._directions is None:
+        if not self._splits(width):
             return None
-        if not np.any(self.expansion.degrees == 1):
-            return None
+        assert self._directions is not None
         q = len(whole.factors) - 1
         degrees = self.expansion.degrees[self.expansion.degrees <= q]
         energies = np.mean(self._weights[:, : len(degrees)] ** 2, axis=0)
-        trial = partial(self._try_split, np.bincount(degrees, energies, q + 1), width)
+        size = np.bincount(degrees, energies, q + 1)
         numbers = self._directions.numbers
         first = range(0, len(numbers), 2) if start is None else [numbers.index(start)]
-        found = {at: trial(numbers[at]) for at in first}
+        begun = {at: self._begin_split(size, width, numbers[at]) for at in first}
+        least = min(error for error, _ in begun.values())
+        if least * (1 + _GAINS[1]) > _FAR * bound:
+            return None
+        near = [at for at, (error, _) in begun.items() if error <= _FAR * least]
+        found = {at: self._end_split(size, width, numbers[at], begun[at][1]) for at in near}
         while True:
             best = min(found, key=lambda at: (found[at][0], at))
             around = [at for at in (best - 1, best + 1) if 0 <= at < len(numbers)]
             around = [at for at in around if at not in found]
             if not around:
                 break
-            found |= {at: trial(numbers[at]) for at in around}
+            for at in around:
+                k = numbers[at]
+                _, factors = begun.get(at) or self._begin_split(size, width, k)
+                found[at] = self._end_split(size, width, k, factors)
         error, factors, split = found[best]
         widths = np.bincount(split.terms, split.widths, len(degrees)).astype(np.int64)
         exact = np.bincount(split.terms, ~split.exact, len(degrees)) == 0
         plan = Allocation(widths, exact & (widths > 0), -1, float(np.trace(split.noise)))
         return Fit(self.expansion, factors, plan, error, split, gain=_GAINS[1])
 
-    def _try_split(self, size: Array, width: int, k: int) -> tuple[float, Array, Split]:
-        """Return expected error, factors and split at k leading directions."""
-        assert self._directions is not None
+    def _splits(self, width: int) -> bool:
+        """Return whether powers may be split."""
+        few = self.X.shape[1] <= width // 2 and self._directions is not None
+        return few and bool(np.any(self.expansion.degrees == 1))
+
+    def _begin_split(self, size: Array, width: int, k: int) -> tuple[float, Array]:
+        """Return factors at k leading directions, and the error if no part were missing."""
         q = len(size) - 1
-        factors, levels = np.ones(q + 1), self._pairs.noise.levels[: q + 1]
         problem = self._pairs.problem.up_to(q)
-        for last in (False, False, True):
-            split = self._directions.split(k, width, factors, levels)
-            lost = np.bincount(split.leading + split.others, minlength=q + 1) == 0
+        problem.pull(size)
+        split, lost = self._split(width, k, np.ones(q + 1))
+        factors = problem.solve(split.noise, lost)
+        return problem.error(factors, split.noise), factors
+
+    def _end_split(
+        self, size: Array, width: int, k: int, factors: Array
+    ) -> tuple[float, Array, Split]:
+        """Return expected error, factors and split at k leading directions, from first factors."""
+        q = len(size) - 1
+        problem = self._pairs.problem.up_to(q)
+        for last in (False, True):
+            split, lost = self._split(width, k, factors)
             if last:
                 problem = FactorProblem(self._pairs, self._parts(split, q))
             problem.pull(size)
             factors = problem.solve(split.noise, lost)
         return problem.error(factors, split.noise), factors, split
+
+    def _split(self, width: int, k: int, factors: Array) -> tuple[Split, Array]:
+        """Return the split of powers with these factors, and which degrees it lacks."""
+        assert self._directions is not None
+        levels = self._pairs.noise.levels[: len(factors)]
+        split = self._directions.split(k, width, factors, levels)
+        return split, np.bincount(split.leading + split.others, minlength=len(factors)) == 0
 
     def fit_harmonics(self, most: int, width: int, bound: float = np.inf) -> Fit | None:
         """Return the fit of spherical harmonics up to some degree, at most `most`.
@@ -233,35 +289,36 @@ class Sample:
         d, q = self.X.shape[1], min(most, MOST_HARMONIC_DEGREE)
         if d < 2 or whole_size(d) > width or q <= WHOLE or self._directions is None:
             return None
-        expansion = expand(self.net, self.norms, d, q, self.kernel, harmonic=True)
+        expansion = expand(self.net, self.norms, d, q, self.kernel, harmonic=True, long=self._long)
         # Features chosen for the rows whose pairs tell the error would look too good.
         few = d <= _FEW_DIMENSIONS  # where features are nothing but harmonics
         held = np.flatnonzero(self._held)[: _HARMONIC_ROWS[few]]
-        pairs, unit, norms = self._pairs_of(held), self._unit[held], self.norms[self._rows]
+        pairs, norms = self._pairs_of(held), self.norms[self._rows]
         axes, shares = self._directions.axes[::-1], self._directions.shares[::-1]
         if not few:
             candidates = Candidates(expansion, axes, shares, norms, width, width)
-            error, *_ = candidates.fit(candidates.expected, pairs, unit, norms[held], 1)
+            among = np.arange(len(candidates.expected))
+            Z = candidates.features(among, self._unit[held], norms[held])
+            error, *_ = candidates.fit(candidates.expected, pairs, among, Z, 1)
             if error >= _HOPELESS * bound:
                 return None
         candidates = Candidates(expansion, axes, shares, norms, width, max(8 * width, _CANDIDATES))
-        rows = self._energy_rows
-        least = _FIRST_ROWS[few]
-        energies = candidates.energies(*self._unit_rows(rows[:least]))
-        if few:
-            among = candidates.best(energies, _KEPT[0])
-            some = rows[: max(_ENTRIES[0] // len(among), least)]
+        rows, among = self._energy_rows, np.arange(len(candidates.expected))
+        for (n, entries), kept in zip(_LOOKS[few], _KEPT[few], strict=True):
+            some = rows[: max(entries // len(among), n)]
             energies = candidates.energies(*self._unit_rows(some), among)
-        among = candidates.best(energies, _KEPT[1])
-        rows = rows[: max(_ENTRIES[few] // len(among), least)]
+            among = candidates.best(energies, kept)
+        rows = rows[: max(_ENTRIES[few] // len(among), _LOOKS[few][0][0])]
         energies = candidates.energies(*self._unit_rows(rows), among)
-        error, factors, chosen = candidates.fit(energies, pairs, unit, norms[held])
+        Z = candidates.features(among, self._unit, norms)
+        error, factors, chosen = candidates.fit(energies, pairs, among, Z[held])
         if error * (1 + _GAINS[0]) >= bound:
             return None
         if len(rows) == len(self._energy_rows):  # once the error is known, all are looked at
-            others = candidates.energies(unit, norms[held], among)
-            energies = (len(rows) * energies + len(held) * others) / (len(rows) + len(held))
-            _, factors, chosen = candidates.fit(energies, self._pairs, self._unit, norms)
+            energies *= len(rows)
+            energies[among] += np.square(Z[held]).sum(axis=0)
+            energies /= len(rows) + len(held)
+            _, factors, chosen = candidates.fit(energies, self._pairs, among, Z)
         used, terms, widths = np.unique(chosen.terms, return_inverse=True, return_counts=True)
         plan = Allocation(widths, widths == np.bincount(candidates.every.terms)[used], -1, 0.0)
         chosen = replace(chosen, terms=terms)
@@ -280,14 +337,14 @@ class Sample:
         harmonic = self.fit_harmonics(most, width, bound)
         if harmonic is not None:
             found.append((costs[0], harmonic))
-        if self.X.shape[1] > _FEW_DIMENSIONS or harmonic is None:
+        if self._splits(width) and (self.X.shape[1] > _FEW_DIMENSIONS or harmonic is None):
             start = None
             for cost, fit in zip(costs, whole, strict=True):
-                split = self.fit_split(fit, width, start)
-                if split is None or split.split is None:
-                    break
-                found.append((cost, split))
-                start = split.split.n_leading
+                bound = _score(min(found, key=_score)) / cost
+                split = self.fit_split(fit, width, start, bound)
+                if split is not None and split.split is not None:
+                    found.append((cost, split))
+                    start = split.split.n_leading
         return min(found, key=_score)[1]
 
 

@@ -103,11 +103,18 @@ class Candidates:
 
     def best(self, energies: Doubles, times: int) -> Ints:
         """Return the numbers of so many times the candidates that become features, by energy."""
-        order = np.lexsort((-energies, ~self._whole))[: times * self.width]
-        return np.sort(order)
+        return _largest(np.where(self._whole, np.inf, energies), times * self.width)
+
+    def features(self, among: Ints, unit: Doubles, norms: Doubles) -> Doubles:
+        """Return some candidates, by their numbers, of rows of these norms."""
+        return HarmonicMap(self._some(among))(unit, self.expansion.weights(norms))
+
+    def _some(self, numbers: Ints) -> Harmonics:
+        terms, columns = self.every.terms[numbers], self.every.columns[numbers]
+        return replace(self.every, terms=terms, columns=columns)
 
     def fit(
-        self, energies: Doubles, pairs: Pairs, unit: Doubles, norms: Doubles, rounds: int = _ROUNDS
+        self, energies: Doubles, pairs: Pairs, among: Ints, Z: Doubles, rounds: int = _ROUNDS
     ) -> tuple[float, Doubles, Harmonics]:
         """Return the expected error, the factors of the degrees, and the harmonics.
 
@@ -120,44 +127,62 @@ class Candidates:
         energies : ndarray
             Of all candidates.
         pairs : Pairs
-            Of the rows `unit` and `norms`.
+        among : ndarray of shape (n,)
+            The numbers of those that may be chosen, ascending.
+        Z : ndarray of shape (s, n)
+            Their `features` on the rows of the pairs.
         """
-        q, degrees = self.every.basis.degree, self._degrees
+        q, degrees, energies = self.every.basis.degree, self._degrees[among], energies[among]
         size = np.bincount(degrees, energies, q + 1).astype(np.float64)
         nothing = np.zeros((q + 1, q + 1))
-        best: tuple[float, Doubles, Harmonics] | None = None
-        factors = np.ones(q + 1)
+        best: tuple[float, Doubles, NDArray[np.bool_]] | None = None
+        factors, chosen = np.ones(q + 1), np.zeros(len(among), bool)
+        parts = np.zeros((q + 1, len(Z))), np.zeros((q + 1, len(pairs.rho)))
         for _ in range(rounds):
-            some = self._choose(energies * factors[degrees])
-            problem = FactorProblem(pairs, self._parts(some, pairs, unit, norms))
+            some = self._choose(among, energies * factors[degrees])
+            _add_parts(parts, degrees, pairs, Z, some & ~chosen, chosen & ~some)
+            chosen = some
+            problem = FactorProblem(pairs, parts)
             problem.pull(size)
-            lost = np.bincount(self.expansion.degrees[some.terms], minlength=q + 1) == 0
-            factors = problem.solve(nothing, lost)
+            factors = problem.solve(nothing, np.bincount(degrees[some], minlength=q + 1) == 0)
             error = problem.error(factors, nothing)
             if best is None or error < best[0]:
                 best = error, factors, some
         assert best is not None
-        return best
+        return best[0], best[1], self._some(among[best[2]])
 
-    def _choose(self, energies: Doubles) -> Harmonics:
-        """Return those with most energy; the low degrees whatever their energy."""
-        order = np.lexsort((-energies, ~self._whole))[: self.width]
-        order = np.sort(order[(energies[order] > 0) | self._whole[order]])
-        terms, columns = self.every.terms[order], self.every.columns[order]
-        return replace(self.every, terms=terms, columns=columns)
+    def _choose(self, among: Ints, energies: Doubles) -> NDArray[np.bool_]:
+        """Return which have most energy; the low degrees are there whatever their energy."""
+        whole = self._whole[among]
+        order = _largest(np.where(whole, np.inf, energies), self.width)
+        found = np.zeros(len(among), bool)
+        found[order] = (energies[order] > 0) | whole[order]
+        return found
 
-    def _parts(
-        self, harmonics: Harmonics, pairs: Pairs, unit: Doubles, norms: Doubles
-    ) -> tuple[Doubles, Doubles]:
-        """Return what there is of each degree, on the diagonal and of the pairs."""
-        i, j = pairs.rows
-        q = harmonics.basis.degree
-        near, far = np.zeros((q + 1, len(unit))), np.zeros((q + 1, len(i)))
-        Z = HarmonicMap(harmonics)(unit, self.expansion.weights(norms))
-        degrees = self.expansion.degrees[harmonics.terms]
-        ends = np.searchsorted(degrees, np.arange(q + 2))
-        for l in distinct(degrees):
-            part = Z[:, ends[l] : ends[l + 1]]
+
+def _largest(values: Doubles, n: int) -> Ints:
+    """Return where the n largest values are, ascending; of equal ones the first."""
+    if n >= len(values):
+        return np.arange(len(values))
+    least = np.partition(values, len(values) - n)[len(values) - n]
+    found = values > least
+    found[np.flatnonzero(values == least)[: n - int(np.sum(found))]] = True
+    return np.flatnonzero(found)
+
+
+def _add_parts(
+    parts: tuple[Doubles, Doubles],
+    degrees: Ints,
+    pairs: Pairs,
+    Z: Doubles,
+    more: NDArray[np.bool_],
+    less: NDArray[np.bool_],
+) -> None:
+    """Add what there is of each degree, on the diagonal and of the pairs, in more or fewer."""
+    i, j = pairs.rows
+    for sign, some in ((1.0, more), (-1.0, less)):
+        for l in distinct(degrees[some]):
+            part = Z[:, some & (degrees == l)]
             kernel = part @ part.T
-            near[l], far[l] = np.diagonal(kernel), kernel[i, j]
-        return near, far
+            parts[0][l] += sign * np.diagonal(kernel)
+            parts[1][l] += sign * kernel[i, j]

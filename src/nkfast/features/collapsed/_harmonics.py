@@ -151,12 +151,12 @@ def _highest_cost(steps: Doubles, start: Doubles, limit: int) -> float:
     shift = np.rint(steps / _BIN).astype(np.int64)
     counts = np.zeros((q + 1, bins))
     counts[0, 0] = 1
-    for k, by in enumerate(shift):
-        before = counts.copy()
-        for n in range(1, (1 if k == 0 else q) + 1):
-            if n * by >= bins:
-                break
-            counts[n:, n * by :] += before[: q + 1 - n, : bins - n * by]
+    for k, by in enumerate(np.minimum(shift, bins).tolist()):
+        if k == 0:  # one coordinate: degrees 0 and 1
+            counts[1:2, by:] += counts[:1, : bins - by]
+            continue
+        for l in range(1, q + 1):  # one factor more than there are already
+            counts[l, by:] += counts[l - 1, : bins - by]
     cost = (start - start[0])[:, None] + _BIN * np.arange(bins)
     order = np.argsort(cost, axis=None, kind="stable")
     total = np.cumsum(counts.ravel()[order])

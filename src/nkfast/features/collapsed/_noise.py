@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from nkfast._arrays.validation import Doubles
 
-from ._allocation import Allocation, descends, ladder, powers, sketch_widths
+from ._allocation import Allocation, ladder, line, powers, sketch_widths
 
 
 class NoiseMeans:
@@ -63,9 +63,14 @@ def noise_covariance(
     sketched = np.where(plan.exact, 0, plan.widths)
     parents = ladder(plan.base, (int(l) for l in np.unique(degrees[sketched > 0])))
     widths = sketch_widths(parents, degrees, sketched, n_components)
-    for s in parents:
-        below = np.array([l for l in parents if descends(l, s, parents)])
-        noise[np.ix_(below, below)] += means.of(s)[np.ix_(below - s, below - s)] / widths[s]
+    lines: dict[int, list[int]] = {s: [] for s in parents}
+    for l in parents:
+        for s in line(l, parents):
+            lines[s].append(l)
+    for s, degrees_below in lines.items():
+        below = np.array(degrees_below)
+        rows = below[:, None]
+        noise[rows, below] += means.of(s)[rows - s, below - s] / widths[s]
     for c in np.flatnonzero(sketched):
         l = degrees[c]
         shown = 1 / sketched[c] - 1 / widths.get(int(l), np.inf)

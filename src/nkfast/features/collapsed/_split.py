@@ -13,6 +13,7 @@ sketched, as the terms of `allocation` are, each where it pays.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import comb
 from typing import Any
 
@@ -24,15 +25,15 @@ from nkfast._arrays.validation import Doubles
 from nkfast.features._monomials import n_monomials
 from nkfast.sketch._program import next_power_of_two
 
-from ._allocation import MIN_SKETCH, descends, ladder, powers, rounded_energies
+from ._allocation import MIN_SKETCH, ladder, line, powers, rounded_energies
 
 Ints = NDArray[np.int64]
 
 _LEADING = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # numbers k that are tried
 _LEAST = 4  # features of a sketched part at least, or
 _SHARE = 256  # of all features; each part takes time
-_ANGLES = 150  # rows whose angles tell what the noise of shared powers adds up to
-_ENERGY_ROWS = 1000  # that tell the energies of the parts
+_ANGLES = 100  # rows whose angles tell what the noise of shared powers adds up to
+_ENERGY_ROWS = 600  # that tell the energies of the parts
 _MANY = 1 << 40  # monomials, more than any width
 _OTHER = 1e-2  # of the squared norm, taken to lie in b at least: the rows of the fit are but some
 
@@ -125,6 +126,8 @@ class Directions:
         self.axes = np.ascontiguousarray(svd_flip(vectors[:, ::-1], None)[0].T)
         others = slice(1, 2 * _ENERGY_ROWS, 2)
         self._squares = np.square(weights[others])
+        self._fourths = np.square(self._squares)
+        self._ranks = [(int(l), np.flatnonzero(degrees == l)) for l in np.unique(degrees)]
         turned = unit[others] @ self.axes.T
         self._inside = np.cumsum(np.square(turned), axis=1)
         self._some = turned[:_ANGLES]
@@ -167,15 +170,16 @@ class Directions:
         return found
 
     def _means(self, block: slice, degree: int) -> Doubles:
-        """Return the means of the powers of the cosines between the rows' parts in a block."""
+        """Return the means of the cosines' powers, of rows' parts in a block, up to an even one."""
         part = self._some[:, block]
         norms = np.linalg.norm(part, axis=1)
         part = part[norms > 0] / norms[norms > 0, None]
         cosines = (part @ part.T)[np.triu_indices(len(part), 1)]
-        means, power = np.ones(degree + 1), np.ones_like(cosines)
-        for l in range(degree if len(cosines) else 0):
-            power *= cosines
-            means[l + 1] = power.mean()
+        means = np.ones(degree + 1)
+        if len(cosines):  # of c^(m + n), the inner product of c^m and c^n
+            some = powers(cosines, degree // 2)
+            means[::2] = np.einsum("ln,ln->l", some, some) / len(cosines)
+            means[1::2] = np.einsum("ln,ln->l", some[:-1], some[1:]) / len(cosines)
         return means
 
     def _parts(self, k: int) -> tuple[Any, ...]:
@@ -187,43 +191,65 @@ class Directions:
         d, q = len(self.axes), int(self._degrees.max(initial=0))
         a = np.clip(self._inside[:, k - 1], 0, 1)
         in_a, in_b = powers(a, q), powers(np.maximum(1 - a, _OTHER), q)
-        columns: list[list[Doubles]] = [[] for _ in range(6)]
-        for l in np.unique(self._degrees):
-            ranks = np.flatnonzero(self._degrees == l)
-            j = np.arange(l + 1)
-            ways = np.array([comb(l, int(t)) for t in j], float)[:, None]
-            inside = in_a[l - j] * in_b[j]
-            means = inside @ self._squares[:, ranks] / len(a) * ways
-            squares = inside**2 @ self._squares[:, ranks] ** 2 / len(a) * ways**2 / self._n_rows
-            monomials = [
-                min(n_monomials(k, int(l - t)) * n_monomials(d - k, int(t)), _MANY) for t in j
-            ]
-            shape = (l + 1, len(ranks))
-            for column, values in zip(
-                columns,
-                (ranks, (l - j)[:, None], j[:, None], np.array(monomials)[:, None], means, squares),
-                strict=True,
-            ):
-                column.append(np.broadcast_to(values, shape).ravel())
-        found = [np.concatenate(c) if c else np.zeros(0) for c in columns]
-        terms, i, j, sizes = (c.astype(np.int64) for c in found[:4])
+        first = [n_monomials(k, n) for n in range(q + 1)]
+        second = [n_monomials(d - k, n) for n in range(q + 1)]
+        terms, others, found, inside = [], [], [], np.empty((q + 1, len(a)))
+        for l, ranks in self._ranks:
+            part = np.multiply(in_a[l::-1], in_b[: l + 1], out=inside[: l + 1])
+            first_moments = part @ self._squares[:, ranks]
+            np.square(part, out=part)
+            squares = part @ self._fourths[:, ranks]
+            terms.append(np.tile(ranks, l + 1))
+            others.append(np.repeat(np.arange(l + 1), len(ranks)))
+            found.append((first_moments.ravel(), squares.ravel()))
+        c, j = (np.concatenate(some) if some else np.zeros(0, np.int64) for some in (terms, others))
+        degrees = self._degrees[c]
+        ways = _binomials(q)[degrees, j] / len(a)
+        energies = np.concatenate([one for one, _ in found]) * ways
+        diagonal = np.concatenate([squares for _, squares in found]) * (
+            ways**2 * len(a) / self._n_rows
+        )
+        sizes = np.minimum(np.multiply.outer(_capped(first), _capped(second)), float(_MANY))
+        sizes = sizes.astype(np.int64)[degrees - j, j]
         means = [self._means(block, 2 * q) for block in (slice(0, k), slice(k, None))]
-        return terms, i, j, sizes, found[4], found[5], *means
+        return c, degrees - j, j, sizes, energies, diagonal, *means
+
+
+def _capped(numbers: list[int]) -> Doubles:
+    return np.array([min(n, _MANY) for n in numbers], float)
+
+
+@lru_cache(maxsize=16)
+def _binomials(degree: int) -> Doubles:
+    """Return the binomial coefficients C(l, j), l and j up to `degree`."""
+    return np.array([[comb(l, j) for j in range(degree + 1)] for l in range(degree + 1)], float)
 
 
 def _covariance(parents: dict[int, int], widths: dict[int, int], means: Doubles) -> Doubles:
     """Return the covariances of the errors of a ladder's powers, as `noise_covariance` does."""
     q = (len(means) - 1) // 2
-    found = np.zeros((q + 1, q + 1))
+    own = np.zeros(q + 1)
     for l, parent in parents.items():
-        found[l, l] = 1 / widths[l] + means[2 * (l - parent)] * found[parent, parent]
-        for other in parents:
-            if other >= l:
-                break
-            shared = other if descends(l, other, parents) else parents[other]
-            found[l, other] = means[l + other - 2 * shared] * found[shared, shared]
-            found[other, l] = found[l, other]
+        own[l] = 1 / widths[l] + means[2 * (l - parent)] * own[parent]
+    found = np.zeros((q + 1, q + 1))
+    degrees, shared = _shared(tuple(parents.items()))
+    rows = degrees[:, None]
+    found[rows, degrees] = means[rows + degrees - 2 * shared] * own[shared]
     return found
+
+
+@lru_cache(maxsize=256)
+def _shared(ladder_: tuple[tuple[int, int], ...]) -> tuple[Ints, Ints]:
+    """Return the degrees of a ladder, and what each two of them both come from."""
+    parents = dict(ladder_)
+    found = np.zeros((len(parents), len(parents)), np.int64)
+    for i, l in enumerate(parents):
+        above = set(line(l, parents))
+        for j, other in enumerate(parents):
+            if other > l:
+                break
+            found[i, j] = found[j, i] = other if other in above else parents[other]
+    return np.array(list(parents), np.int64), found
 
 
 def _share(
