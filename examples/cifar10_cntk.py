@@ -16,6 +16,10 @@ learns from both. --kernel-subset N also computes the exact kernel of the first 
 images (Myrtle networks), for its accuracy beside that of features of the same images, and
 extrapolates the times of both to all of CIFAR-10.
 
+--learner kernel puts a network with one hidden layer on top: kernel ridge regression with its exact
+neural tangent kernel of the features. It is the more accurate one, and takes 4 n^2 bytes for n
+training images (8.1 GB for 45,000): use --flips average with it.
+
 With --resume FOLDER features are kept there; killed or interrupted, the same command goes on where
 it was, to the same bits.
 
@@ -243,9 +247,18 @@ def learn(train: Images, test: Images, options: argparse.Namespace) -> dict[str,
         if options.flips == "double":
             with stage("of their mirror images"):
                 parts.append((features.of("mirrored", X[:, :, ::-1]), y))
-        classifier = nk.NTKClassifier(features="precomputed", verbose=True)
-        with stage("ridge regression"):
-            classifier.fit_blocks(blocks(parts, 4096), classes=np.unique(y))
+        if options.learner == "kernel":
+            net = nk.mlp(1, "relu", w_std=2**0.5, b_std=0.1)
+            classifier = nk.NTKClassifier(net, method="exact", verbose=True)
+            with stage("kernel ridge regression"):
+                Z = np.concatenate([single(Z) for Z, _ in blocks(parts, 4096)])
+                Z.flags.writeable = False  # no copy is taken then
+                classifier.fit(Z, np.concatenate([labels for _, labels in parts]))
+                del Z
+        else:
+            classifier = nk.NTKClassifier(features="precomputed", verbose=True)
+            with stage("ridge regression"):
+                classifier.fit_blocks(blocks(parts, 4096), classes=np.unique(y))
         with stage(f"features of {len(X_test)} images"):
             Z_test = features.of("test", X_test)
         with stage("predictions"):
@@ -322,6 +335,7 @@ def parser() -> argparse.ArgumentParser:
     add("--network", choices=("patches", "myrtle5", "myrtle7", "myrtle10"), default="patches")
     add("--components", type=int, default=8192, help="features of an image (8 at least)")
     add("--flips", choices=("none", "average", "double"), default="none")
+    add("--learner", choices=("ridge", "kernel"), default="ridge", help="on the features")
     add("--resume", type=Path, metavar="FOLDER", help="where features are kept, and found again")
     add("--kernel", choices=("ntk", "nngp"), default="ntk", help="of Myrtle networks")
     add("--activation", choices=ACTIVATIONS, default="relu", help="of Myrtle networks")

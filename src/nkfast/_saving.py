@@ -56,7 +56,7 @@ _PARTS = {
     "nkfast.learn._precomputed": "Precomputed",
     "nkfast.learn._ridge._penalty": "Penalty",
     "nkfast.learn._ridge._solve": "Penalty Ridge",
-    "nkfast.learn._ridge._state": "Batch SampledRows Stream",
+    "nkfast.learn._ridge._state": "Batch Large SampledRows Stream",
     "nkfast.networks._recipes": "MLP Myrtle",
     "nkfast.sketch._program": "SketchSteps Step",
     "scipy.sparse._csr": "csr_array csr_matrix",

@@ -361,10 +361,12 @@ def test_classes_are_checked():
         model.fit(X, regression()[1])
 
 
-def test_exact_refuses_too_many_rows(monkeypatch):
+def test_exact_refuses_variances_of_many_rows(monkeypatch):
     monkeypatch.setattr(_learner, "EXACT_LIMIT", 50)
-    with pytest.raises(ValueError, match="expected at most 50 rows, got 120; method='sketch'"):
-        nk.NTKRegressor(method="exact").fit(*regression())
+    X, y = regression()
+    model = nk.NTKRegressor(method="exact").fit(X, y)
+    with pytest.raises(ValueError, match="at most 50 rows, got 120; method='sketch'"):
+        model.predict(X, return_std=True)
 
 
 def test_exact_does_not_stream():

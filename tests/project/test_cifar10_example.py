@@ -172,6 +172,7 @@ def test_report(small, capsys):
     [
         [],
         ["--flips", "double"],
+        ["--flips", "average", "--learner", "kernel"],
         ["--flips", "average", "--dtype", "float32"],
         ["--network", "myrtle7", "--activation", "gelu", "--flips", "double", "--no-contrast"],
         ["--network", "myrtle10", "--activation", "normgauss", "--kernel", "nngp"],

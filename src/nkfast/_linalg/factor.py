@@ -24,6 +24,8 @@ from .waiting import interruptible
 
 T = TypeVar("T")
 
+_RESIDUAL = 1e-9  # of refined solutions, relative to the right-hand side
+
 
 class Factor(Protocol):
     """L with L L^T = A + alpha I.
@@ -66,6 +68,57 @@ def factorise(A: Array, alpha: float, *, inside: bool) -> Factor | None:
     return None if failed else _OwnFactor(L)
 
 
+def refined_solve(A: Array, alpha: float, B: Array) -> Array:
+    """Return (A + alpha I)^{-1} B for a matrix in single or double precision, in its own memory.
+
+    The factor has the precision of `A`; residuals in float64 make up for that.
+
+    Parameters
+    ----------
+    A : ndarray of shape (n, n)
+        In Fortran's order and writeable. The lower half is read, and stays; the upper one is
+        overwritten.
+    alpha : float
+    B : ndarray of shape (n, k)
+
+    Returns
+    -------
+    ndarray of shape (n, k)
+        In float64.
+
+    Raises
+    ------
+    LinAlgError
+        If alpha is too small for the precision of `A`.
+    """
+    factor = _InsideFactor(A, alpha)
+    X, before = factor.solve(B), np.inf
+    sizes = np.maximum(np.linalg.norm(B, axis=0), np.finfo(float).tiny)
+    while True:
+        rest = B - alpha * X - _lower_product(A, X)
+        left = float(np.max(np.linalg.norm(rest, axis=0) / sizes, initial=0.0))
+        if left <= _RESIDUAL:
+            return X
+        if not left < before / 2:
+            raise np.linalg.LinAlgError(f"a residual of {left:.1e} does not become smaller")
+        X += factor.solve(rest)
+        before = left
+
+
+def _lower_product(A: Array, B: Array) -> Array:
+    """Return A B in float64 of a symmetric matrix, of which the lower half is read."""
+    out = np.zeros(B.shape)
+
+    def work() -> Array:
+        for cols in slices(0, len(A), symmetric._PANEL):
+            head, below = np.tril(A[cols, cols]).astype(float), A[cols.stop :, cols].astype(float)
+            out[cols] += head @ B[cols] + np.tril(head, -1).T @ B[cols] + below.T @ B[cols.stop :]
+            out[cols.stop :] += below @ B[cols]
+        return out
+
+    return interruptible(2 * len(A) * B.size, work)
+
+
 class _OwnFactor:
     """In a matrix of its own."""
 
@@ -98,7 +151,10 @@ if hasattr(os, "register_at_fork"):
 
 
 class _InsideFactor:
-    """L^T in the upper half of A, in pieces; square blocks on the diagonal are kept apart."""
+    """L^T in the upper half of A, in pieces; square blocks on the diagonal are kept apart.
+
+    It has the precision of A, these blocks that of float64.
+    """
 
     def __init__(self, A: Array, alpha: float) -> None:
         self._A, self._alpha = A, alpha

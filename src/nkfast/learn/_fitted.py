@@ -94,7 +94,9 @@ class KernelColumns(Columns):
     name: str
 
     def __call__(self, X: Rows) -> Array:
-        return np.asarray(kernel(self.points.net, as_double(X), self.points, self.name))
+        own = self.points.X.dtype
+        X = as_double(X) if own == np.float64 else X.astype(own, copy=False)
+        return np.asarray(kernel(self.points.net, X, self.points, self.name))
 
     def weights(self, coef: Array) -> Array:
         return coef
@@ -172,6 +174,7 @@ class Solved(Compiled, NetworkEstimator):
     """An estimator with a linear solution, once `_fitted` is there."""
 
     _compiled_points: Points | None = None
+    _own_precision: bool = False  # of the kernels with them, float64 otherwise
     net_: Sequential
     features_: NTKFeatures | NNGPFeatures | Nystroem
     X_fit_: Rows
@@ -264,9 +267,10 @@ class Solved(Compiled, NetworkEstimator):
 
     @property
     def _fitted_points(self) -> Points:
-        """The rows of `X_fit_`, prepared for kernels in float64."""
+        """The rows of `X_fit_`, prepared for kernels in float64 or, of many, as they are."""
         if self._compiled_points is None:  # new, or after unpickling
-            self._compiled_points = prepare(self.net_, as_double(self.X_fit_))
+            X = self.X_fit_ if self._own_precision else as_double(self.X_fit_)
+            self._compiled_points = prepare(self.net_, X)
         return self._compiled_points
 
     @property

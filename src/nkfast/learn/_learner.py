@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from nkfast._arrays.blocks import row_blocks
-from nkfast._arrays.validation import Array, Rows
+from nkfast._arrays.validation import Array, Rows, as_double
 from nkfast._linalg.moments import RunningMoments
 from nkfast._progress import Tell, counting
 from nkfast.features._base import FeatureMap, feature_array
@@ -25,16 +25,18 @@ from ._checkpoint import Checkpoint
 from ._checks import checked_network
 from ._fitted import Solved
 from ._precomputed import Precomputed
-from ._ridge._sizes import refuse_kernel, refuse_rows, refuse_sums
-from ._ridge._solve import Alpha
-from ._ridge._state import Batch, SampledRows, State, Stream
+from ._ridge._sizes import refuse_kernel, refuse_large_kernel, refuse_rows, refuse_sums
+from ._ridge._solve import Alpha, solve_large_kernel
+from ._ridge._state import Batch, Large, SampledRows, State, Stream
 from ._rows import count, distinct, merged, warn_of_scales, weighty
 
 L = TypeVar("L", bound="NTKLearner")
 Method = Literal["sketch", "nystroem", "exact"]
 
 # The exact method holds two or three (n, n) matrices in float64: up to 9.6 GB at this many rows.
+# Of more it holds one in the precision of the rows, and gives predictions alone.
 EXACT_LIMIT = 20_000
+PENALTY_ROWS = 8192  # that choose the penalty then
 
 _SMALL = 2048  # rows; of as many or fewer the feature map sees distinct ones
 
@@ -132,12 +134,8 @@ class NTKLearner(Solved):
         A width that is not known yet is looked at after the features' fit.
         """
         if self.method == "exact":
-            if n is not None and n > EXACT_LIMIT:
-                raise ValueError(
-                    f"X: method='exact' holds (n, n) matrices, so expected at most {EXACT_LIMIT} "
-                    f"rows, got {n}; method='sketch' takes any number"
-                )
-            refuse_kernel(n or 0, "X")
+            if n is None or n <= EXACT_LIMIT:
+                refuse_kernel(n or 0, "X")
             return
         m = getattr(self if self.features is None else self.features, "n_components", None)
         landmarks = self.method == "nystroem" and self.features is None
@@ -152,11 +150,34 @@ class NTKLearner(Solved):
     def _fit_kernel(self, X: Rows, Y: Array, weight: Array | None) -> State:
         """Solve the dual problem of the exact kernel."""
         warn_of_unpicklable(self.net_)
+        if X.shape[0] > EXACT_LIMIT:
+            return self._fit_large_kernel(X, Y, weight)
         self.X_fit_ = X.copy()  # the caller may change his own
         self._compiled_points = None
         points, verbose = self._fitted_points, bool(self.verbose)
         K = np.asarray(kernel(self.net_, points, None, self.kernel, progress=verbose))
         return self._solve_batch(K, self.X_fit_, Y, weight)
+
+    def _fit_large_kernel(self, X: Rows, Y: Array, weight: Array | None) -> State:
+        """Solve the same in the memory of one matrix, in the precision of the rows."""
+        n = X.shape[0]
+        refuse_large_kernel(n, X.dtype.itemsize, "X")
+        alpha = self.alpha
+        if isinstance(alpha, str):
+            some = np.sort(np.random.default_rng(0).permutation(n)[:PENALTY_ROWS])
+            part = None if weight is None else weight[some]
+            Z = X[some]
+            K = np.asarray(kernel(self.net_, as_double(Z), None, self.kernel))
+            alpha = self._solve_batch_of(K, Z, Y[some], part, kernel=True).ridge.penalty.alpha
+            del K
+        fixed = isinstance(X, np.ndarray) and not X.flags.writeable  # a file in memory, say
+        self.X_fit_ = X if fixed else X.copy()  # the caller may change his own
+        self._compiled_points, self._own_precision = None, True
+        points, verbose = self._fitted_points, bool(self.verbose)
+        K = np.empty((n, n), X.dtype)
+        kernel(self.net_, points, None, self.kernel, out=K, progress=verbose)
+        ridge = solve_large_kernel(K, Y, weight, alpha, centred=self.fit_intercept)
+        return Large(ridge, n, EXACT_LIMIT)
 
     def _fit_rows(self, X: Rows, Y: Array, weight: Array | None, tell: Tell) -> State:
         """Solve the dual problem of features."""
@@ -174,8 +195,12 @@ class NTKLearner(Solved):
         return stream
 
     def _solve_batch(self, F: Array, X: Rows, Y: Array, weight: Array | None) -> Batch:
-        kernel, centred = self._is_exact, self.fit_intercept
-        tail = 0.0 if kernel else self._tail
+        return self._solve_batch_of(F, X, Y, weight, kernel=self._is_exact)
+
+    def _solve_batch_of(
+        self, F: Array, X: Rows, Y: Array, weight: Array | None, *, kernel: bool
+    ) -> Batch:
+        centred, tail = self.fit_intercept, 0.0 if kernel else self._tail
         return Batch.solved(F, X, Y, weight, self.alpha, centred=centred, kernel=kernel, tail=tail)
 
     def _blocks(
@@ -254,7 +279,7 @@ class NTKLearner(Solved):
             self._solved()
 
     def _forget(self) -> None:
-        for name in ("features_", "X_fit_", "_fitted", "_compiled_points"):
+        for name in ("features_", "X_fit_", "_fitted", "_compiled_points", "_own_precision"):
             self.__dict__.pop(name, None)
 
     @property

@@ -33,7 +33,9 @@ class NTKRegressor(RegressorMixin, BayesianRegressor):
     method : {"sketch", "nystroem", "exact"}, default="sketch"
         Ridge regression on `NTKFeatures` or `NNGPFeatures`, or on `Nystroem` features, in memory
         O(n_components^2) whatever the number of rows; or kernel ridge regression with the exact
-        kernel, for at most 20000 rows.
+        kernel. That of more than 20000 rows is solved in the memory of one kernel matrix in the
+        precision of `X` (float32: 4 n^2 bytes), to residuals of 1e-9; there are predictions then,
+        but no variances, and a rule for `alpha` looks at 8192 random rows.
     features : NTKFeatures, NNGPFeatures, Nystroem or "precomputed", default=None
         An unfitted feature map, of which a clone is fitted, for all options that these have: it
         decides network, kernel, method and width in place of the parameters above, and `net` has to

@@ -24,3 +24,8 @@ def refuse_rows(n: int, m: int, name: str) -> None:
 def refuse_kernel(n: int, name: str) -> None:
     """Refuse a dual problem of n rows, given by their kernel, that does not fit."""
     refuse_bytes(8 * _MATRICES * n**2, name, f"systems of {n} x {n}")
+
+
+def refuse_large_kernel(n: int, itemsize: int, name: str) -> None:
+    """Refuse a dual problem that is solved in the memory of its kernel, likewise."""
+    refuse_bytes(itemsize * n**2, name, f"a kernel of {n} x {n}")

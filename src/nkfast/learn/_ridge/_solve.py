@@ -9,7 +9,7 @@ import numpy as np
 
 from nkfast._arrays.validation import Array
 from nkfast._linalg.eigen import symmetric_eigen
-from nkfast._linalg.factor import factorise
+from nkfast._linalg.factor import factorise, refined_solve
 from nkfast._linalg.moments import Counts, RunningMoments
 
 from ._estimates import MOST_FACTORS, Estimates, begin, estimable
@@ -72,6 +72,31 @@ def solve_dual(system: System, rows: Array | None, alpha: Alpha) -> Ridge:
         return ridge_of(facts, rows.T @ dual, penalty)
     coef = dual if facts.weight is None else dual * np.sqrt(facts.weight)[:, None]
     return ridge_of(facts, balanced(coef, facts.share), penalty)
+
+
+def solve_large_kernel(
+    K: Array, Y: Array, weight: Array | None, alpha: float, *, centred: bool
+) -> Ridge:
+    """Return what `solve_dual` does of a kernel in any precision, in the memory of one matrix.
+
+    `K` (n, n) is overwritten.
+
+    Raises
+    ------
+    ValueError
+        If alpha is too small for the precision of `K`.
+    """
+    system = system_of_kernel(K, Y, weight, centred=centred)
+    try:
+        dual = refined_solve(system.A.T, alpha, system.B)
+    except np.linalg.LinAlgError as error:
+        raise ValueError(
+            f"alpha: expected a penalty that a kernel in {K.dtype} can tell from rounding, got "
+            f"{alpha:.3g} for a mean of {np.mean(np.diagonal(K)):.3g} on the diagonal ({error})"
+        ) from None
+    facts = system.facts
+    coef = dual if weight is None else dual * np.sqrt(weight)[:, None]
+    return ridge_of(facts, balanced(coef, facts.share), Penalty(alpha))
 
 
 def ridge_of(facts: Facts, coef: Array, penalty: Penalty) -> Ridge:

@@ -324,6 +324,45 @@ class Batch(State):
 
 
 @dataclass(eq=False)
+class Large(State):
+    """The solution of a dual problem that is too large for a second matrix.
+
+    Attributes
+    ----------
+    n_rows, limit : int
+        Those of the fit, and those up to which there is more.
+    """
+
+    solution: Ridge
+    n_rows: int
+    limit: int
+
+    @property
+    def ridge(self) -> Ridge:
+        """The solution."""
+        return self.solution
+
+    def stream(self, sum_up: SumUp) -> Stream:  # noqa: ARG002
+        raise self._refusal()
+
+    def _decomposed(self, columns: ToColumns) -> Spectrum:  # noqa: ARG002
+        raise self._refusal()
+
+    def _factorised(self, columns: ToColumns, alpha: float) -> CholeskyPosterior:  # noqa: ARG002
+        raise self._refusal()
+
+    def _sample(self) -> tuple[Rows, Array, Array | None]:
+        raise self._refusal()
+
+    def _refusal(self) -> ValueError:
+        return ValueError(
+            "variances, probabilities and leave-one-out scores of method='exact' take a second "
+            f"(n, n) matrix: expected a fit of at most {self.limit} rows, got {self.n_rows}; "
+            "method='sketch' gives them for any number"
+        )
+
+
+@dataclass(eq=False)
 class SampledRows:
     """A random sample of the rows of a stream: those with the smallest random keys.
 
