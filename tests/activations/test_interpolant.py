@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import erf
 
+import nkfast as nk
 from nkfast._core import smooth_values
 from nkfast.activations._interpolant import Interpolant
 
@@ -77,6 +78,44 @@ def test_pieces_that_are_straight(kink, slope):
     scale = max(1.0, 16 * abs(slope))
     for order, (expected, tol) in enumerate(zip(exact, (1e-12, 1e-9, 1e-6), strict=True), 1):
         assert_allclose(inner.derivative(x, order), expected, rtol=0, atol=tol * scale)
+
+
+FLAT = {  # at 0: the function, its kinks, f'
+    "tanh": (lambda x: x * np.tanh(x), (), lambda x: np.tanh(x) + x / np.cosh(x) ** 2),
+    "cos": (lambda x: np.cos(x) - 1, (), lambda x: -np.sin(x)),
+    "bent": (lambda x: np.where(x > 0, x**2, np.sinh(x) * x), (0,), None),
+    "steep": (
+        lambda x: x * np.tanh(25 * x),
+        (),
+        lambda x: np.tanh(25 * x) + 25 * x / np.cosh(25 * x) ** 2,
+    ),
+    "beside": (lambda x: np.where(x > 2e-4, 1, x**2), (2e-4,), None),
+}
+
+
+@pytest.mark.parametrize("name", FLAT)
+def test_slopes_near_zero(name):
+    """Rows of tiny norm see nothing else: they have to be right relative to themselves."""
+    f, kinks, slope = FLAT[name]
+    inner = Interpolant(f, kinks, 16.0)
+    x = np.geomspace(1e-150, 9e-5, 3000)
+    for at in (x, -x):
+        expected = 2 * at if slope is None else slope(at)
+        if name == "bent":
+            expected = np.where(at > 0, 2 * at, np.sinh(at) + at * np.cosh(at))
+        tol = 1e-8 if name == "steep" else 1e-9
+        assert_allclose(inner.derivative(at, 1), expected, rtol=tol)
+    assert inner.derivative(np.zeros(1), 1) == 0
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e-6, 1e-9])
+def test_networks_of_functions_that_are_flat_at_zero(scale):
+    X = scale * np.random.default_rng(0).standard_normal((6, 4))
+    own = nk.Elementwise(lambda x: x * np.tanh(x))
+    found, expected = (nk.mlp(1, act).ntk(X) for act in (own, nk.Monomial(2)))
+    size = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
+    assert np.abs(found - expected).max() <= max(1e-8, 20 * scale**2) * size.max()
+    assert_allclose(np.diag(found), np.diag(expected), rtol=max(1e-8, 20 * scale**2))
 
 
 def test_tables_are_small():

@@ -11,6 +11,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.polynomial import chebyshev
+from numpy.polynomial.polynomial import polyval
 
 from nkfast._arrays.validation import Array
 from nkfast._core import smooth_values
@@ -30,6 +31,8 @@ _MOST_PANELS = 1 << 15
 _BATCH = 1 << 11  # points at a time, whose coefficients stay in cache
 _NOISE = 1e-13  # of the derivative of the interpolant
 _LEAST_JUMP = 1e-6  # those below are rounding errors of the interpolant
+_TINY = 3e-4  # of a panel: x below have their derivatives from the Taylor polynomial about 0
+_TAYLOR_NOISE = 1e-12  # of f'(0), relative to the function around
 ORDERS = 4  # derivatives 0..3 are known
 
 
@@ -105,6 +108,7 @@ class Interpolant:
             self.series.append(chebyshev.chebder(self.series[-1]) * self.scale)
         self.segments = list(pairwise(cuts))
         self.tables: dict[int, list[_Table]] = {}
+        self.taylor: dict[int, Array] = {}  # of both sides of 0
 
     def _edges(self, begin: float, end: float) -> Array:
         """Return ends of panels, of width 1 near the kinks and of width |x| / 2 far out."""
@@ -168,13 +172,53 @@ class Interpolant:
             self.tables[order] = [self._tabulate(order, *ends) for ends in self.segments]
         tables = self.tables[order]
         if len(tables) == 1:
-            return _values(tables[0], x)
-        out = np.empty_like(x)
-        segment = np.searchsorted(self.kinks, x, side="right")
-        for i, table in enumerate(tables):
-            inside = segment == i
-            out[inside] = _values(table, x[inside])
+            out = _values(tables[0], x)
+        else:
+            out = np.empty_like(x)
+            segment = np.searchsorted(self.kinks, x, side="right")
+            for i, table in enumerate(tables):
+                inside = segment == i
+                out[inside] = _values(table, x[inside])
+        if order == 1:
+            self._set_near_zero(x, out)
         return out
+
+    def _set_near_zero(self, x: Array, out: Array) -> None:
+        """Replace derivatives near 0 by Taylor polynomials, to relative accuracy, if f'(0) = 0.
+
+        Rows of tiny norm see nothing else of a function.
+        """
+        if self._taylor(1)[0] and self._taylor(-1)[0]:
+            return
+        here = np.searchsorted(self.begin, 0.0, side="left") - 1
+        width = float(np.min(self.end[here : here + 2] - self.begin[here : here + 2]))
+        reach = min([_TINY * min(width, 1.0), *(abs(kink) / 2 for kink in self.kinks if kink)])
+        at = np.flatnonzero(np.abs(x) < reach)
+        if len(at):
+            some = x.take(at)
+            value = polyval(some, self._taylor(1))
+            if 0.0 in self.kinks:
+                value = np.where(some < 0, polyval(some, self._taylor(-1)), value)
+            out.put(at, value)
+
+    def _taylor(self, side: int) -> Array:
+        """Return the coefficients of f' about 0, on one side; those that are rounding are 0."""
+        if side not in self.taylor:
+            at = np.searchsorted(self.begin, 0.0, side="right" if side > 0 else "left") - 1
+            t = (0.0 - self.begin[at]) * self.scale[at] - 1
+            value = [chebyshev.chebval(t, series[:, at]) for series in self.series[1:]]
+            value.append(
+                chebyshev.chebval(t, chebyshev.chebder(self.series[-1][:, at])) * self.scale[at]
+            )
+            size = float(np.abs(self.series[0][:, at]).max())
+            kept = [
+                v
+                if abs(v) > _TAYLOR_NOISE * size * 300.0**l * (self.scale[at] / 2) ** (l + 1)
+                else 0.0
+                for l, v in enumerate(value)
+            ]
+            self.taylor[side] = np.array(kept) / [math.factorial(l) for l in range(len(kept))]
+        return self.taylor[side]
 
     def jump(self, kink: float, order: int) -> float:
         """Return the jump of a derivative, 0 where it is at rounding level."""
