@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from numpy.testing import assert_allclose
 
 from nkfast import _core
 
@@ -22,6 +23,30 @@ def sketch(h, s, width, X):
     S = np.zeros((len(h), width))
     S[np.arange(len(h)), h] = s
     return X.astype(np.float64) @ S
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        list,
+        np.asarray,
+        lambda a: np.repeat(a, 2)[::2],
+        lambda a: np.asarray(a).astype(np.int8),
+        lambda a: np.asarray(a).astype(np.int32),
+        lambda a: np.asarray(a).astype(">i4"),
+        lambda a: np.asarray(a, object),
+    ],
+)
+def test_numbers_of_any_form(form):
+    """Arrays are taken whole where they fit, and item by item where not: to the same numbers."""
+    X = np.random.default_rng(0).standard_normal((3, 9))
+    h, s = np.arange(9)[::-1] % 4, np.where(np.arange(9) % 2, -1, 1)
+    builder = _core.SketchBuilder(9)
+    builder.count_sketch(0, 1, 4, form(h), form(s))
+    builder.emit(1, 4, 1.0, -1, False)
+    assert_allclose(run(builder.finish(), X), sketch(h, s, 4, X))
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        builder.count_sketch(0, 1, 4, np.arange(9).reshape(3, 3), form(s))
 
 
 @pytest.mark.simd

@@ -109,7 +109,7 @@ class BayesianRegressor(NTKLearner):
             Before `fit`.
         ValueError
             On both `return_std` and `return_cov`; if uncertainty is asked for and ``alpha_`` is
-            0, or there is but one observation.
+            0, or there is but one observation, or more than 20000 rows with ``method="exact"``.
         """
         scores = self._scores(X)
         mean = scores[:, 0] if self._flat else scores

@@ -342,6 +342,8 @@ n_features_in_, feature_names_in_
         ------
         NotFittedError
             Before `fit`.
+        ValueError
+            After a fit of more than 20000 rows with ``method="exact"``.
         """
         return probabilities(self._scores(X), self.slope_)
 

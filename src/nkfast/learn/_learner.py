@@ -156,7 +156,7 @@ class NTKLearner(Solved):
         self._compiled_points = None
         points, verbose = self._fitted_points, bool(self.verbose)
         K = np.asarray(kernel(self.net_, points, None, self.kernel, progress=verbose))
-        return self._solve_batch(K, self.X_fit_, Y, weight)
+        return self._solve_batch(K, self.X_fit_, Y, weight, kernel=True)
 
     def _fit_large_kernel(self, X: Rows, Y: Array, weight: Array | None) -> State:
         """Solve the same in the memory of one matrix, in the precision of the rows."""
@@ -168,7 +168,7 @@ class NTKLearner(Solved):
             part = None if weight is None else weight[some]
             Z = X[some]
             K = np.asarray(kernel(self.net_, as_double(Z), None, self.kernel))
-            alpha = self._solve_batch_of(K, Z, Y[some], part, kernel=True).ridge.penalty.alpha
+            alpha = self._solve_batch(K, Z, Y[some], part, kernel=True).ridge.penalty.alpha
             del K
         fixed = isinstance(X, np.ndarray) and not X.flags.writeable  # a file in memory, say
         self.X_fit_ = X if fixed else X.copy()  # the caller may change his own
@@ -185,7 +185,7 @@ class NTKLearner(Solved):
         for rows in row_blocks(X.shape[0], self.block_size, X):
             Z[rows] = feature_array(self.features_, X[rows])
             tell(rows.stop - rows.start)
-        return self._solve_batch(Z, X.copy(), Y, weight)
+        return self._solve_batch(Z, X.copy(), Y, weight, kernel=False)
 
     def _fit_sums(self, X: Rows, Y: Array, weight: Array | None, tell: Tell) -> State:
         """Solve the primal problem; leave-one-out, if asked for, is a second pass over the rows."""
@@ -194,10 +194,7 @@ class NTKLearner(Solved):
         stream.solve_left_out((self._columns(x), y, w) for x, y, w in rows)
         return stream
 
-    def _solve_batch(self, F: Array, X: Rows, Y: Array, weight: Array | None) -> Batch:
-        return self._solve_batch_of(F, X, Y, weight, kernel=self._is_exact)
-
-    def _solve_batch_of(
+    def _solve_batch(
         self, F: Array, X: Rows, Y: Array, weight: Array | None, *, kernel: bool
     ) -> Batch:
         centred, tail = self.fit_intercept, 0.0 if kernel else self._tail
